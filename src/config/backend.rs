@@ -1,0 +1,65 @@
+//! A backend: how one agent CLI is started, prompted and read. Data, one embedded TOML file per CLI in `src/backends/`.
+
+use std::collections::BTreeMap;
+
+/// How one agent CLI is started, prompted and read.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// `claude`, `codex`, … or the operator's own.
+    pub name: String,
+    /// The argv.
+    pub command: Vec<String>,
+    /// Put before the model name; None = the CLI takes no model.
+    pub model_flag: Option<String>,
+    /// How the first prompt reaches the CLI.
+    pub prompt_delivery: PromptDelivery,
+    /// tmux key name that submits the composer.
+    pub submit_key: String,
+    /// tmux key name that queues instead of steering while busy (codex: `Tab`).
+    pub queue_key: Option<String>,
+    /// Seconds between paste and submit.
+    pub submit_delay_s: f64,
+    /// Arguments that continue the last conversation; empty = can't.
+    pub resume: Vec<String>,
+    /// tmux keys that empty a composer that holds our own stale text.
+    pub clear_keys: Vec<String>,
+    /// tmux keys that approve an open permission dialog.
+    pub approve_keys: Vec<String>,
+    /// tmux keys that deny it.
+    pub deny_keys: Vec<String>,
+    /// tmux keys that close the limit menu.
+    pub limit_menu_keys: Vec<String>,
+    /// Added to the environment of the CLI.
+    pub env: BTreeMap<String, String>,
+    /// Removed from it (a nested agent's marks).
+    pub env_remove: Vec<String>,
+    /// Process names that prove the CLI runs (pane_current_command).
+    pub process_names: Vec<String>,
+    /// The CLI's own status file, `{home}` and `{pid}` as slots: `{home}/.claude/sessions/{pid}.json`.
+    pub status_file: Option<String>,
+    /// Folder of transcripts, `{home}`, `{cwd}` (as is), `{cwd_dashed}` (`/` and `.` as `-`) as slots.
+    pub transcript_dir: Option<String>,
+    /// Suffix of transcript files in it (`.jsonl`); for a single file (aider) the file's name.
+    pub transcript_suffix: String,
+    /// argv that prints the CLI's version.
+    pub version_command: Vec<String>,
+    /// Versions that the signals were read from, as `min..max` prefixes: `["2.1"]`.
+    pub versions_tested: Vec<String>,
+    /// What is on the screen in which state.
+    pub signals: Signals,
+}
+
+/// How the first prompt reaches the CLI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptDelivery {
+    /// Typed once the composer is there (SPEC 6.3).
+    Paste,
+    /// The last argument.
+    Arg,
+    /// Standard input.
+    Stdin,
+}
+
+/// What is on the screen in which state (compiled).
+#[derive(Clone, Debug)]
+pub struct Signals {}

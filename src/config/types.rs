@@ -1,0 +1,233 @@
+//! The resolved config: plain data that policies read. Every default of SPEC section 4 is visible here once.
+
+use super::backend::Backend;
+use crate::base::names::UnitName;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Everything `agents.toml` means. Paths are absolute.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The `[watchdog]` table.
+    pub watchdog: Watchdog,
+    /// Sessions are `<prefix><name>` unless a unit names its own.
+    pub session_prefix: String,
+    /// `""` is the user's default server, NAME is `tmux -L NAME`.
+    pub tmux_socket: String,
+    /// Units by name; [`Unit::position`] has the order of the file.
+    pub units: BTreeMap<UnitName, Unit>,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// Digest of the bytes that this was read from.
+    pub digest: String,
+}
+
+/// `[watchdog]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watchdog {
+    /// Seconds between ticks.
+    pub signal_interval_s: f64,
+    /// Seconds without activity that make a stall.
+    pub stall_idle_s: f64,
+    /// Seconds allowed past a declared wait.
+    pub stall_grace_s: f64,
+    /// Seconds between probes when no reset time is readable.
+    pub limit_probe_fallback_s: f64,
+    /// Seconds added to a reset time.
+    pub limit_reset_slack_s: f64,
+    /// Decide and record, but do nothing.
+    pub observe_only: bool,
+    /// Start paused; a later `resume` wins.
+    pub start_paused: bool,
+    /// Longest declared wait believed, seconds.
+    pub wait_max_s: f64,
+    /// Disruptive actions per tick.
+    pub max_disruptions: usize,
+    /// Seconds between restarts after a mass death.
+    pub stagger_s: f64,
+    /// Longest that an ordered restart waits for the end of a turn, seconds.
+    pub advance_grace_s: f64,
+    /// Keep every tick's observation for `replay`.
+    pub record: bool,
+}
+
+impl Default for Watchdog {
+    fn default() -> Watchdog {
+        Watchdog {
+            signal_interval_s: 30.0,
+            stall_idle_s: 300.0,
+            stall_grace_s: 180.0,
+            limit_probe_fallback_s: 300.0,
+            limit_reset_slack_s: 45.0,
+            observe_only: false,
+            start_paused: false,
+            wait_max_s: 14_400.0,
+            max_disruptions: 3,
+            stagger_s: 2.0,
+            advance_grace_s: 300.0,
+            record: false,
+        }
+    }
+}
+
+/// One watched thing.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// Its name.
+    pub name: UnitName,
+    /// Its tmux session.
+    pub session: String,
+    /// Agent or service, with what only that kind has.
+    pub role: Role,
+    /// Working directory, absolute.
+    pub dir: PathBuf,
+    /// Extra environment, interpolated.
+    pub env: BTreeMap<String, String>,
+    /// What is watched.
+    pub watch: Watch,
+    /// `false`: known, but neither started nor touched.
+    pub enabled: bool,
+    /// Order in the file, from 0.
+    pub position: usize,
+    /// The ladder.
+    pub ladder: Ladder,
+    /// Digest of everything that needs a restart when it changes (command, dir, env, prompt text).
+    pub launch_digest: String,
+}
+
+/// What kind of unit it is.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// An AI CLI in a tmux pane.
+    Agent(Box<Agent>),
+    /// Any command in a tmux pane: kept running, never nudged.
+    Service {
+        /// The argv.
+        command: Vec<String>,
+    },
+}
+
+/// What only agents have.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// loop, persistent or task.
+    pub kind: AgentKind,
+    /// The backend, overrides merged.
+    pub backend: Backend,
+    /// Model name, `""` for the CLI's own default.
+    pub model: String,
+    /// The role prompt's text (the file is read at load), `""` when none is set.
+    pub prompt: String,
+    /// What to do when it asks.
+    pub permission: Permission,
+    /// Agents of one account share limits.
+    pub account: String,
+    /// Who is told about deaths and recoveries.
+    pub parent: Option<UnitName>,
+    /// Scheduled prompts or runs.
+    pub wake: Option<Wake>,
+}
+
+/// loop | persistent | task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentKind {
+    /// Works without end: idle for long is a stall; restarted with its kickoff.
+    Loop,
+    /// Waits for people or wakes: idleness is fine; restarted with resume.
+    Persistent,
+    /// Runs, exits, is run again on its schedule.
+    Task,
+}
+
+/// What is watched: each includes the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watch {
+    /// Shown, never touched.
+    None,
+    /// Restarted when dead.
+    Heal,
+    /// And nudged when stalled.
+    HealStall,
+}
+
+/// What to do when an agent asks for permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Tell a person, once per dialog.
+    Alert,
+    /// Press the backend's approve keys.
+    Approve,
+    /// Press the backend's deny keys.
+    Deny,
+}
+
+/// When and with what an agent is woken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wake {
+    /// The times.
+    pub when: WakeWhen,
+    /// What is typed (persistent, loop) or is the run's prompt (task; `""` = its role prompt).
+    pub prompt: String,
+}
+
+/// Interval or cron times.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WakeWhen {
+    /// Every so many seconds.
+    Interval {
+        /// Seconds between wakes.
+        every_s: f64,
+    },
+    /// At cron times.
+    Cron {
+        /// The parsed expression.
+        cron: crate::detect::cron::Cron,
+        /// IANA zone; None = local.
+        tz: Option<String>,
+    },
+}
+
+/// The tiers of an agent's remedies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ladder {
+    /// In order.
+    pub tiers: Vec<Tier>,
+    /// Seconds between tiers.
+    pub cooldown_s: f64,
+    /// Seconds between TERM and KILL.
+    pub grace_s: f64,
+    /// Seconds after a heal before judging again.
+    pub quiet_s: f64,
+}
+
+/// One tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Type a reminder.
+    Nudge,
+    /// End the process tree and start afresh.
+    KillStart,
+    /// Tell a person.
+    Alert,
+}
+
+impl Default for Ladder {
+    fn default() -> Ladder {
+        Ladder {
+            tiers: vec![Tier::Nudge, Tier::KillStart, Tier::Alert],
+            cooldown_s: 45.0,
+            grace_s: 5.0,
+            quiet_s: 60.0,
+        }
+    }
+}
+
+impl Unit {
+    /// The agent part, None for a service.
+    pub fn agent(&self) -> Option<&Agent> {
+        match &self.role {
+            Role::Agent(agent) => Some(agent),
+            Role::Service { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Cron times.
+
+/// A parsed cron expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cron {}

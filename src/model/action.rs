@@ -1,0 +1,98 @@
+//! What may be done: a few effects on the world, many reasons. Values only; `sys` carries them out.
+
+use super::seen::Process;
+use crate::base::names::UnitName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One effect on the world. Each is harmless when repeated or when its target is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Make the unit's session and start its command in it.
+    NewSession { launch: Launch },
+    /// Start the command anew in the unit's kept pane (`respawn-pane -k`); attached people stay attached.
+    Respawn { pane: String, launch: Launch },
+    /// Put a text into a named tmux buffer.
+    LoadBuffer { buffer: String, text: String },
+    /// Paste the buffer into the pane (bracketed) and delete it.
+    Paste { pane: String, buffer: String },
+    /// Delete a buffer that is no longer wanted.
+    DropBuffer { buffer: String },
+    /// Press keys, each a tmux key name, in one call of their own.
+    Keys { pane: String, keys: Vec<String> },
+    /// Leave copy mode (`send-keys -X cancel`).
+    LeaveMode { pane: String },
+    /// Signal processes in this order (deepest first), each only if pid and start time still agree.
+    Signal { processes: Vec<Process>, signal: Signal },
+    /// End the unit's session after its processes are gone.
+    KillSession { session: String, pane: String },
+    /// Write a marker file.
+    Mark { marker: Marker, text: String },
+    /// Remove a marker file.
+    Unmark { marker: Marker },
+}
+
+/// The two signals that end things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    Term,
+    Kill,
+}
+
+/// A marker's place: the fleet's or a unit's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// None = the fleet's.
+    pub unit: Option<UnitName>,
+    /// Which.
+    pub kind: MarkerKind,
+}
+
+/// The markers that watchkeeper itself sets and removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkerKind {
+    Down,
+    Paused,
+}
+
+/// All that is needed to start a unit's command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The unit.
+    pub unit: UnitName,
+    /// Session name.
+    pub session: String,
+    /// Working directory.
+    pub dir: String,
+    /// The argv, without the prompt.
+    pub argv: Vec<String>,
+    /// Environment to add.
+    pub env: BTreeMap<String, String>,
+    /// Environment to remove.
+    pub env_remove: Vec<String>,
+    /// A prompt that goes with the start.
+    pub prompt: Option<LaunchPrompt>,
+}
+
+/// A prompt that goes with the start: kept in a file of the unit's folder, so its size has no limit but the kernel's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchPrompt {
+    /// As the last argument.
+    Arg { text: String },
+    /// On standard input.
+    Stdin { text: String },
+}
+
+/// What became of an action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Carried out.
+    Done,
+    /// It did not happen, or it is not known whether it did; what the world said.
+    Failed { why: String },
+}

@@ -1,0 +1,4 @@
+//! One tick's vocabulary: what was seen, what may be done, what was decided. Plain data, no I/O.
+
+pub mod action;
+pub mod seen;

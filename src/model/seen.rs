@@ -1,0 +1,308 @@
+//! The observation: the facts of one tick. Serializable, so that a tick can be recorded and replayed.
+//!
+//! Deliberately not here: conclusions. What could not be seen is a fact of its own (`Unknown`), never an absence.
+
+use crate::base::names::UnitName;
+use crate::base::time::{Now, Wall};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything that was seen in one tick.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The clocks.
+    pub now: Now,
+    /// Is everything to be done, or only what a person asked for (a command that acts without a watchdog)?
+    pub scope: Scope,
+    /// The tmux server.
+    pub server: ServerSeen,
+    /// Units of the config, each with what was seen of it.
+    pub units: BTreeMap<UnitName, Seen>,
+    /// Markers for the whole fleet.
+    pub markers: Markers,
+    /// Requests read from inbox.jsonl that are not yet handled, oldest first.
+    pub requests: Vec<Request>,
+    /// Ids found in outbox.jsonl among those that some unit still owes.
+    pub outbox_has: Vec<String>,
+    /// The host's pressure.
+    pub host: HostSeen,
+    /// Sessions that carry our stamp and belong to no unit of the config.
+    pub strays: Vec<String>,
+}
+
+/// What may be done in this tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// Only what requests ask for.
+    Asked,
+}
+
+/// The tmux server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerSeen {
+    /// It did not answer, or not in time: nothing is known of any pane.
+    Unknown {
+        /// What tmux said.
+        why: String,
+    },
+    /// No server runs: a fact about the host, not about N agents.
+    Absent,
+    /// It runs.
+    Alive(ServerId),
+}
+
+/// Which incarnation of the tmux server: another one voids all pane ids.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerId {
+    /// Its pid.
+    pub pid: i32,
+    /// Its start, seconds since 1970.
+    pub started: i64,
+}
+
+/// What was seen of one unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its pane.
+    pub pane: PaneSeen,
+    /// A session with the unit's name exists, but without our stamp: whose it seems to be.
+    pub foreign: Option<String>,
+    /// Markers of the unit.
+    pub markers: Markers,
+    /// The unit's transcript, when the backend has one.
+    pub transcript: Option<TranscriptSeen>,
+    /// CPU used so far by the CLI's descendants (its tools), milliseconds; sampled only when asked for.
+    pub tools_cpu_ms: Option<u64>,
+    /// The unit's process tree, deepest first; only when asked for (a stop is under way).
+    pub tree: Option<Vec<Process>>,
+    /// The tmux buffer of the delivery under way exists; only when asked for.
+    pub buffer: Option<bool>,
+}
+
+/// A pane, as seen now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaneSeen {
+    /// Not seen this time. Never "dead".
+    #[default]
+    Unknown,
+    /// The server answered and there is no such session.
+    Absent,
+    /// The process ended, the pane is kept.
+    Dead {
+        /// tmux pane id, `%5`.
+        pane: String,
+        /// How it ended; None when tmux does not say.
+        exit: Option<Exit>,
+        /// When.
+        at: Option<Wall>,
+    },
+    /// The process lives.
+    Alive(Box<AlivePane>),
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// Exit status.
+    Status(i32),
+    /// Signal number.
+    Signal(i32),
+}
+
+/// A living pane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlivePane {
+    /// tmux pane id, `%5`.
+    pub pane: String,
+    /// The pane's process.
+    pub pid: i32,
+    /// Start time of that process in clock ticks since boot: pid and start together are an identity.
+    pub pid_start: u64,
+    /// `pane_current_command`.
+    pub command: String,
+    /// Title as tmux gives it.
+    pub title: String,
+    /// In copy mode or another mode that swallows keys.
+    pub in_mode: bool,
+    /// How many clients are attached to the session.
+    pub attached: u32,
+    /// Last key press of an attached client.
+    pub typed_at: Option<Wall>,
+    /// Last output of the window (whole seconds; a spinner counts).
+    pub output_at: Wall,
+    /// The visible screen, as captured; bounded.
+    pub text: std::sync::Arc<str>,
+    /// What the screen says.
+    pub reading: Reading,
+}
+
+/// A process: pid and start time together are its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The pid.
+    pub pid: i32,
+    /// Start in clock ticks since boot.
+    pub start: u64,
+}
+
+/// The CLI's own word on whether it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vote {
+    /// It works.
+    Busy,
+    /// Its turn is over.
+    Idle,
+    /// It waits for a person.
+    Waiting,
+}
+
+/// What a screen says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The state.
+    pub state: ScreenState,
+    /// More on busy, error and limited.
+    pub substate: Option<Substate>,
+    /// Busy, and the conversation is being compacted (a known long silence).
+    pub compacting: bool,
+    /// A viewer or picker hides the screen: the previous state stands.
+    pub overlay: bool,
+    /// The limit's line as shown, for the reset-time parser.
+    pub until: Option<String>,
+    /// Text in the composer, trimmed; Some("") = empty; None = no composer found.
+    pub composer: Option<String>,
+    /// The text of the open dialog (blocked, onboarding, limit menu), normalised: two looks at one dialog agree.
+    pub dialog: Option<String>,
+    /// Keys that the backend knows as the answer to this onboarding dialog.
+    pub answer_keys: Option<Vec<String>>,
+    /// The last line that is not empty and not part of composer or footer.
+    pub last_line: String,
+    /// Digest of the content with spinners, timers and counters taken out.
+    pub content: String,
+    /// Which signal on which line says so; the first is the one that decided.
+    pub evidence: Vec<Evidence>,
+}
+
+/// One signal that matched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Name of the signal in the backend's data, e.g. `busy.footer`.
+    pub signal: String,
+    /// Line of the capture, from 1; 0 = the title or another source.
+    pub line: usize,
+    /// The line's text, bounded.
+    pub text: String,
+}
+
+/// The states of SPEC section 5.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScreenState {
+    Starting,
+    Onboarding,
+    Idle,
+    Draft,
+    Busy,
+    Blocked,
+    Limited,
+    Error,
+    Dead,
+    Shell,
+    #[default]
+    Unknown,
+}
+
+/// The substates of SPEC section 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Substate {
+    Retrying,
+    Auth,
+    Billing,
+    Context,
+    Server,
+    Network,
+    Menu,
+}
+
+/// A transcript's growth.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TranscriptSeen {
+    /// The newest file.
+    pub path: String,
+    /// Its length, bytes.
+    pub bytes: u64,
+    /// Its last change.
+    pub changed_at: Wall,
+    /// Its last records hold a tool call without a result.
+    pub open_tool_call: bool,
+}
+
+/// Markers found in a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Markers {
+    /// `down`: keep it down. The first line, "" when empty.
+    pub down: Option<String>,
+    /// `PAUSED`: no remedies.
+    pub paused: Option<Paused>,
+    /// `WAITING-UNTIL`: the unit's declared wait. An unreadable time is None in `until`.
+    pub waiting_until: Option<Wall>,
+}
+
+/// The `PAUSED` marker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// First line without the `until` part.
+    pub reason: String,
+    /// `until TIME`: the pause is over then.
+    pub until: Option<Wall>,
+}
+
+/// What a person asked for through the inbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Unique: makes handling once-only.
+    pub id: String,
+    /// When it was asked.
+    pub at: Wall,
+    /// Who asked: `cli` or a person's name.
+    pub from: String,
+    /// What.
+    pub ask: Ask,
+}
+
+/// The things that can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Clear the `down` marker and start. None = the fleet.
+    Up { unit: Option<UnitName> },
+    /// Set the `down` marker and stop. None = the fleet.
+    Down { unit: Option<UnitName>, reason: String },
+    /// An ordered restart.
+    Restart { unit: UnitName },
+    /// Set `PAUSED`.
+    Pause { unit: Option<UnitName>, reason: String },
+    /// Remove `PAUSED`.
+    Resume { unit: Option<UnitName> },
+    /// Close an open breaker, lift a capped veto.
+    Approve { unit: UnitName },
+    /// Deliver a text.
+    Nudge { unit: UnitName, text: String },
+}
+
+/// The host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostSeen {
+    /// Share of the last 10 s in which some task waited for CPU, percent (`/proc/pressure/cpu`, some avg10).
+    pub cpu_pressure: Option<f64>,
+    /// The same for memory (full avg10).
+    pub memory_pressure: Option<f64>,
+}

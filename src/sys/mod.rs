@@ -1,0 +1,109 @@
+//! The only code that touches the world: clock, processes, tmux, files, lock, signals.
+//!
+//! Two seams, each with a real and a simulated implementation: [`Host`] and [`Files`]. Everything here is bounded:
+//! every program has a deadline, every read a size.
+
+use crate::base::error::Result;
+use crate::base::time::{Now, Wall};
+use crate::model::action::{Action, Outcome};
+use crate::model::seen::{Exit, HostSeen, Process, ServerSeen, TranscriptSeen, Vote};
+use std::collections::BTreeMap;
+
+/// The world as the tick sees and changes it.
+pub trait Host {
+    /// The clocks.
+    fn now(&mut self) -> Now;
+    /// All panes of the server, and the names of its paste buffers, in one tmux call.
+    fn panes(&mut self) -> PaneList;
+    /// The visible screens of these panes with SGR sequences (`capture-pane -p -e -J`), in one tmux call. A pane that
+    /// vanished in between is missing from the answer.
+    fn capture(&mut self, panes: &[String]) -> BTreeMap<String, String>;
+    /// Start time of a process in clock ticks since boot; None when it is gone or a zombie.
+    fn process_start(&mut self, pid: i32) -> Option<u64>;
+    /// The process and all its descendants, deepest first; zombies left out.
+    fn process_tree(&mut self, pid: i32) -> Vec<Process>;
+    /// CPU time used so far by the descendants of a process (not itself), milliseconds.
+    fn tools_cpu_ms(&mut self, pid: i32) -> Option<u64>;
+    /// The CLI's own status file (`{home}` and `{pid}` as slots), read for this process.
+    fn vote(&mut self, status_file: &str, pid: i32) -> Option<Vote>;
+    /// The newest transcript in a folder (`{home}`, `{cwd}`, `{cwd_dashed}` as slots) for this process and directory.
+    fn transcript(&mut self, dir: &str, suffix: &str, pid: i32, cwd: &str) -> Option<TranscriptSeen>;
+    /// The host's pressure.
+    fn pressure(&mut self) -> HostSeen;
+    /// Carries out one action.
+    fn perform(&mut self, action: &Action) -> Outcome;
+}
+
+/// What `list-panes -a` and `list-buffers` say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PaneList {
+    /// The server.
+    pub server: ServerSeen,
+    /// One row per pane.
+    pub rows: Vec<PaneRow>,
+    /// Names of the paste buffers.
+    pub buffers: Vec<String>,
+}
+
+/// One pane of the list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PaneRow {
+    pub session: String,
+    /// `%5`
+    pub pane: String,
+    pub pid: i32,
+    pub dead: bool,
+    /// Only when dead; None when tmux gives neither status nor signal.
+    pub exit: Option<Exit>,
+    pub dead_at: Option<Wall>,
+    pub command: String,
+    pub in_mode: bool,
+    pub attached: u32,
+    /// Last key press of a client attached to the session.
+    pub typed_at: Option<Wall>,
+    /// `window_activity`
+    pub output_at: Wall,
+    /// Width and height, cursor x and y, history size: part of the cheap signature.
+    pub shape: String,
+    /// `@watchkeeper`: the state directory that owns this session, "" when none.
+    pub stamp: String,
+    /// `@watchkeeper_unit`
+    pub unit: String,
+    pub title: String,
+}
+
+/// The files of the state directory, by path relative to it.
+pub trait Files {
+    /// The whole file, None when it is missing. Refuses more than `limit` bytes, symlinks, directories.
+    fn read(&mut self, path: &str, limit: u64) -> Result<Option<Vec<u8>>>;
+    /// Replaces a file whole. `expected` is what the tick had read (None = missing). A file that meanwhile holds
+    /// something else is left as the other writer wrote it: [`Replaced::Yielded`].
+    fn replace(&mut self, path: &str, expected: Option<&[u8]>, bytes: &[u8], sync: Sync) -> Result<Replaced>;
+    /// Appends one record (a line without its newline) in one write, after a newline if the last record was torn.
+    fn append(&mut self, path: &str, record: &str) -> Result<()>;
+    /// Names in a folder, sorted; empty when it is missing.
+    fn list(&mut self, path: &str) -> Result<Vec<String>>;
+    /// Removes a file; a missing one is fine.
+    fn remove(&mut self, path: &str) -> Result<()>;
+    /// Moves a file that could not be read to `quarantine/`; identical bytes are kept once, the count is bounded.
+    /// Returns its new path.
+    fn quarantine(&mut self, path: &str) -> Result<String>;
+}
+
+/// Whether a replaced file must survive a power loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// fsync before the rename.
+    Durable,
+    /// Losing it only delays something.
+    Cheap,
+}
+
+/// How a replace went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// The new bytes are in place.
+    Written,
+    /// Somebody else wrote in between; theirs stands.
+    Yielded,
+}
