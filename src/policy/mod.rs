@@ -1,1 +1,129 @@
-//! (placeholder)
+//! Pure: config, state and observation in, a decision out. No I/O, no clock, no environment.
+//!
+//! `decide` runs four steps: *fold* (each policy takes the facts into its own slice), *propose* (read-only), the
+//! *arbiter* (at most one action per unit, a capped number per fleet; what it withholds is a hold with its reason),
+//! *charge* (each policy pays for what was granted, before it happens). One file per policy, one row per policy in
+//! [`POLICIES`]; any order of the rows gives the same decision.
+
+pub mod activity;
+pub mod arbiter;
+pub mod attend;
+pub mod belief;
+pub mod context;
+pub mod deliver;
+pub mod ending;
+pub mod guard_text;
+pub mod launch;
+pub mod limit;
+pub mod notify;
+pub mod operator;
+pub mod proposal;
+pub mod restart;
+pub mod stall;
+pub mod veto;
+pub mod wake;
+pub mod wants;
+
+use crate::config::Config;
+use crate::model::seen::Observation;
+use crate::state::State;
+use crate::state::unit::UnitState;
+use context::{Fleet, UnitContext};
+use proposal::{Decision, Notes, Proposal, Proposals, What};
+
+/// One policy: three pure functions over its own slice of a unit's state.
+#[derive(Clone, Copy)]
+pub struct Policy {
+    /// Its name in events.
+    pub name: &'static str,
+    /// Takes this tick's facts into its slice.
+    pub fold: fn(&UnitContext<'_>, &mut UnitState, &mut Notes),
+    /// Says what it wants done, and what it withholds.
+    pub propose: fn(&UnitContext<'_>, &UnitState, &mut Proposals),
+    /// Pays for what was granted.
+    pub charge: fn(&UnitContext<'_>, &Proposal, &mut UnitState),
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The policies of single units.
+pub const POLICIES: &[Policy] = &[
+    ending::POLICY,
+    restart::POLICY,
+    deliver::POLICY,
+    limit::POLICY,
+    attend::POLICY,
+    stall::POLICY,
+    wake::POLICY,
+];
+
+/// What is to be done and remembered, from what is wanted, remembered and seen.
+pub fn decide(config: &Config, previous: &State, seen: &Observation) -> Decision {
+    decide_with(POLICIES, config, previous, seen)
+}
+
+/// [`decide`] with another table of policies: for tests of the order and for the simulator's mutants.
+pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen: &Observation) -> Decision {
+    let mut next = previous.clone();
+    let mut notes = Notes::default();
+    let mut markers = Vec::new();
+
+    // Beliefs and clocks first: every policy reads them, none writes them.
+    activity::fold(config, previous, seen, &mut next);
+    for (name, unit) in &config.units {
+        let state = next.units.entry(name.clone()).or_default();
+        belief::fold(&seen.now, &seen.server, unit, seen.units.get(name), &mut state.seen);
+    }
+    let fleet = Fleet::new(config, previous, &next, seen);
+    operator::handle(config, seen, &mut next, &mut markers, &mut notes);
+
+    let mut proposals = Vec::new();
+    for (name, unit) in &config.units {
+        let mut state = next.units.get(name).cloned().unwrap_or_default();
+        let context = UnitContext::new(config, seen, &fleet, previous, &next, name, unit);
+        for policy in policies {
+            (policy.fold)(&context, &mut state, &mut notes);
+        }
+        let mut wanted = Proposals::new(name);
+        for policy in policies {
+            wanted.by(policy.name);
+            (policy.propose)(&context, &state, &mut wanted);
+        }
+        proposals.push(wanted);
+        next.units.insert(name.clone(), state);
+    }
+
+    let ruling = arbiter::rule(config, seen, proposals, &mut notes);
+    for granted in &ruling.granted {
+        let Some(unit) = config.units.get(&granted.unit) else { continue };
+        let Some(mut state) = next.units.get(&granted.unit).cloned() else { continue };
+        let context = UnitContext::new(config, seen, &fleet, previous, &next, &granted.unit, unit);
+        match &granted.what {
+            What::Act(_) => {}
+            What::Deliver(message) => deliver::begin(&context, &mut state, message.clone()),
+            What::End(ending) => {
+                deliver::abandon(&context, &mut state, "its process is being ended");
+                ending::begin(&mut state, ending.clone());
+            }
+        }
+        for policy in policies.iter().filter(|policy| policy.name == granted.by) {
+            (policy.charge)(&context, granted, &mut state);
+        }
+        state.acts += 1;
+        state.last_act = Some(granted.as_last_act(seen.now.wall));
+        next.units.insert(granted.unit.clone(), state);
+    }
+    notify::pass(config, previous, seen, &ruling, &mut next, &mut notes);
+    Decision {
+        next,
+        markers,
+        granted: ruling.granted,
+        holds: ruling.holds,
+        events: notes.events,
+        due_s: notes.due_s,
+    }
+}

@@ -1,1 +1,28 @@
-//! (placeholder)
+//! What is remembered between ticks: one struct per state file, and the table of files. serde, no I/O.
+//!
+//! State is memory, never truth: what tmux and the kernel say wins. Every field has a default, so that an older file,
+//! or one with lines deleted by hand, loads. Deliberately not here: reading and writing (engine), deciding (policy).
+
+pub mod clocks;
+pub mod heartbeat;
+pub mod json;
+pub mod mail;
+pub mod table;
+pub mod unit;
+
+use crate::base::names::UnitName;
+use clocks::Clocks;
+use mail::Mail;
+use std::collections::BTreeMap;
+use unit::UnitState;
+
+/// The image of all state files that `decide` reads and rewrites.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// `units/<name>/unit.json`
+    pub units: BTreeMap<UnitName, UnitState>,
+    /// `clocks.json`
+    pub clocks: Clocks,
+    /// `mail.json`
+    pub mail: Mail,
+}

@@ -1,0 +1,123 @@
+//! The three activity clocks: screen content, transcript, CPU of the CLI's tools. Each remembers its last change.
+//!
+//! Deliberately not here: what follows from silence (stall). A gap in which nobody looked (suspend, a cron pause, a
+//! stopped watchdog) is taken out of the clocks: what was not watched was not seen to be idle.
+
+use crate::base::time::Awake;
+use crate::config::Config;
+use crate::model::seen::{Observation, PaneSeen, Process, Seen};
+use crate::state::State;
+use crate::state::clocks::{Clock, ToolsClock, UnitClocks};
+
+/// A gap between two looks up to this many intervals is usual.
+const GAP_INTERVALS: f64 = 3.0;
+/// Or up to this many times the gap before it: a steady slow cron is not a pause.
+const GAP_GROWTH: f64 = 1.5;
+/// CPU share of the tools below which they count as waiting, not working.
+const TOOLS_SHARE_MIN: f64 = 0.02;
+
+/// Seconds of the gap since the last look that are more than usual.
+pub fn gap_excess_s(config: &Config, previous: &State, seen: &Observation) -> f64 {
+    let Some(looked) = previous.clocks.looked_awake_s else { return 0.0 };
+    let gap = seen.now.awake_s.since_s(looked);
+    let usual = (GAP_INTERVALS * config.watchdog.signal_interval_s).max(GAP_GROWTH * previous.clocks.gap_s);
+    (gap - usual).max(0.0)
+}
+
+/// The last change on any clock.
+pub fn last_change(clocks: &UnitClocks) -> Option<Awake> {
+    let screen = clocks.screen.as_ref().map(|c| c.changed_awake_s);
+    let transcript = clocks.transcript.as_ref().map(|c| c.changed_awake_s);
+    let tools = clocks.tools.as_ref().and_then(|c| c.changed_awake_s);
+    screen.into_iter().chain(transcript).chain(tools).max()
+}
+
+/// Takes this tick's activity into `next.clocks`.
+pub fn fold(config: &Config, previous: &State, seen: &Observation, next: &mut State) {
+    let now = seen.now.awake_s;
+    let excess = gap_excess_s(config, previous, seen);
+    if let Some(looked) = previous.clocks.looked_awake_s {
+        let gap = now.since_s(looked);
+        // Follow-up ticks are half a second apart: they say nothing about how often somebody looks.
+        if gap > config.watchdog.signal_interval_s / 2.0 {
+            next.clocks.gap_s = gap;
+        }
+    }
+    next.clocks.looked_awake_s = Some(now);
+    next.clocks.units.retain(|name, _| config.units.contains_key(name));
+    for name in config.units.keys() {
+        let Some(unit_seen) = seen.units.get(name) else { continue };
+        let same_process =
+            previous.units.get(name).is_some_and(|state| state.seen.process == process(unit_seen));
+        let clocks = next.clocks.units.entry(name.clone()).or_default();
+        if excess > 0.0 {
+            push(clocks, excess, now);
+        }
+        fold_unit(seen, unit_seen, same_process, clocks);
+        if *clocks == UnitClocks::default() {
+            next.clocks.units.remove(name);
+        }
+    }
+}
+
+fn process(seen: &Seen) -> Option<Process> {
+    match &seen.pane {
+        PaneSeen::Alive(pane) => Some(Process { pid: pane.pid, start: pane.pid_start }),
+        PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Dead { .. } => None,
+    }
+}
+
+fn push(clocks: &mut UnitClocks, excess: f64, now: Awake) {
+    let later = |at: Awake| at.plus_s(excess).min(now);
+    if let Some(clock) = &mut clocks.screen {
+        clock.changed_awake_s = later(clock.changed_awake_s);
+    }
+    if let Some(clock) = &mut clocks.transcript {
+        clock.changed_awake_s = later(clock.changed_awake_s);
+    }
+    // Samples of before the gap prove nothing about after it.
+    clocks.tools = None;
+}
+
+fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, clocks: &mut UnitClocks) {
+    let now = seen.now.awake_s;
+    let PaneSeen::Alive(pane) = &unit.pane else { return };
+    // Nothing remembered: the window's last output is the best guess. It is too young while a spinner turns, which
+    // only delays a stall; "now" would forget an hour of idleness at every restart of the watchdog.
+    let seed = |ago_s: f64| now.plus_s(-ago_s.max(0.0));
+    let content = pane.reading.content.clone();
+    let output_ago = seen.now.wall.since_s(pane.output_at);
+    clocks.screen = Some(match clocks.screen.take() {
+        None => Clock { value: content, changed_awake_s: seed(output_ago) },
+        Some(old) if old.value == content && same_process => old,
+        Some(_) => Clock { value: content, changed_awake_s: now },
+    });
+    if let Some(transcript) = &unit.transcript {
+        let value = format!("{}:{}", transcript.path, transcript.bytes);
+        let changed_ago = seen.now.wall.since_s(transcript.changed_at);
+        clocks.transcript = Some(match clocks.transcript.take() {
+            None => Clock { value, changed_awake_s: seed(changed_ago) },
+            Some(old) if old.value == value => old,
+            Some(_) => Clock { value, changed_awake_s: now },
+        });
+    }
+    if !same_process {
+        clocks.tools = None;
+    }
+    if let Some(used) = unit.tools_cpu_ms {
+        clocks.tools = Some(match clocks.tools.take() {
+            None => {
+                ToolsClock { used_ms: used, first_awake_s: now, sampled_awake_s: now, changed_awake_s: None }
+            }
+            Some(old) => sample(old, used, now),
+        });
+    }
+}
+
+/// A descendant that ended takes its CPU time with it: a smaller sum is a change too.
+fn sample(old: ToolsClock, used_ms: u64, now: Awake) -> ToolsClock {
+    let elapsed_ms = now.since_s(old.sampled_awake_s) * 1000.0;
+    let works = used_ms < old.used_ms || (used_ms - old.used_ms) as f64 > TOOLS_SHARE_MIN * elapsed_ms;
+    let changed_awake_s = if works && elapsed_ms > 0.0 { Some(now) } else { old.changed_awake_s };
+    ToolsClock { used_ms, sampled_awake_s: now, changed_awake_s, ..old }
+}

@@ -1,0 +1,157 @@
+//! What is believed of a unit: this tick's look laid over what was believed before.
+//!
+//! Observed beats recorded, but one look is not always enough: an idle, a left-behind shell and a death without an exit
+//! status are believed on the second look. What was not seen changes nothing.
+
+use crate::base::time::Now;
+use crate::config::Unit;
+use crate::model::seen::{AlivePane, Exit, PaneSeen, Process, ScreenState, Seen, ServerSeen};
+use crate::state::unit::{Candidate, SeenState};
+
+/// Seconds between two looks, at least (SPEC 3: "the next due time may be half a second away").
+pub const SECOND_LOOK_S: f64 = 0.4;
+
+/// Takes this tick's look into `state`.
+pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, state: &mut SeenState) {
+    let Some(seen) = seen else { return };
+    state.foreign = seen.foreign.is_some();
+    if let ServerSeen::Alive(id) = server
+        && state.pane.is_some()
+    {
+        state.server = Some(id.clone());
+    }
+    match &seen.pane {
+        PaneSeen::Unknown => {}
+        PaneSeen::Absent => absent(now, state),
+        PaneSeen::Dead { pane, exit, .. } => dead(now, state, pane, *exit),
+        PaneSeen::Alive(pane) => alive(now, server, unit, state, pane),
+    }
+}
+
+/// A first look that needs a second one is under way.
+pub fn is_waiting(state: &SeenState) -> bool {
+    state.candidate.is_some()
+}
+
+fn absent(now: &Now, state: &mut SeenState) {
+    let never_seen = state.state == ScreenState::Unknown && state.process.is_none();
+    let known_gone = state.state == ScreenState::Dead && state.pane.is_none();
+    if known_gone {
+        state.candidate = None;
+        return;
+    }
+    if never_seen || confirmed(now, state, ScreenState::Dead) {
+        if !never_seen && state.process.is_some() {
+            state.exit = Some("its session is gone".into());
+            state.exit_known = None;
+        }
+        end(now, state);
+        state.pane = None;
+        state.server = None;
+    }
+}
+
+fn dead(now: &Now, state: &mut SeenState, pane: &str, exit: Option<Exit>) {
+    let known_dead =
+        state.state == ScreenState::Dead && state.pane.as_deref() == Some(pane) && state.process.is_none();
+    if known_dead {
+        state.candidate = None;
+        return;
+    }
+    if exit.is_some() || confirmed(now, state, ScreenState::Dead) {
+        state.exit = Some(exit.map_or_else(|| "ended, tmux does not say how".into(), describe));
+        state.exit_known = exit;
+        end(now, state);
+        state.pane = Some(pane.to_owned());
+    }
+}
+
+fn end(now: &Now, state: &mut SeenState) {
+    set(now, state, ScreenState::Dead);
+    state.substate = None;
+    state.process = None;
+    state.alive_since_awake_s = None;
+    state.compacting_since_awake_s = None;
+}
+
+/// An exit in words.
+pub fn describe(exit: Exit) -> String {
+    match exit {
+        Exit::Status(code) => format!("exit status {code}"),
+        Exit::Signal(number) => format!("killed by signal {number}"),
+    }
+}
+
+fn alive(now: &Now, server: &ServerSeen, unit: &Unit, state: &mut SeenState, pane: &AlivePane) {
+    let process = Process { pid: pane.pid, start: pane.pid_start };
+    if state.process != Some(process) {
+        state.process = Some(process);
+        state.alive_since_awake_s = Some(now.awake_s);
+        state.candidate = None;
+        state.compacting_since_awake_s = None;
+        set(now, state, ScreenState::Starting);
+        state.substate = None;
+    }
+    state.pane = Some(pane.pane.clone());
+    if let ServerSeen::Alive(id) = server {
+        state.server = Some(id.clone());
+    }
+    if unit.agent().is_none() {
+        // A service's screen says nothing that we could read: it lives, that is all.
+        set(now, state, ScreenState::Busy);
+        state.candidate = None;
+        return;
+    }
+    if pane.reading.overlay {
+        return;
+    }
+    state.compacting_since_awake_s = match (pane.reading.compacting, state.compacting_since_awake_s) {
+        (false, _) => None,
+        (true, Some(since)) => Some(since),
+        (true, None) => Some(now.awake_s),
+    };
+    let observed = pane.reading.state;
+    let believed = match observed {
+        ScreenState::Idle
+        | ScreenState::Draft
+        | ScreenState::Shell
+        | ScreenState::Unknown
+        | ScreenState::Dead => state.state == observed || confirmed(now, state, observed),
+        ScreenState::Starting
+        | ScreenState::Onboarding
+        | ScreenState::Busy
+        | ScreenState::Blocked
+        | ScreenState::Limited
+        | ScreenState::Error => true,
+    };
+    if believed {
+        state.candidate = None;
+        set(now, state, observed);
+        state.substate = pane.reading.substate;
+    }
+}
+
+/// Is this the second look at `observed`, long enough after the first? Remembers the first one.
+fn confirmed(now: &Now, state: &mut SeenState, observed: ScreenState) -> bool {
+    match &state.candidate {
+        Some(first) if first.state == observed => {
+            let old_enough = now.awake_s.since_s(first.since_awake_s) >= SECOND_LOOK_S;
+            if old_enough {
+                state.candidate = None;
+            }
+            old_enough
+        }
+        Some(_) | None => {
+            state.candidate = Some(Candidate { state: observed, since_awake_s: now.awake_s });
+            false
+        }
+    }
+}
+
+fn set(now: &Now, state: &mut SeenState, observed: ScreenState) {
+    if state.state != observed || state.since_awake_s == Default::default() {
+        state.state = observed;
+        state.since = now.wall;
+        state.since_awake_s = now.awake_s;
+    }
+}

@@ -1,0 +1,256 @@
+//! What a policy may look at: the config, this tick's facts, last tick's state, and the fleet as a whole.
+
+use crate::base::names::UnitName;
+use crate::base::time::Now;
+use crate::config::{Agent, AgentKind, Config, Unit, Watch};
+use crate::model::seen::{AlivePane, Observation, PaneSeen, Process, ScreenState, Seen, Substate};
+use crate::state::State;
+use crate::state::clocks::UnitClocks;
+use crate::state::unit::{Breaker, UnitState};
+use std::collections::BTreeMap;
+
+/// A person who typed within this time is at work in the pane, seconds (SPEC 6.3).
+pub const TYPING_S: f64 = 60.0;
+
+/// Facts about the whole fleet in this tick.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    /// Everything is paused, because.
+    pub paused: Option<String>,
+    /// Everything is to be down.
+    pub down: bool,
+    /// tmux could not be asked, because.
+    pub blind: Option<String>,
+    /// Units that died in this tick together with at least two others: their turn in the staggered comeback, from 0.
+    pub mass_death: BTreeMap<UnitName, usize>,
+    /// Accounts that must not be used, because of the named unit's state.
+    pub accounts_held: BTreeMap<String, String>,
+    /// The host has too little CPU or memory, in words.
+    pub starved: Option<String>,
+    /// The loop had not looked for long (suspend, cron pause) and only just began to look again.
+    pub woken: bool,
+}
+
+/// Deaths in one tick that are one event (SPEC 3).
+pub const MASS_DEATH: usize = 3;
+/// CPU pressure (some avg10, percent) above which silence proves nothing.
+const CPU_PRESSURE_MAX: f64 = 80.0;
+/// Memory pressure (full avg10, percent) above which silence proves nothing.
+const MEMORY_PRESSURE_MAX: f64 = 20.0;
+
+impl Fleet {
+    /// Gathers the fleet's facts. `next` has this tick's beliefs.
+    pub fn new(config: &Config, previous: &State, next: &State, seen: &Observation) -> Fleet {
+        let blind = match &seen.server {
+            crate::model::seen::ServerSeen::Unknown { why } => Some(why.clone()),
+            crate::model::seen::ServerSeen::Absent | crate::model::seen::ServerSeen::Alive(_) => None,
+        };
+        Fleet {
+            paused: paused(&seen.markers, &seen.now),
+            down: seen.markers.down.is_some(),
+            blind,
+            mass_death: mass_death(config, previous, next),
+            accounts_held: accounts_held(config, next),
+            starved: starved(seen),
+            woken: super::activity::gap_excess_s(config, previous, seen) > 0.0,
+        }
+    }
+}
+
+/// Is this pause in force now? The reason, if so.
+fn paused(markers: &crate::model::seen::Markers, now: &Now) -> Option<String> {
+    let paused = markers.paused.as_ref()?;
+    if paused.until.is_some_and(|until| now.wall >= until) {
+        return None;
+    }
+    Some(if paused.reason.is_empty() { "no reason given".to_owned() } else { paused.reason.clone() })
+}
+
+/// Units whose life ended between the last tick and this one, if they are many.
+fn mass_death(config: &Config, previous: &State, next: &State) -> BTreeMap<UnitName, usize> {
+    let was_alive = |name: &UnitName| {
+        previous.units.get(name).is_some_and(|state| state.seen.process.is_some() && state.ending.is_none())
+    };
+    let is_dead = |name: &UnitName| {
+        next.units
+            .get(name)
+            .is_some_and(|state| state.seen.process.is_none() && state.seen.state == ScreenState::Dead)
+    };
+    let mut dead: Vec<(usize, &UnitName)> = config
+        .units
+        .iter()
+        .filter(|(name, unit)| {
+            let task = unit.agent().is_some_and(|agent| agent.kind == AgentKind::Task);
+            !task && was_alive(name) && is_dead(name)
+        })
+        .map(|(name, unit)| (unit.position, name))
+        .collect();
+    if dead.len() < MASS_DEATH {
+        return BTreeMap::new();
+    }
+    dead.sort();
+    dead.into_iter().enumerate().map(|(turn, (_, name))| (name.clone(), turn)).collect()
+}
+
+/// Accounts on which a unit shows an auth or billing error: restarting or prompting others would make it worse.
+fn accounts_held(config: &Config, next: &State) -> BTreeMap<String, String> {
+    let mut held = BTreeMap::new();
+    for (name, unit) in &config.units {
+        let (Some(agent), Some(state)) = (unit.agent(), next.units.get(name)) else { continue };
+        let stands = state.seen.state == ScreenState::Error
+            && matches!(state.seen.substate, Some(Substate::Auth | Substate::Billing));
+        if stands {
+            let what = if state.seen.substate == Some(Substate::Auth) { "auth" } else { "billing" };
+            held.insert(agent.account.clone(), format!("`{name}` shows an {what} error"));
+        }
+    }
+    held
+}
+
+fn starved(seen: &Observation) -> Option<String> {
+    let over = |value: Option<f64>, max: f64| value.filter(|v| *v > max);
+    if let Some(cpu) = over(seen.host.cpu_pressure, CPU_PRESSURE_MAX) {
+        return Some(format!(
+            "the machine is starved of CPU (pressure {cpu:.0} % > {CPU_PRESSURE_MAX:.0} %)"
+        ));
+    }
+    over(seen.host.memory_pressure, MEMORY_PRESSURE_MAX).map(|memory| {
+        format!("the machine is short of memory (pressure {memory:.0} % > {MEMORY_PRESSURE_MAX:.0} %)")
+    })
+}
+
+/// What a policy may look at for one unit.
+#[derive(Clone, Copy, Debug)]
+pub struct UnitContext<'a> {
+    /// The config.
+    pub config: &'a Config,
+    /// The clocks.
+    pub now: &'a Now,
+    /// The fleet's facts.
+    pub fleet: &'a Fleet,
+    /// The unit's name.
+    pub name: &'a UnitName,
+    /// The unit's config.
+    pub unit: &'a Unit,
+    /// What was seen of it.
+    pub seen: &'a Seen,
+    /// All units as the last tick left them: for looking at account mates.
+    pub before: &'a State,
+    /// The unit's activity clocks, this tick included.
+    pub clocks: &'a UnitClocks,
+}
+
+static NOTHING_SEEN: Seen = Seen {
+    pane: PaneSeen::Unknown,
+    foreign: None,
+    markers: NO_MARKERS,
+    transcript: None,
+    tools_cpu_ms: None,
+    tree: None,
+    buffer: None,
+};
+const NO_MARKERS: crate::model::seen::Markers =
+    crate::model::seen::Markers { down: None, paused: None, waiting_until: None };
+static NO_CLOCKS: UnitClocks = UnitClocks { screen: None, transcript: None, tools: None };
+
+impl<'a> UnitContext<'a> {
+    /// The view of one unit.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one plain gathering point; every argument is a different fact"
+    )]
+    pub fn new(
+        config: &'a Config,
+        seen: &'a Observation,
+        fleet: &'a Fleet,
+        previous: &'a State,
+        next: &'a State,
+        name: &'a UnitName,
+        unit: &'a Unit,
+    ) -> UnitContext<'a> {
+        UnitContext {
+            config,
+            now: &seen.now,
+            fleet,
+            name,
+            unit,
+            seen: seen.units.get(name).unwrap_or(&NOTHING_SEEN),
+            before: previous,
+            clocks: next.clocks.units.get(name).unwrap_or(&NO_CLOCKS),
+        }
+    }
+
+    /// The living pane, if one was seen.
+    pub fn alive(&self) -> Option<&'a AlivePane> {
+        match &self.seen.pane {
+            PaneSeen::Alive(pane) => Some(pane),
+            PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Dead { .. } => None,
+        }
+    }
+
+    /// The living process, if one was seen.
+    pub fn process(&self) -> Option<Process> {
+        self.alive().map(|pane| Process { pid: pane.pid, start: pane.pid_start })
+    }
+
+    /// The agent part of the config; None for a service.
+    pub fn agent(&self) -> Option<&'a Agent> {
+        self.unit.agent()
+    }
+
+    /// Wanted = enabled, and neither it nor the fleet is marked down.
+    pub fn is_wanted(&self) -> bool {
+        self.unit.enabled && !self.fleet.down && self.seen.markers.down.is_none()
+    }
+
+    /// Seconds since the last activity on any clock; None when no clock is known.
+    pub fn idle_s(&self) -> Option<f64> {
+        super::activity::last_change(self.clocks).map(|changed| self.now.awake_s.since_s(changed))
+    }
+
+    /// A person is attached and typed just now.
+    pub fn person_types(&self) -> Option<String> {
+        let pane = self.alive()?;
+        let typed = pane.typed_at.filter(|_| pane.attached > 0)?;
+        let ago = self.now.wall.since_s(typed);
+        (ago < TYPING_S).then(|| format!("a person is attached and typed {ago:.0} s ago (< {TYPING_S:.0} s)"))
+    }
+
+    /// Why no policy may do anything to this unit now; None when it may. A person's orders are not bound by it.
+    pub fn gate(&self, state: &UnitState, least: Watch) -> Option<String> {
+        if let Some(why) = &self.fleet.blind {
+            return Some(format!("blind: tmux could not be asked ({why})"));
+        }
+        if !self.unit.enabled {
+            return Some("not enabled in the config".into());
+        }
+        if state.seen.foreign {
+            let whose = self.seen.foreign.clone().unwrap_or_default();
+            return Some(format!("the session `{}` is not ours ({whose})", self.unit.session));
+        }
+        if let Some(why) = &self.fleet.paused {
+            return Some(format!("the fleet is paused: {why}"));
+        }
+        if let Some(why) = paused(&self.seen.markers, self.now) {
+            return Some(format!("paused: {why}"));
+        }
+        if self.unit.watch < least {
+            return Some(
+                format!("watch is less than needed ({:?} < {least:?})", self.unit.watch).to_lowercase(),
+            );
+        }
+        None
+    }
+
+    /// Is the unit's breaker open?
+    pub fn breaker_open(state: &UnitState) -> bool {
+        matches!(state.restart.breaker, Breaker::Open { .. })
+    }
+
+    /// The account is held by an auth or billing error: why.
+    pub fn account_held(&self) -> Option<String> {
+        let agent = self.agent()?;
+        let why = self.fleet.accounts_held.get(&agent.account)?;
+        Some(format!("account `{}` is held: {why}", agent.account))
+    }
+}

@@ -1,0 +1,483 @@
+//! Types text into a pane, exactly once: wanted → loaded → pasted → submitted → seen, each step a tick's own.
+//!
+//! Across a crash the named tmux buffer tells where a delivery stands: still there = not pasted, gone = pasted. After
+//! that only keys are pressed, never a second paste. Deliberately not here: what is said and when (the other policies).
+
+use super::Policy;
+use super::context::UnitContext;
+use super::guard_text;
+use super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reason, What};
+use crate::base::names::UnitName;
+use crate::base::text::{digest, one_line};
+use crate::config::{Agent, Config, Watch};
+use crate::model::action::Action;
+use crate::model::seen::{AlivePane, ScreenState, Substate};
+use crate::state::mail::Level;
+use crate::state::unit::{
+    Delivery, DeliveryOutcome, DeliveryStep, Kickoff, Message, PastDelivery, Purpose, UnitState,
+};
+
+/// The policy's row.
+pub const POLICY: Policy = Policy { name: "deliver", fold, propose, charge };
+
+/// Most presses of the submit key for one text.
+pub const PRESSES_MAX: u32 = 3;
+/// A pasted text must show within this time, seconds.
+const SHOWN_S: f64 = 10.0;
+/// A submitted text must have an effect within this time, seconds.
+const EFFECT_S: f64 = 10.0;
+/// A policy's text that could not be typed for this long is stale, seconds; a person's waits for ever.
+const STALE_S: f64 = 3600.0;
+/// Ended deliveries remembered.
+const PAST_MAX: usize = 20;
+/// Texts waiting, at most.
+pub const QUEUE_MAX: usize = 50;
+
+/// Name of the tmux buffer of a delivery: unique on the whole server.
+pub fn buffer(config: &Config, unit: &UnitName, id: u64) -> String {
+    let fleet = digest(config.state_dir.to_string_lossy().as_bytes());
+    format!("wk-{}-{unit}-{id}", &fleet[..8])
+}
+
+/// Begins a delivery.
+pub fn begin(context: &UnitContext<'_>, state: &mut UnitState, message: Message) {
+    state.delivery.queue.retain(|queued| *queued != message);
+    state.delivery.count += 1;
+    state.delivery.current = Some(Delivery {
+        id: state.delivery.count,
+        message,
+        step: DeliveryStep::Wanted,
+        since_awake_s: context.now.awake_s,
+        process: None,
+    });
+}
+
+/// Ends the delivery under way, if there is one.
+pub fn abandon(context: &UnitContext<'_>, state: &mut UnitState, why: &str) {
+    if let Some(delivery) = state.delivery.current.take() {
+        record(context, state, delivery, DeliveryOutcome::Failed { why: why.to_owned() });
+    }
+}
+
+fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    let Some(delivery) = state.delivery.current.clone() else { return };
+    if state.seen.process.is_none() && state.seen.state == ScreenState::Dead {
+        return lost_process(context, state, delivery, notes);
+    }
+    let Some(pane) = context.alive() else { return };
+    if delivery.process.is_some() && delivery.process != context.process() {
+        return lost_process(context, state, delivery, notes);
+    }
+    match &delivery.step {
+        DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => obsolete(context, state, delivery, notes),
+        DeliveryStep::Pasted { at_awake_s, .. } => {
+            let passed = context.now.awake_s.since_s(*at_awake_s);
+            let shown = shows(pane, &delivery.message.text);
+            if context.seen.buffer == Some(false) && passed > SHOWN_S && shown == Shown::No {
+                let why = format!("the pasted text did not show in the composer within {SHOWN_S:.0} s");
+                finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
+            }
+        }
+        DeliveryStep::Submitted { at_awake_s, presses, content } => {
+            let passed = context.now.awake_s.since_s(*at_awake_s);
+            match verdict(context, pane, &delivery, content, passed, *presses) {
+                Verdict::Seen => finish(context, state, delivery, DeliveryOutcome::Seen, notes),
+                Verdict::Failed(why) => {
+                    finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes)
+                }
+                Verdict::Wait | Verdict::Press => {}
+            }
+        }
+    }
+}
+
+/// The process that was to read it is gone. What it had not been given waits for the next one; what it had is over.
+fn lost_process(context: &UnitContext<'_>, state: &mut UnitState, mut delivery: Delivery, notes: &mut Notes) {
+    match (&delivery.step, delivery.message.purpose) {
+        (_, Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe) => {
+            let why = "its process ended before".to_owned();
+            finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
+        }
+        (DeliveryStep::Submitted { .. }, Purpose::Wake | Purpose::Operator | Purpose::Report) => {
+            let why =
+                "its process ended right after the submit key: not known whether it was read".to_owned();
+            finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
+        }
+        (DeliveryStep::Wanted, _) => {}
+        (DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. }, _) => {
+            delivery.step = DeliveryStep::Wanted;
+            delivery.process = None;
+            state.delivery.current = Some(delivery);
+        }
+    }
+}
+
+/// A reminder to somebody who works again, or one that could not be typed for an hour.
+fn obsolete(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery, notes: &mut Notes) {
+    let purpose = delivery.message.purpose;
+    let waited = context.now.awake_s.since_s(delivery.since_awake_s);
+    let moved = super::activity::last_change(context.clocks).is_some_and(|at| at > delivery.since_awake_s);
+    let works = matches!(purpose, Purpose::Nudge | Purpose::Continue)
+        && state.seen.state == ScreenState::Busy
+        && moved;
+    let stale =
+        waited > STALE_S && !matches!(purpose, Purpose::Operator | Purpose::Report | Purpose::Kickoff);
+    if works || stale {
+        let why = if works { "it works again" } else { "it could not be typed for an hour" }.to_owned();
+        finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
+    }
+}
+
+/// Where a pasted text shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Yes,
+    No,
+    /// The CLI draws no composer now (it streams): nothing can be said.
+    NoComposer,
+}
+
+fn shows(pane: &AlivePane, text: &str) -> Shown {
+    match &pane.reading.composer {
+        Some(composer) if guard_text::is_ours(composer, text) => Shown::Yes,
+        Some(_) => Shown::No,
+        None => Shown::NoComposer,
+    }
+}
+
+enum Verdict {
+    Seen,
+    Press,
+    Wait,
+    Failed(String),
+}
+
+fn verdict(
+    context: &UnitContext<'_>,
+    pane: &AlivePane,
+    delivery: &Delivery,
+    content: &str,
+    passed: f64,
+    presses: u32,
+) -> Verdict {
+    let delay = context.agent().map_or(0.5, |agent| agent.backend.submit_delay_s);
+    if passed < delay {
+        return Verdict::Wait;
+    }
+    let shown = shows(pane, &delivery.message.text);
+    if dialog(pane).is_some() && shown != Shown::Yes {
+        return Verdict::Seen; // Its turn began and asks already.
+    }
+    match shown {
+        Shown::Yes if presses < PRESSES_MAX => Verdict::Press,
+        Shown::Yes if passed < EFFECT_S => Verdict::Wait,
+        Shown::Yes => Verdict::Failed(format!(
+            "the text stays in the composer after {presses} presses of the submit key"
+        )),
+        Shown::No | Shown::NoComposer
+            if pane.reading.state == ScreenState::Busy || pane.reading.content != content =>
+        {
+            Verdict::Seen
+        }
+        Shown::No | Shown::NoComposer if passed < EFFECT_S => Verdict::Wait,
+        Shown::No | Shown::NoComposer => {
+            Verdict::Failed(format!("nothing changed within {EFFECT_S:.0} s of the submit key"))
+        }
+    }
+}
+
+fn finish(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    delivery: Delivery,
+    outcome: DeliveryOutcome,
+    notes: &mut Notes,
+) {
+    state.delivery.current = None;
+    let purpose = delivery.message.purpose;
+    if purpose == Purpose::Kickoff {
+        state.launch.kickoff = Kickoff::Done;
+    }
+    let text = one_line(&delivery.message.text, 60);
+    let words = match &outcome {
+        DeliveryOutcome::Seen => format!("delivered ({purpose:?}): {text}").to_lowercase(),
+        DeliveryOutcome::Failed { why } => {
+            format!("not delivered ({purpose:?}): {why}; text: {text}").to_lowercase()
+        }
+    };
+    let quiet = matches!(&outcome, DeliveryOutcome::Failed { why } if why == "it works again" || why == "its process ended before");
+    if matches!(outcome, DeliveryOutcome::Failed { .. }) && !quiet {
+        let alert = format!("text for `{}` was {words}", context.name);
+        state.owe(context.name.as_str(), context.now.wall, Level::Warning, alert);
+    }
+    notes.event(context.now.wall, Some(context.name), EventKind::Delivery, words);
+    record(context, state, delivery, outcome);
+}
+
+fn record(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery, outcome: DeliveryOutcome) {
+    state.delivery.past.push(PastDelivery {
+        id: delivery.id,
+        purpose: delivery.message.purpose,
+        request: delivery.message.request,
+        at: context.now.wall,
+        outcome,
+    });
+    if state.delivery.past.len() > PAST_MAX {
+        state.delivery.past.remove(0);
+    }
+}
+
+/// The dialog that is open, in words.
+pub fn dialog(pane: &AlivePane) -> Option<&'static str> {
+    match (pane.reading.state, pane.reading.substate) {
+        (ScreenState::Blocked, _) => Some("a permission dialog or question is open: Enter would answer it"),
+        (ScreenState::Onboarding, _) => Some("a start-up dialog is open: Enter would answer it"),
+        (ScreenState::Limited, Some(Substate::Menu)) => Some("the limit menu is open: Enter would choose"),
+        (
+            ScreenState::Starting
+            | ScreenState::Idle
+            | ScreenState::Draft
+            | ScreenState::Busy
+            | ScreenState::Limited
+            | ScreenState::Error
+            | ScreenState::Dead
+            | ScreenState::Shell
+            | ScreenState::Unknown,
+            _,
+        ) => None,
+    }
+}
+
+fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    let Some(agent) = context.agent() else { return };
+    let Some(delivery) = &state.delivery.current else { return next(context, state, agent, out) };
+    let origin = origin(&delivery.message);
+    let label = format!("type ({:?})", delivery.message.purpose).to_lowercase();
+    if state.ending.is_some() {
+        return;
+    }
+    let gate = match origin {
+        Origin::Policy => context.gate(state, Watch::Heal),
+        Origin::Person => context.fleet.blind.clone().map(|why| format!("blind: {why}")),
+    };
+    if let Some(why) = gate {
+        return out.hold(&label, why);
+    }
+    let Some(pane) = context.alive() else {
+        return out.hold(&label, "its pane is dead or gone");
+    };
+    match typable(context, state, pane, delivery) {
+        Typable::Yes => step(context, agent, pane, delivery, out),
+        Typable::Clear => {
+            let why = Reason::new("deliver.clear", "an older text of ours stands in the composer", vec![]);
+            let keys = agent.backend.clear_keys.clone();
+            push(out, origin, "clear composer", Action::Keys { pane: pane.pane.clone(), keys }, why);
+        }
+        Typable::LeaveMode => {
+            let why =
+                Reason::new("deliver.leave_mode", "copy mode swallows keys, and nobody is attached", vec![]);
+            push(out, origin, "leave copy mode", Action::LeaveMode { pane: pane.pane.clone() }, why);
+        }
+        Typable::Hold(why) => {
+            out.due_in(2.0);
+            out.hold(&label, why);
+        }
+    }
+}
+
+enum Typable {
+    Yes,
+    Clear,
+    LeaveMode,
+    Hold(String),
+}
+
+/// May keys be sent to this pane for this delivery now? (SPEC 6.3's list of holds.)
+fn typable(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane, delivery: &Delivery) -> Typable {
+    let hold = |why: &str| Typable::Hold(why.to_owned());
+    if let Some(why) = dialog(pane) {
+        return hold(why);
+    }
+    if pane.reading.overlay {
+        return hold("a viewer or picker covers the screen");
+    }
+    match pane.reading.state {
+        ScreenState::Starting => return hold("its screen is not ready yet"),
+        ScreenState::Unknown => return hold("its screen can't be read"),
+        ScreenState::Shell => return hold("its CLI left, a shell would run the text"),
+        ScreenState::Dead => return hold("it is dead"),
+        ScreenState::Limited if delivery.message.purpose != Purpose::Probe => return hold("it is limited"),
+        ScreenState::Limited
+        | ScreenState::Idle
+        | ScreenState::Draft
+        | ScreenState::Busy
+        | ScreenState::Error
+        | ScreenState::Onboarding
+        | ScreenState::Blocked => {}
+    }
+    if let Some(why) = context.person_types() {
+        return Typable::Hold(why);
+    }
+    if pane.in_mode {
+        return if pane.attached == 0 {
+            Typable::LeaveMode
+        } else {
+            hold("copy mode, and a person is attached")
+        };
+    }
+    let before_paste = matches!(delivery.step, DeliveryStep::Wanted | DeliveryStep::Loaded { .. })
+        || (matches!(delivery.step, DeliveryStep::Pasted { .. }) && context.seen.buffer == Some(true));
+    let composer = pane.reading.composer.as_deref().unwrap_or("");
+    if !before_paste || composer.is_empty() {
+        return Typable::Yes;
+    }
+    let stale =
+        !state.delivery.last_text.is_empty() && guard_text::is_ours(composer, &state.delivery.last_text);
+    if stale { Typable::Clear } else { hold("a person's draft stands in the composer") }
+}
+
+fn step(
+    context: &UnitContext<'_>,
+    agent: &Agent,
+    pane: &AlivePane,
+    delivery: &Delivery,
+    out: &mut Proposals,
+) {
+    let origin = origin(&delivery.message);
+    let buffer = buffer(context.config, context.name, delivery.id);
+    let id = delivery.id;
+    let load = |out: &mut Proposals, seen: &str| {
+        let action = Action::LoadBuffer { buffer: buffer.clone(), text: delivery.message.text.clone() };
+        push(
+            out,
+            origin,
+            "load text",
+            action,
+            Reason::new("deliver.load", format!("delivery {id}: {seen}"), vec![]),
+        );
+    };
+    let paste = |out: &mut Proposals, seen: &str| {
+        let action = Action::Paste { pane: pane.pane.clone(), buffer: buffer.clone() };
+        push(
+            out,
+            origin,
+            "paste text",
+            action,
+            Reason::new("deliver.paste", format!("delivery {id}: {seen}"), vec![]),
+        );
+    };
+    match (&delivery.step, context.seen.buffer) {
+        (DeliveryStep::Wanted, _) => load(out, "composer is free"),
+        (DeliveryStep::Loaded { .. }, Some(true)) => paste(out, "buffer is there"),
+        (DeliveryStep::Loaded { .. }, Some(false)) => load(out, "its buffer is gone and it was not pasted"),
+        (DeliveryStep::Pasted { .. }, Some(true)) => {
+            paste(out, "the buffer is still there: the paste did not happen")
+        }
+        (DeliveryStep::Pasted { at_awake_s, .. }, Some(false)) => {
+            let passed = context.now.awake_s.since_s(*at_awake_s);
+            let delay = agent.backend.submit_delay_s;
+            if passed < delay {
+                return out.due_in(delay - passed);
+            }
+            match shows(pane, &delivery.message.text) {
+                Shown::Yes | Shown::NoComposer => {
+                    submit(agent, pane, delivery, "the text shows, no dialog is open", out)
+                }
+                Shown::No => out.due_in(0.5),
+            }
+        }
+        (DeliveryStep::Submitted { at_awake_s, presses, content }, _) => {
+            let passed = context.now.awake_s.since_s(*at_awake_s);
+            match verdict(context, pane, delivery, content, passed, *presses) {
+                Verdict::Press => submit(agent, pane, delivery, "the text still stands in the composer", out),
+                Verdict::Wait => out.due_in(0.5),
+                Verdict::Seen | Verdict::Failed(_) => {}
+            }
+        }
+        (DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. }, None) => out.due_in(0.5),
+    }
+}
+
+fn submit(agent: &Agent, pane: &AlivePane, delivery: &Delivery, seen: &str, out: &mut Proposals) {
+    let busy = pane.reading.state == ScreenState::Busy;
+    let key = match &agent.backend.queue_key {
+        Some(queue) if busy => queue.clone(),
+        Some(_) | None => agent.backend.submit_key.clone(),
+    };
+    let why = Reason::new("deliver.submit", format!("delivery {}: {seen}; key {key}", delivery.id), vec![]);
+    let action = Action::Keys { pane: pane.pane.clone(), keys: vec![key] };
+    push(out, origin(&delivery.message), "submit text", action, why);
+}
+
+fn push(out: &mut Proposals, origin: Origin, label: &str, action: Action, why: Reason) {
+    match origin {
+        Origin::Person => out.asked(Claim::Deliver, label, What::Act(action), why),
+        Origin::Policy => out.want(Claim::Deliver, label, What::Act(action), why),
+    }
+}
+
+fn origin(message: &Message) -> Origin {
+    if message.request.is_some() { Origin::Person } else { Origin::Policy }
+}
+
+/// Nothing is under way: the kickoff first, then what waits.
+fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut Proposals) {
+    if context.alive().is_none() || state.ending.is_some() || state.seen.process.is_none() {
+        return;
+    }
+    if state.launch.kickoff == Kickoff::Due {
+        if state.seen.state != ScreenState::Idle {
+            return;
+        }
+        if let Some(why) = context.gate(state, Watch::None).or_else(|| context.account_held()) {
+            return out.hold("type (kickoff)", why);
+        }
+        let text = guard_text::guarded(super::launch::first_prompt(agent));
+        let why = Reason::new("deliver.kickoff", "it was started and its composer is ready", vec![]);
+        let message = Message { purpose: Purpose::Kickoff, text, request: None };
+        return out.want(Claim::Kickoff, "kickoff", What::Deliver(message), why);
+    }
+    let Some(message) = state.delivery.queue.first().cloned() else { return };
+    match message.purpose {
+        Purpose::Operator => {
+            let why = Reason::new("deliver.operator", "a person asked for it", vec![]);
+            out.asked(Claim::Operator, "nudge", What::Deliver(message), why);
+        }
+        Purpose::Report
+        | Purpose::Kickoff
+        | Purpose::Nudge
+        | Purpose::Continue
+        | Purpose::Probe
+        | Purpose::Wake => {
+            if let Some(why) = context.gate(state, Watch::Heal) {
+                return out.hold("report", why);
+            }
+            let why = Reason::new("deliver.report", "news of a unit that it is the parent of", vec![]);
+            out.want(Claim::Report, "report", What::Deliver(message), why);
+        }
+    }
+}
+
+fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
+    let at_awake_s = context.now.awake_s;
+    let content = context.alive().map(|pane| pane.reading.content.clone()).unwrap_or_default();
+    let process = context.process();
+    let Some(delivery) = &mut state.delivery.current else { return };
+    match (&granted.what, granted.label.as_str()) {
+        (What::Act(Action::LoadBuffer { .. }), _) => delivery.step = DeliveryStep::Loaded { at_awake_s },
+        (What::Act(Action::Paste { .. }), _) => {
+            delivery.step = DeliveryStep::Pasted { at_awake_s, content };
+            delivery.process = process;
+            state.delivery.last_text = delivery.message.text.clone();
+        }
+        (What::Act(Action::Keys { .. }), "submit text") => {
+            let presses = match delivery.step {
+                DeliveryStep::Submitted { presses, .. } => presses + 1,
+                DeliveryStep::Wanted | DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. } => 1,
+            };
+            delivery.step = DeliveryStep::Submitted { at_awake_s, presses, content };
+        }
+        (What::Act(Action::Keys { .. }), _) => state.delivery.last_text.clear(),
+        (What::Act(_) | What::Deliver(_) | What::End(_), _) => {}
+    }
+}

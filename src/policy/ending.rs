@@ -1,0 +1,209 @@
+//! Ends what runs: TERM to the whole tree, grace, KILL, and what comes after. Each step is a tick's own, committed by
+//! itself. Deliberately not here: whether an end is deserved (stall, attend, operator).
+
+use super::Policy;
+use super::context::UnitContext;
+use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
+use crate::base::time::human_s;
+use crate::config::Watch;
+use crate::model::action::{Action, Signal};
+use crate::model::seen::{PaneSeen, Process, ScreenState};
+use crate::state::unit::{EndCause, EndStep, Ending, Then, UnitState};
+
+/// The policy's row.
+pub const POLICY: Policy = Policy { name: "ending", fold, propose, charge };
+
+/// A process that survives KILL this long is stuck in the kernel: KILL is sent again, and said.
+const KILL_AGAIN_S: f64 = 10.0;
+
+fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    if context.alive().is_some() && state.launch.digest.is_empty() {
+        // State was lost or the unit was started by hand: it runs as it runs, nothing is restarted for that.
+        state.launch.digest = context.unit.launch_digest.clone();
+    }
+    let Some(ending) = &mut state.ending else { return };
+    if ending.then == Then::StayDown && context.is_wanted() {
+        ending.then = Then::Start;
+        ending.cause = EndCause::Ordered;
+    }
+    let ended =
+        matches!(context.seen.pane, PaneSeen::Absent) && context.seen.tree.as_ref().is_none_or(Vec::is_empty);
+    if ending.then == Then::StayDown && ended {
+        state.ending = None;
+        notes.event(context.now.wall, Some(context.name), EventKind::State, "stopped");
+        return;
+    }
+    if revived(context, ending) {
+        let text =
+            format!("end called off: it made progress while it was about to be ended ({})", ending.why);
+        notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+        state.ending = None;
+    }
+}
+
+/// A kill that the ladder wants, not begun yet, of a unit that moved on any clock since: no proof any more.
+fn revived(context: &UnitContext<'_>, ending: &Ending) -> bool {
+    let not_begun = ending.cause == EndCause::Ladder && ending.step == EndStep::Wanted;
+    let moved = super::activity::last_change(context.clocks).is_some_and(|at| at >= ending.since_awake_s);
+    not_begun && moved && context.alive().is_some()
+}
+
+fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    match &state.ending {
+        Some(ending) => step(context, state, ending, out),
+        None => ordered(context, state, out),
+    }
+}
+
+/// What the state remembers when an end begins.
+pub fn begin(state: &mut UnitState, ending: Ending) {
+    state.ending = Some(ending);
+    state.stall.approved = false;
+}
+
+/// Ends that are ordered by a marker or a changed config.
+fn ordered(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    let here = matches!(context.seen.pane, PaneSeen::Alive(_) | PaneSeen::Dead { .. });
+    if !here || !context.unit.enabled {
+        return;
+    }
+    if !context.is_wanted() {
+        if let Some(why) =
+            context.gate(state, Watch::None).filter(|_| context.fleet.blind.is_some() || state.seen.foreign)
+        {
+            return out.hold("stop", why);
+        }
+        let marker = if context.fleet.down { "the fleet's `down` marker" } else { "its `down` marker" };
+        let why = Reason::new("ending.down", format!("{marker} is set"), vec![]);
+        let end = ending(context, Then::StayDown, EndCause::Down, &why);
+        return out.asked(Claim::Order, "stop", What::End(end), why);
+    }
+    let changed = !state.launch.digest.is_empty() && state.launch.digest != context.unit.launch_digest;
+    if changed && context.alive().is_some() {
+        if let Some(why) = context.gate(state, Watch::Heal) {
+            return out.hold("restart", why);
+        }
+        let why = Reason::new(
+            "ending.config",
+            "its command, directory or environment changed in the config",
+            vec![],
+        );
+        let end = ending(context, Then::Start, EndCause::Ordered, &why);
+        out.want(Claim::Order, "restart", What::End(end), why);
+    }
+}
+
+/// A new end.
+pub fn ending(context: &UnitContext<'_>, then: Then, cause: EndCause, why: &Reason) -> Ending {
+    Ending { then, cause, why: why.sentence(), step: EndStep::Wanted, since_awake_s: context.now.awake_s }
+}
+
+fn step(context: &UnitContext<'_>, state: &UnitState, ending: &Ending, out: &mut Proposals) {
+    let by_person = matches!(ending.cause, EndCause::Down | EndCause::Ordered);
+    let label = match ending.then {
+        Then::StayDown => "stop",
+        Then::Start => "restart",
+    };
+    let blocked = if by_person { context.fleet.blind.clone() } else { context.gate(state, Watch::Heal) };
+    if let Some(why) = blocked {
+        return out.hold(label, why);
+    }
+    let left = context.seen.tree.clone();
+    let alive = context.alive().is_some();
+    if !alive && left.as_ref().is_none_or(Vec::is_empty) {
+        return close(context, ending, out);
+    }
+    match &ending.step {
+        EndStep::Wanted => first(context, state, ending, label, left, out),
+        EndStep::Termed { at_awake_s, .. } => {
+            let passed = context.now.awake_s.since_s(*at_awake_s);
+            let grace = context.unit.ladder.grace_s;
+            if passed < grace {
+                return out.due_in((grace - passed).clamp(0.2, 0.5));
+            }
+            kill(ending, left, format!("TERM was {passed:.0} s ago ≥ grace {grace:.0} s"), out);
+        }
+        EndStep::Killed { at_awake_s, .. } => {
+            let passed = context.now.awake_s.since_s(*at_awake_s);
+            if passed < KILL_AGAIN_S {
+                return out.due_in(0.5);
+            }
+            kill(ending, left, format!("it survives KILL for {passed:.0} s"), out);
+        }
+    }
+}
+
+/// TERM; an ordered end first waits for the end of the turn.
+fn first(
+    context: &UnitContext<'_>,
+    state: &UnitState,
+    ending: &Ending,
+    label: &str,
+    tree: Option<Vec<Process>>,
+    out: &mut Proposals,
+) {
+    let waited = context.now.awake_s.since_s(ending.since_awake_s);
+    let grace = context.config.watchdog.advance_grace_s;
+    let in_turn = context.agent().is_some() && state.seen.state == ScreenState::Busy;
+    if ending.cause == EndCause::Ordered && in_turn && waited < grace {
+        out.due_in(1.0);
+        let why =
+            format!("waits for the end of its turn ({} of at most {})", human_s(waited), human_s(grace));
+        return out.hold(label, why);
+    }
+    let Some(processes) = tree.filter(|tree| !tree.is_empty()) else { return out.due_in(0.2) };
+    let why = Reason::new(
+        "ending.term",
+        format!("{}: TERM to {} processes, deepest first", ending.why, processes.len()),
+        vec![],
+    );
+    propose_signal(ending, processes, Signal::Term, "terminate", why, out);
+}
+
+fn kill(ending: &Ending, tree: Option<Vec<Process>>, compared: String, out: &mut Proposals) {
+    let Some(processes) = tree.filter(|tree| !tree.is_empty()) else { return out.due_in(0.2) };
+    let seen = format!("{} of its processes are left after TERM", processes.len());
+    let why = Reason::new("ending.kill", seen, vec![compared]);
+    propose_signal(ending, processes, Signal::Kill, "kill", why, out);
+}
+
+fn propose_signal(
+    ending: &Ending,
+    processes: Vec<Process>,
+    signal: Signal,
+    label: &str,
+    why: Reason,
+    out: &mut Proposals,
+) {
+    let what = What::Act(Action::Signal { processes, signal });
+    match ending.cause {
+        EndCause::Down | EndCause::Ordered => out.asked(Claim::End, label, what, why),
+        EndCause::Ladder | EndCause::Rerun => out.want(Claim::End, label, what, why),
+    }
+}
+
+/// All its processes are gone: close the kept pane of a unit that stays down. A start is the restart policy's.
+fn close(context: &UnitContext<'_>, ending: &Ending, out: &mut Proposals) {
+    let PaneSeen::Dead { pane, .. } = &context.seen.pane else { return };
+    if ending.then == Then::Start {
+        return;
+    }
+    let action = Action::KillSession { session: context.unit.session.clone(), pane: pane.clone() };
+    let why = Reason::new("ending.close", format!("{}; all its processes are gone", ending.why), vec![]);
+    out.asked(Claim::End, "close session", What::Act(action), why);
+}
+
+fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
+    let at_awake_s = context.now.awake_s;
+    match &granted.what {
+        What::Act(Action::Signal { processes, signal }) => {
+            let Some(ending) = &mut state.ending else { return };
+            let processes = processes.clone();
+            ending.step = match signal {
+                Signal::Term => EndStep::Termed { at_awake_s, processes },
+                Signal::Kill => EndStep::Killed { at_awake_s, processes },
+            };
+        }
+        What::Act(_) | What::Deliver(_) | What::End(_) => {}
+    }
+}

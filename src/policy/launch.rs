@@ -1,0 +1,106 @@
+//! How a unit is started, and what its state remembers of a start. Used by every policy that starts something.
+
+use super::context::UnitContext;
+use crate::config::backend::PromptDelivery;
+use crate::config::{Agent, AgentKind, Role};
+use crate::model::action::{Action, Launch, LaunchPrompt};
+use crate::model::seen::PaneSeen;
+use crate::state::unit::{Kickoff, UnitState};
+
+/// The action that starts the unit: anew in its kept pane, or in a session of its own. None while the pane lives or
+/// was not seen.
+pub fn action(context: &UnitContext<'_>, state: &UnitState) -> Option<Action> {
+    let launch = launch(context, state);
+    match &context.seen.pane {
+        PaneSeen::Dead { pane, .. } => Some(Action::Respawn { pane: pane.clone(), launch }),
+        PaneSeen::Absent => Some(Action::NewSession { launch }),
+        PaneSeen::Alive(_) | PaneSeen::Unknown => None,
+    }
+}
+
+/// Will this start continue the last conversation?
+pub fn resumes(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    context.agent().is_some_and(|agent| {
+        agent.kind == AgentKind::Persistent && !agent.backend.resume.is_empty() && state.launch.count > 0
+    })
+}
+
+/// The first prompt of a fresh start: a task's run has its own.
+pub fn first_prompt(agent: &Agent) -> &str {
+    let run = agent.wake.as_ref().map(|wake| wake.prompt.as_str()).filter(|prompt| !prompt.is_empty());
+    match (agent.kind, run) {
+        (AgentKind::Task, Some(prompt)) => prompt,
+        (AgentKind::Task, None) | (AgentKind::Loop | AgentKind::Persistent, _) => &agent.prompt,
+    }
+}
+
+/// What the state remembers of a start, before it happens. The last conversation's memory goes with it.
+pub fn charge(context: &UnitContext<'_>, state: &mut UnitState) {
+    let resumed = resumes(context, state);
+    let typed = context.agent().is_some_and(|agent| {
+        agent.backend.prompt_delivery == PromptDelivery::Paste
+            && !first_prompt(agent).trim().is_empty()
+            && !resumed
+    });
+    state.launch.at = Some(context.now.wall);
+    state.launch.at_awake_s = Some(context.now.awake_s);
+    state.launch.digest = context.unit.launch_digest.clone();
+    state.launch.kickoff = if typed { Kickoff::Due } else { Kickoff::Done };
+    state.launch.count += 1;
+    state.ending = None;
+    state.operator.start = false;
+    state.attend = Default::default();
+    state.stall.remedy_awake_s = Some(context.now.awake_s);
+    state.stall.progress_since_awake_s = None;
+    state.stall.approved = false;
+    state.limit.active = None;
+}
+
+fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
+    let unit = context.unit;
+    let mut env = unit.env.clone();
+    let mut env_remove = Vec::new();
+    let (argv, prompt) = match &unit.role {
+        Role::Service { command } => (command.clone(), None),
+        Role::Agent(agent) => {
+            for (key, value) in &agent.backend.env {
+                env.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+            env_remove.clone_from(&agent.backend.env_remove);
+            (argv(agent, resumes(context, state)), prompt(agent, resumes(context, state)))
+        }
+    };
+    Launch {
+        unit: context.name.clone(),
+        session: unit.session.clone(),
+        dir: unit.dir.to_string_lossy().into_owned(),
+        argv,
+        env,
+        env_remove,
+        prompt,
+    }
+}
+
+fn argv(agent: &Agent, resume: bool) -> Vec<String> {
+    let mut argv = agent.backend.command.clone();
+    if let Some(flag) = agent.backend.model_flag.as_ref().filter(|_| !agent.model.is_empty()) {
+        argv.push(flag.clone());
+        argv.push(agent.model.clone());
+    }
+    if resume {
+        argv.extend(agent.backend.resume.iter().cloned());
+    }
+    argv
+}
+
+fn prompt(agent: &Agent, resume: bool) -> Option<LaunchPrompt> {
+    let text = first_prompt(agent).to_owned();
+    if resume || text.trim().is_empty() {
+        return None;
+    }
+    match agent.backend.prompt_delivery {
+        PromptDelivery::Paste => None,
+        PromptDelivery::Arg => Some(LaunchPrompt::Arg { text }),
+        PromptDelivery::Stdin => Some(LaunchPrompt::Stdin { text }),
+    }
+}

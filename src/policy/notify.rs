@@ -1,0 +1,198 @@
+//! The last pass over a tick: state changes, holds, alerts and fleet news become events; alerts that outbox.jsonl has are
+//! no longer owed; parents are told of their children.
+
+use super::arbiter::Ruling;
+use super::deliver::QUEUE_MAX;
+use super::proposal::{EventKind, Notes};
+use crate::base::names::UnitName;
+use crate::base::text::counted;
+use crate::config::Config;
+use crate::model::seen::{Observation, ScreenState, ServerSeen};
+use crate::state::State;
+use crate::state::mail::{Level, Owed};
+use crate::state::unit::{HoldState, Message, Purpose, UnitState};
+use std::collections::BTreeMap;
+
+/// Runs the pass.
+pub fn pass(
+    config: &Config,
+    previous: &State,
+    seen: &Observation,
+    ruling: &Ruling,
+    next: &mut State,
+    notes: &mut Notes,
+) {
+    server(previous, seen, next, notes);
+    let mut reports: Vec<(UnitName, String)> = Vec::new();
+    let mut died = Vec::new();
+    let fresh = UnitState::default();
+    for name in config.units.keys() {
+        let before = previous.units.get(name).unwrap_or(&fresh);
+        let Some(after) = next.units.get_mut(name) else { continue };
+        holds(seen, ruling, name, after, notes);
+        if let Some(change) = transition(before, after) {
+            notes.event(seen.now.wall, Some(name), EventKind::State, change.clone());
+            let (was, is) = (before.seen.process.is_some(), after.seen.process.is_some());
+            if was && !is {
+                died.push(name.clone());
+            }
+            let parent =
+                config.units.get(name).and_then(|unit| unit.agent()).and_then(|agent| agent.parent.clone());
+            let news = was != is && before.launch.count > 0;
+            reports.extend(
+                parent.filter(|_| news).map(|parent| (parent, format!("[watchkeeper] `{name}`: {change}"))),
+            );
+        }
+        if after.seen.foreign && !before.seen.foreign {
+            let text = format!("the session that `{name}` needs belongs to somebody else; it is not touched");
+            after.owe(name.as_str(), seen.now.wall, Level::Human, text);
+        }
+        alerts(seen, name, &before.owed, after, notes);
+        if super::belief::is_waiting(&after.seen) {
+            notes.due_in(0.5);
+        }
+    }
+    report(config, next, reports);
+    mass_death(seen, &died, next, notes);
+    fleet_alerts(previous, seen, next, notes);
+    strays(seen, next);
+}
+
+fn transition(before: &UnitState, after: &UnitState) -> Option<String> {
+    let (old, new) = (&before.seen, &after.seen);
+    let substate = |seen: &crate::state::unit::SeenState| {
+        seen.substate.map(|sub| format!(" ({sub:?})").to_lowercase()).unwrap_or_default()
+    };
+    let word = |state: ScreenState| format!("{state:?}").to_lowercase();
+    if old.state == new.state && old.substate == new.substate && old.process == new.process {
+        return None;
+    }
+    let exit = new.exit.as_ref().filter(|_| new.state == ScreenState::Dead && old.process.is_some());
+    let tail = exit.map(|exit| format!(": {exit}")).unwrap_or_default();
+    let process =
+        new.process.filter(|process| old.process != Some(*process)).map(|p| format!(", pid {}", p.pid));
+    Some(format!(
+        "{}{} → {}{}{tail}{}",
+        word(old.state),
+        substate(old),
+        word(new.state),
+        substate(new),
+        process.unwrap_or_default()
+    ))
+}
+
+/// A hold is an event only when it begins, changes its remedy, or ends.
+fn holds(seen: &Observation, ruling: &Ruling, name: &UnitName, state: &mut UnitState, notes: &mut Notes) {
+    let hold = ruling.holds.iter().find(|hold| hold.unit == *name);
+    let same = match (&state.hold, hold) {
+        (None, None) => true,
+        (Some(old), Some(new)) => old.remedy == new.remedy && skeleton(&old.why) == skeleton(&new.why),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if same {
+        return;
+    }
+    state.hold = hold.map(|hold| {
+        notes.event(
+            seen.now.wall,
+            Some(name),
+            EventKind::Hold,
+            format!("{} withheld: {}", hold.remedy, hold.why),
+        );
+        HoldState { remedy: hold.remedy.clone(), why: hold.why.clone(), since: seen.now.wall }
+    });
+}
+
+/// The words without their numbers: a counting hold is one hold.
+fn skeleton(why: &str) -> String {
+    why.chars()
+        .filter(|c| !c.is_ascii_digit() && *c != '.')
+        .collect::<String>()
+        .replace("min  s", "")
+        .replace(" min", " s")
+}
+
+fn alerts(seen: &Observation, name: &UnitName, before: &[Owed], state: &mut UnitState, notes: &mut Notes) {
+    for owed in state.owed.iter().filter(|owed| !before.contains(owed)) {
+        notes.event(seen.now.wall, Some(name), EventKind::Alert, owed.text.clone());
+    }
+    state.owed.retain(|owed| !seen.outbox_has.contains(&owed.id));
+}
+
+fn fleet_alerts(previous: &State, seen: &Observation, next: &mut State, notes: &mut Notes) {
+    for owed in next.mail.owed.iter().filter(|owed| !previous.mail.owed.contains(owed)) {
+        notes.event(seen.now.wall, None, EventKind::Alert, owed.text.clone());
+    }
+    next.mail.owed.retain(|owed| !seen.outbox_has.contains(&owed.id));
+}
+
+/// The tmux server went or came back: one fact about the host.
+fn server(previous: &State, seen: &Observation, next: &mut State, notes: &mut Notes) {
+    match (&previous.mail.server, &seen.server) {
+        (_, ServerSeen::Unknown { .. }) | (None, ServerSeen::Absent) => {}
+        (Some(old), ServerSeen::Absent) => {
+            let ran = previous.units.values().filter(|state| state.seen.process.is_some()).count();
+            let text =
+                format!("the tmux server (pid {}) is gone, and with it {}", old.pid, counted(ran, "unit"));
+            notes.event(seen.now.wall, None, EventKind::Fleet, text.clone());
+            if ran > 0 {
+                next.mail.owe(seen.now.wall, Level::Warning, text);
+            }
+            next.mail.server = None;
+        }
+        (Some(old), ServerSeen::Alive(new)) if old != new => {
+            let text = format!(
+                "another tmux server (pid {} instead of {}): all pane ids are void",
+                new.pid, old.pid
+            );
+            notes.event(seen.now.wall, None, EventKind::Fleet, text);
+            next.mail.server = Some(new.clone());
+        }
+        (_, ServerSeen::Alive(new)) => next.mail.server = Some(new.clone()),
+    }
+}
+
+fn mass_death(seen: &Observation, died: &[UnitName], next: &mut State, notes: &mut Notes) {
+    if died.len() < super::context::MASS_DEATH || seen.server == ServerSeen::Absent {
+        return;
+    }
+    let names = died.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let text = format!("{} units died at once ({names}): one event; they come back staggered", died.len());
+    notes.event(seen.now.wall, None, EventKind::Fleet, text.clone());
+    next.mail.owe(seen.now.wall, Level::Warning, text);
+}
+
+fn report(config: &Config, next: &mut State, reports: Vec<(UnitName, String)>) {
+    let mut by_parent: BTreeMap<UnitName, Vec<String>> = BTreeMap::new();
+    for (parent, text) in reports {
+        by_parent.entry(parent).or_default().push(text);
+    }
+    for (parent, texts) in by_parent {
+        if config.units.get(&parent).and_then(|unit| unit.agent()).is_none() {
+            continue;
+        }
+        let Some(state) = next.units.get_mut(&parent) else { continue };
+        for text in texts {
+            if state.delivery.queue.len() < QUEUE_MAX {
+                state.delivery.queue.push(Message { purpose: Purpose::Report, text, request: None });
+            }
+        }
+    }
+}
+
+/// Sessions with our stamp that belong to no unit: told once each.
+fn strays(seen: &Observation, next: &mut State) {
+    let key = |session: &String| format!("stray {session}");
+    next.mail
+        .told
+        .retain(|told| !told.key.starts_with("stray ") || seen.strays.iter().any(|s| key(s) == told.key));
+    for session in &seen.strays {
+        if next.mail.told.iter().any(|told| told.key == key(session)) {
+            continue;
+        }
+        next.mail.told.push(crate::state::mail::Told { key: key(session), at_awake_s: seen.now.awake_s });
+        let text =
+            format!("session `{session}` is ours, but no unit of the config uses it; it is left alone");
+        next.mail.owe(seen.now.wall, Level::Info, text);
+    }
+}

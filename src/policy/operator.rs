@@ -1,0 +1,240 @@
+//! What people ask for: requests from the inbox become markers, orders and texts. Each is taken once, and confirmed.
+
+use super::deliver::QUEUE_MAX;
+use super::guard_text;
+use super::proposal::{EventKind, Notes};
+use crate::base::names::UnitName;
+use crate::base::text::one_line;
+use crate::config::{Config, Role};
+use crate::model::action::{Action, Marker, MarkerKind};
+use crate::model::seen::{Ask, Observation, Request};
+use crate::state::State;
+use crate::state::mail::{HANDLED_MAX, Handled, Taken};
+use crate::state::unit::{Breaker, EndCause, EndStep, Ending, Message, Purpose, Then, UnitState};
+
+/// Requests remembered per unit.
+const TAKEN_MAX: usize = 50;
+
+/// Handles every request that is not handled yet.
+pub fn handle(
+    config: &Config,
+    seen: &Observation,
+    next: &mut State,
+    markers: &mut Vec<Action>,
+    notes: &mut Notes,
+) {
+    start_paused(config, seen, next, markers);
+    for request in &seen.requests {
+        if next.mail.handled.iter().any(|handled| handled.id == request.id) {
+            continue;
+        }
+        let answer = take(config, seen, request, next, markers);
+        let (taken, said) = match answer {
+            Ok(said) => (Taken::Accepted, said),
+            Err(said) => (Taken::Refused, said),
+        };
+        notes.event(
+            seen.now.wall,
+            None,
+            EventKind::Request,
+            format!("{}: {said}", one_line(&request.from, 40)),
+        );
+        next.mail.handled.push(Handled { id: request.id.clone(), at: seen.now.wall, taken, said });
+        if next.mail.handled.len() > HANDLED_MAX {
+            next.mail.handled.remove(0);
+        }
+        notes.due_in(0.1);
+    }
+}
+
+/// `start_paused` pauses once; a later `resume` wins until the key is taken out and put in again.
+fn start_paused(config: &Config, seen: &Observation, next: &mut State, markers: &mut Vec<Action>) {
+    const KEY: &str = "start_paused";
+    let told = next.mail.told.iter().any(|told| told.key == KEY);
+    if config.watchdog.start_paused && !told {
+        next.mail.told.push(crate::state::mail::Told { key: KEY.into(), at_awake_s: seen.now.awake_s });
+        markers.push(mark(None, MarkerKind::Paused, "start_paused is set in the config".into()));
+    } else if !config.watchdog.start_paused && told {
+        next.mail.told.retain(|told| told.key != KEY);
+    }
+}
+
+fn mark(unit: Option<&UnitName>, kind: MarkerKind, text: String) -> Action {
+    Action::Mark { marker: Marker { unit: unit.cloned(), kind }, text }
+}
+
+fn unmark(unit: Option<&UnitName>, kind: MarkerKind) -> Action {
+    Action::Unmark { marker: Marker { unit: unit.cloned(), kind } }
+}
+
+fn take(
+    config: &Config,
+    seen: &Observation,
+    request: &Request,
+    next: &mut State,
+    markers: &mut Vec<Action>,
+) -> Result<String, String> {
+    match &request.ask {
+        Ask::Up { unit: None } => {
+            markers.push(unmark(None, MarkerKind::Down));
+            for (name, unit) in &config.units {
+                let down = seen.units.get(name).is_some_and(|seen| seen.markers.down.is_some());
+                if unit.enabled && !down {
+                    want_start(next.units.entry(name.clone()).or_default());
+                }
+            }
+            Ok("the fleet's `down` marker is removed; starting what does not run".into())
+        }
+        Ask::Up { unit: Some(name) } => {
+            let state = unit_state(config, next, name)?;
+            if !config.units.get(name).is_some_and(|unit| unit.enabled) {
+                return Err(format!("`{name}` is not enabled in the config"));
+            }
+            want_start(state);
+            markers.push(unmark(Some(name), MarkerKind::Down));
+            if seen.markers.down.is_some() {
+                return Ok(format!(
+                    "`{name}`: its `down` marker is removed, but the whole fleet is marked down: `watchkeeper up`"
+                ));
+            }
+            Ok(format!("`{name}`: starting, if it does not run"))
+        }
+        Ask::Down { unit, reason } => {
+            if let Some(name) = unit {
+                unit_state(config, next, name)?.operator.start = false;
+            }
+            markers.push(mark(unit.as_ref(), MarkerKind::Down, one_line(reason, 200)));
+            Ok(format!("{}: marked down; stopping", who(unit.as_ref())))
+        }
+        Ask::Pause { unit, reason } => {
+            if let Some(name) = unit {
+                unit_state(config, next, name)?;
+            }
+            markers.push(mark(unit.as_ref(), MarkerKind::Paused, one_line(reason, 200)));
+            Ok(format!("{}: paused", who(unit.as_ref())))
+        }
+        Ask::Resume { unit } => {
+            if let Some(name) = unit {
+                unit_state(config, next, name)?;
+            }
+            markers.push(unmark(unit.as_ref(), MarkerKind::Paused));
+            Ok(format!("{}: resumed", who(unit.as_ref())))
+        }
+        Ask::Restart { unit } => restart(config, seen, request, next, unit),
+        Ask::Approve { unit } => approve(config, next, unit),
+        Ask::Nudge { unit, text } => nudge(config, request, next, unit, text),
+    }
+}
+
+fn who(unit: Option<&UnitName>) -> String {
+    unit.map_or_else(|| "the fleet".to_owned(), |name| format!("`{name}`"))
+}
+
+fn unit_state<'a>(
+    config: &Config,
+    next: &'a mut State,
+    name: &UnitName,
+) -> Result<&'a mut UnitState, String> {
+    if !config.units.contains_key(name) {
+        return Err(format!("there is no unit `{name}` in the config"));
+    }
+    Ok(next.units.entry(name.clone()).or_default())
+}
+
+fn want_start(state: &mut UnitState) {
+    if state.seen.process.is_none() {
+        state.operator.start = true;
+        state.restart.breaker = Breaker::Closed;
+    }
+}
+
+/// Was this request taken for this unit already (its file was written, the mail's was not)?
+fn once(state: &mut UnitState, request: &Request) -> bool {
+    if state.operator.taken.contains(&request.id) {
+        return false;
+    }
+    state.operator.taken.push(request.id.clone());
+    if state.operator.taken.len() > TAKEN_MAX {
+        state.operator.taken.remove(0);
+    }
+    true
+}
+
+fn restart(
+    config: &Config,
+    seen: &Observation,
+    request: &Request,
+    next: &mut State,
+    name: &UnitName,
+) -> Result<String, String> {
+    let state = unit_state(config, next, name)?;
+    let down =
+        seen.markers.down.is_some() || seen.units.get(name).is_some_and(|seen| seen.markers.down.is_some());
+    if down || !config.units.get(name).is_some_and(|unit| unit.enabled) {
+        return Err(format!("`{name}` is marked down or not enabled: `watchkeeper up {name}` starts it"));
+    }
+    if state.seen.foreign {
+        return Err(format!("the session of `{name}` is not ours: it is not touched"));
+    }
+    if !once(state, request) {
+        return Ok(format!("`{name}`: restart is under way"));
+    }
+    state.restart.breaker = Breaker::Closed;
+    if state.seen.process.is_none() {
+        state.operator.start = true;
+        return Ok(format!("`{name}`: it does not run; starting"));
+    }
+    state.ending = Some(Ending {
+        then: Then::Start,
+        cause: EndCause::Ordered,
+        why: "a person ordered a restart".into(),
+        step: EndStep::Wanted,
+        since_awake_s: seen.now.awake_s,
+    });
+    Ok(format!(
+        "`{name}`: restart ordered; it waits for the end of the turn, at most {:.0} s",
+        config.watchdog.advance_grace_s
+    ))
+}
+
+fn approve(config: &Config, next: &mut State, name: &UnitName) -> Result<String, String> {
+    let state = unit_state(config, next, name)?;
+    let was = state.restart.breaker.clone();
+    state.restart.breaker = Breaker::Closed;
+    state.restart.past_awake_s.clear();
+    state.stall.approved = true;
+    state.attend.error_nudges = 0;
+    state.attend.told = None;
+    Ok(match was {
+        Breaker::Closed => {
+            format!("`{name}`: approved; its budgets are fresh, and a stalled kill may pass its vetoes once")
+        }
+        Breaker::Open { .. } | Breaker::HalfOpen { .. } => format!("`{name}`: circuit breaker closed"),
+    })
+}
+
+fn nudge(
+    config: &Config,
+    request: &Request,
+    next: &mut State,
+    name: &UnitName,
+    text: &str,
+) -> Result<String, String> {
+    let is_agent = config.units.get(name).is_some_and(|unit| matches!(unit.role, Role::Agent(_)));
+    let state = unit_state(config, next, name)?;
+    if !is_agent {
+        return Err(format!("`{name}` is a service: it has no composer to type into"));
+    }
+    let text = guard_text::guarded(text);
+    if text.trim().is_empty() {
+        return Err("the text is empty".into());
+    }
+    if state.delivery.queue.len() >= QUEUE_MAX {
+        return Err(format!("{QUEUE_MAX} texts wait for `{name}` already"));
+    }
+    if once(state, request) {
+        let request = Some(request.id.clone());
+        state.delivery.queue.push(Message { purpose: Purpose::Operator, text, request });
+    }
+    Ok(format!("`{name}`: the text waits for its turn"))
+}

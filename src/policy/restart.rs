@@ -1,0 +1,244 @@
+//! Starts what is wanted and does not run: first starts, heals, the start after an ordered end; with backoff and breaker.
+//!
+//! Deliberately not here: ending what runs (ending), a task's scheduled runs (wake).
+
+use super::Policy;
+use super::context::UnitContext;
+use super::launch;
+use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
+use crate::base::time::{Awake, human_s};
+use crate::config::{AgentKind, WakeWhen, Watch};
+use crate::model::seen::{PaneSeen, ScreenState};
+use crate::state::mail::Level;
+use crate::state::unit::{Breaker, EndCause, Then, UnitState};
+
+/// The policy's row.
+pub const POLICY: Policy = Policy { name: "restart", fold, propose, charge };
+
+/// Second restart after this long; doubling. Source: SPEC 6.4, and gastown's restart tracker.
+pub const BACKOFF_FIRST_S: f64 = 30.0;
+/// Longest backoff.
+pub const BACKOFF_MAX_S: f64 = 600.0;
+/// A unit that lived this long has its past forgotten.
+pub const STABLE_S: f64 = 1800.0;
+/// That many restarts …
+pub const BREAKER_RESTARTS: usize = 5;
+/// … within this time open the breaker.
+pub const BREAKER_WINDOW_S: f64 = 900.0;
+/// An open breaker allows one try after this long.
+pub const BREAKER_S: f64 = 600.0;
+/// Restarts remembered.
+const PAST_MAX: usize = 20;
+
+fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    let now = context.now.awake_s;
+    if let Some(turn) = context.fleet.mass_death.get(context.name) {
+        let wait = *turn as f64 * context.config.watchdog.stagger_s;
+        state.restart.not_before_awake_s = Some(now.plus_s(wait));
+    }
+    if state.seen.process.is_some() && context.alive().is_some() {
+        alive(context, state, notes);
+    } else if is_down_hard(context, state) {
+        dead(context, state, notes);
+    }
+}
+
+fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    state.operator.start = false;
+    state.restart.not_before_awake_s = None;
+    let Some(since) = state.seen.alive_since_awake_s else { return };
+    let age = context.now.awake_s.since_s(since);
+    if age >= STABLE_S {
+        state.restart.past_awake_s.clear();
+    }
+    let tried = matches!(state.restart.breaker, Breaker::HalfOpen { .. } | Breaker::Open { .. });
+    if tried && age >= context.unit.ladder.quiet_s {
+        state.restart.breaker = Breaker::Closed;
+        let text = format!("circuit breaker closed: alive for {}", human_s(age));
+        notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+    }
+}
+
+fn dead(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    let now = context.now.awake_s;
+    let recent = recent(state, now);
+    let open = match state.restart.breaker {
+        Breaker::HalfOpen { .. } => Some("the one try of the half-open breaker failed".to_owned()),
+        Breaker::Closed if recent >= BREAKER_RESTARTS => {
+            Some(format!("{recent} restarts within {} (limit {BREAKER_RESTARTS})", human_s(BREAKER_WINDOW_S)))
+        }
+        Breaker::Closed | Breaker::Open { .. } => None,
+    };
+    let Some(why) = open else { return };
+    if !context.is_wanted() || task(context) {
+        return;
+    }
+    state.restart.breaker = Breaker::Open { until_awake_s: now.plus_s(BREAKER_S) };
+    let exit = state.seen.exit.clone().unwrap_or_else(|| "unknown end".into());
+    let text = format!(
+        "circuit breaker open for `{}`: {why}; last end: {exit}. No restart for {}; `watchkeeper approve {}` lifts it",
+        context.name,
+        human_s(BREAKER_S),
+        context.name
+    );
+    notes.event(context.now.wall, Some(context.name), EventKind::State, text.clone());
+    state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+}
+
+fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    if !context.is_wanted() || !is_down_hard(context, state) {
+        return;
+    }
+    let Some(action) = launch::action(context, state) else { return };
+    let Some(kind) = start_kind(context, state) else { return };
+    let (label, seen) = words(context, state, kind);
+    if kind != Kind::Asked {
+        let least = if kind == Kind::Heal { Watch::Heal } else { Watch::None };
+        if let Some(why) =
+            context.gate(state, least).or_else(|| limited(context, state)).or_else(|| context.account_held())
+        {
+            return out.hold(label, why);
+        }
+    } else if state.seen.foreign {
+        return out.hold(label, format!("the session `{}` is not ours", context.unit.session));
+    }
+    let mut compared = Vec::new();
+    if kind == Kind::Heal {
+        match budget(context, state) {
+            Ok(words) => compared.push(words),
+            Err((why, wait)) => {
+                out.due_in(wait);
+                return out.hold(label, why);
+            }
+        }
+    }
+    let why = Reason::new(&format!("restart.{}", kind.name()), seen, compared);
+    if kind == Kind::Asked {
+        out.asked(Claim::Start, label, What::Act(action), why);
+    } else {
+        out.want(Claim::Start, label, What::Act(action), why);
+    }
+}
+
+/// Why the unit is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A person asked for it (`up`, `restart`).
+    Asked,
+    /// It never ran, or its end was ordered with a start after it.
+    Fresh,
+    /// It died.
+    Heal,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Asked => "asked",
+            Kind::Fresh => "first",
+            Kind::Heal => "heal",
+        }
+    }
+}
+
+fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
+    if let Some(ending) = &state.ending {
+        return match (ending.then, ending.cause) {
+            (Then::StayDown, _) => None,
+            (Then::Start, EndCause::Ordered | EndCause::Down) => Some(Kind::Asked),
+            (Then::Start, EndCause::Rerun) => Some(Kind::Fresh),
+            (Then::Start, EndCause::Ladder) => Some(Kind::Heal),
+        };
+    }
+    if state.operator.start {
+        return Some(Kind::Asked);
+    }
+    let never = state.launch.count == 0 && state.seen.exit.is_none();
+    if task(context) {
+        let cron = context
+            .agent()
+            .and_then(|a| a.wake.as_ref())
+            .is_some_and(|w| matches!(w.when, WakeWhen::Cron { .. }));
+        return (never && !cron).then_some(Kind::Fresh);
+    }
+    Some(if never { Kind::Fresh } else { Kind::Heal })
+}
+
+fn words(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> (&'static str, String) {
+    let exit = state.seen.exit.clone().unwrap_or_else(|| "no end seen".into());
+    let resume = if launch::resumes(context, state) { ", its conversation is resumed" } else { "" };
+    match kind {
+        Kind::Heal => ("restart", format!("it is dead ({exit}){resume}")),
+        Kind::Asked => ("start", format!("a person ordered it{resume}")),
+        Kind::Fresh => ("start", "it is wanted and does not run".to_owned()),
+    }
+}
+
+/// The process is gone for sure, and was seen to be gone in this very tick.
+fn is_down_hard(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    let gone_now = matches!(context.seen.pane, PaneSeen::Absent | PaneSeen::Dead { .. });
+    let believed = state.seen.process.is_none() && matches!(state.seen.state, ScreenState::Dead);
+    gone_now && believed && state.seen.candidate.is_none()
+}
+
+fn task(context: &UnitContext<'_>) -> bool {
+    context.agent().is_some_and(|agent| agent.kind == AgentKind::Task)
+}
+
+fn limited(context: &UnitContext<'_>, state: &UnitState) -> Option<String> {
+    let limit = state.limit.active.as_ref()?;
+    (context.now.wall < limit.until)
+        .then(|| format!("its account is limited until {} ({})", limit.until, limit.text))
+}
+
+fn recent(state: &UnitState, now: Awake) -> usize {
+    state.restart.past_awake_s.iter().filter(|at| now.since_s(**at) < BREAKER_WINDOW_S).count()
+}
+
+/// May a heal be paid for now? The comparison in words, or why not and how long it will take.
+fn budget(context: &UnitContext<'_>, state: &UnitState) -> Result<String, (String, f64)> {
+    let now = context.now.awake_s;
+    if let Breaker::Open { until_awake_s } = state.restart.breaker {
+        let left = until_awake_s.since_s(now);
+        if left > 0.0 {
+            let why = format!(
+                "circuit breaker open for another {} (`approve {}` lifts it)",
+                human_s(left),
+                context.name
+            );
+            return Err((why, left));
+        }
+        return Ok("breaker half-open: one try".into());
+    }
+    if let Some(left) = state.restart.not_before_awake_s.map(|at| at.since_s(now)).filter(|left| *left > 0.0)
+    {
+        return Err((format!("staggered after a mass death: its turn is in {left:.1} s"), left));
+    }
+    let n = state.restart.past_awake_s.len();
+    let Some(last) = state.restart.past_awake_s.last() else {
+        return Ok("first restart: immediate".into());
+    };
+    let needed = (BACKOFF_FIRST_S * 2f64.powi(n.min(20) as i32 - 1)).min(BACKOFF_MAX_S);
+    let passed = now.since_s(*last);
+    if passed < needed {
+        let why = format!("backoff: {passed:.0} s of {needed:.0} s since restart {n}");
+        return Err((why, needed - passed));
+    }
+    Ok(format!("{passed:.0} s since restart {n} ≥ backoff {needed:.0} s"))
+}
+
+fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
+    let now = context.now.awake_s;
+    if granted.why.rule == "restart.heal" {
+        state.restart.past_awake_s.push(now);
+        if state.restart.past_awake_s.len() > PAST_MAX {
+            state.restart.past_awake_s.remove(0);
+        }
+        state.restart.total += 1;
+        if UnitContext::breaker_open(state) {
+            state.restart.breaker = Breaker::HalfOpen { since_awake_s: now };
+        }
+    }
+    state.restart.not_before_awake_s = None;
+    launch::charge(context, state);
+}

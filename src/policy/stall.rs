@@ -1,0 +1,303 @@
+//! Stalls: an agent that is idle too long, or busy without progress on any clock. Nudge, then kill with proof, then tell.
+//!
+//! Deliberately not here: death (restart), limits, dialogs, drafts and errors (limit, attend). A kill needs two
+//! independent stale clocks and no veto; what is missing is held, with its reason.
+
+use super::Policy;
+use super::context::UnitContext;
+use super::ending::ending;
+use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
+use super::veto;
+use crate::base::time::{Awake, Wall, human_s};
+use crate::config::{AgentKind, Tier, Watch};
+use crate::model::seen::ScreenState;
+use crate::state::clocks::ToolsClock;
+use crate::state::mail::Level;
+use crate::state::unit::{EndCause, Message, Purpose, Then, UnitState, VetoSince};
+
+/// The policy's row.
+pub const POLICY: Policy = Policy { name: "stall", fold, propose, charge };
+
+/// Busy without progress counts as hung after this many times `stall_idle`.
+pub const HUNG_FACTOR: f64 = 4.0;
+/// Standing alerts are repeated after this long, seconds.
+const DAILY_S: f64 = 86_400.0;
+/// A gap in activity up to this long, and up to this share of `stall_idle`, does not end a stretch of progress.
+const STRETCH_GAP_S: f64 = 90.0;
+const STRETCH_GAP_SHARE: f64 = 0.3;
+/// What a nudge says.
+pub const NUDGE_TEXT: &str = "[watchkeeper] You have been quiet for a while. If there is work left, go on with it now. \
+If you wait for something, end your answer with a line WAITING-UNTIL: and the RFC 3339 time at which to look again.";
+
+/// A stall, with the comparison that makes it one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stall {
+    /// `stall.idle`, `stall.hung`, `stall.overdue`.
+    pub rule: &'static str,
+    /// What was seen.
+    pub seen: String,
+    /// The numbers compared.
+    pub compared: String,
+    /// The silence that counts as proof on each clock, seconds.
+    pub threshold_s: f64,
+}
+
+/// Is the unit stalled now? A pure query, also for `status`.
+pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
+    let agent = context.agent()?;
+    context.alive()?;
+    let idle_limit = context.config.watchdog.stall_idle_s;
+    let activity = super::activity::last_change(context.clocks)?;
+    // A remedy, a start and a change of state each give a fresh window.
+    let quiet_from = activity.max(state.stall.remedy_awake_s.unwrap_or(activity));
+    let quiet = context.now.awake_s.since_s(quiet_from);
+    match state.seen.state {
+        ScreenState::Idle if agent.kind == AgentKind::Loop => idle_stall(context, quiet, idle_limit),
+        ScreenState::Busy | ScreenState::Starting | ScreenState::Unknown => {
+            let limit = HUNG_FACTOR * idle_limit;
+            (quiet >= limit).then(|| Stall {
+                rule: "stall.hung",
+                seen: format!("{:?} without progress on any clock", state.seen.state).to_lowercase(),
+                compared: format!(
+                    "no progress for {quiet:.0} s ≥ {HUNG_FACTOR:.0} × stall_idle {idle_limit:.0} s"
+                ),
+                threshold_s: limit,
+            })
+        }
+        ScreenState::Idle
+        | ScreenState::Onboarding
+        | ScreenState::Draft
+        | ScreenState::Blocked
+        | ScreenState::Limited
+        | ScreenState::Error
+        | ScreenState::Dead
+        | ScreenState::Shell => None,
+    }
+}
+
+fn idle_stall(context: &UnitContext<'_>, quiet: f64, idle_limit: f64) -> Option<Stall> {
+    let grace = context.config.watchdog.stall_grace_s;
+    if let Some(until) = veto::declared_wait(context).filter(|until| believed(context, *until)) {
+        let over = context.now.wall.since_s(until);
+        if over < grace {
+            return None;
+        }
+        let seen = format!("its declared wait until {until} is over");
+        let compared = format!("{over:.0} s past it ≥ stall_grace {grace:.0} s");
+        let fresh = quiet >= idle_limit.min(grace);
+        return fresh.then_some(Stall {
+            rule: "stall.overdue",
+            seen,
+            compared,
+            threshold_s: idle_limit.min(grace),
+        });
+    }
+    (quiet >= idle_limit).then(|| Stall {
+        rule: "stall.idle",
+        seen: "idle, and its work has no end".into(),
+        compared: format!("idle {quiet:.0} s ≥ stall_idle {idle_limit:.0} s"),
+        threshold_s: idle_limit,
+    })
+}
+
+/// A wait longer than `wait_max_s` is told, not believed.
+fn believed(context: &UnitContext<'_>, until: Wall) -> bool {
+    until.since_s(context.now.wall) <= context.config.watchdog.wait_max_s
+}
+
+fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    let Some(agent) = context.agent() else { return };
+    if context.alive().is_none() {
+        state.stall.progress_since_awake_s = None;
+        return;
+    }
+    progress(context, state, notes);
+    if let Some(until) = veto::declared_wait(context).filter(|until| !believed(context, *until))
+        && state.stall.long_wait_told != Some(until)
+        && agent.kind == AgentKind::Loop
+    {
+        state.stall.long_wait_told = Some(until);
+        let max = human_s(context.config.watchdog.wait_max_s);
+        let text = format!(
+            "`{}` declares a wait until {until}, longer than wait_max_s ({max}): not believed",
+            context.name
+        );
+        state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
+    }
+    let stall = stalled(context, state);
+    vetoes_since(context, state, if stall.is_some() { veto::vetoes(context, state) } else { Vec::new() });
+    if let Some(stall) = stall {
+        last_tier(context, state, &stall);
+    }
+}
+
+/// The ladder's tier now; past its end the last one stands.
+fn tier(context: &UnitContext<'_>, state: &UnitState) -> Tier {
+    let tiers = &context.unit.ladder.tiers;
+    tiers.get(state.stall.tier).or(tiers.last()).copied().unwrap_or(Tier::Alert)
+}
+
+/// The alert tier: a person is told, and again every day that it stands.
+fn last_tier(context: &UnitContext<'_>, state: &mut UnitState, stall: &Stall) {
+    let now = context.now.awake_s;
+    let told = state.stall.alert_awake_s.is_some_and(|at| now.since_s(at) < DAILY_S);
+    if tier(context, state) != Tier::Alert || told || context.gate(state, Watch::HealStall).is_some() {
+        return;
+    }
+    state.stall.alert_awake_s = Some(now);
+    let text = format!(
+        "`{}` is stalled and its ladder is at its end: {} ({})",
+        context.name, stall.seen, stall.compared
+    );
+    state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+}
+
+/// The ladder starts over only after `stall_idle` of real progress.
+fn progress(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    let idle = context.idle_s().unwrap_or(0.0);
+    if idle > STRETCH_GAP_S.min(STRETCH_GAP_SHARE * context.config.watchdog.stall_idle_s) {
+        state.stall.progress_since_awake_s = None;
+        return;
+    }
+    if state.stall.tier == 0 {
+        return;
+    }
+    let since = *state.stall.progress_since_awake_s.get_or_insert(context.now.awake_s);
+    let lasted = context.now.awake_s.since_s(since);
+    if lasted >= context.config.watchdog.stall_idle_s && state.seen.state == ScreenState::Busy {
+        state.stall.tier = 0;
+        state.stall.alert_awake_s = None;
+        state.stall.approved = false;
+        state.stall.progress_since_awake_s = None;
+        let text = format!("works again for {}: the ladder starts over", human_s(lasted));
+        notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+    }
+}
+
+/// Remembers since when each veto holds; tells those that are older than their cap, daily.
+fn vetoes_since(context: &UnitContext<'_>, state: &mut UnitState, vetoes: Vec<veto::Veto>) {
+    let now = context.now.awake_s;
+    state.stall.vetoes_since.retain(|name, _| vetoes.iter().any(|veto| veto.name == name));
+    for veto in vetoes {
+        let since = state
+            .stall
+            .vetoes_since
+            .entry(veto.name.to_owned())
+            .or_insert(VetoSince { since_awake_s: now, told_awake_s: None });
+        let age = now.since_s(since.since_awake_s);
+        let told = since.told_awake_s.is_some_and(|told| now.since_s(told) < DAILY_S);
+        if age < veto.cap_s || told {
+            continue;
+        }
+        since.told_awake_s = Some(now);
+        let text = format!(
+            "`{name}` is stalled, and for {age} nothing was done because {why}; `watchkeeper approve {name}` overrides it",
+            name = context.name,
+            age = human_s(age),
+            why = veto.why
+        );
+        state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    }
+}
+
+fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    if state.ending.is_some() || state.delivery.current.is_some() || !context.is_wanted() {
+        return;
+    }
+    let Some(stall) = stalled(context, state) else { return };
+    let ladder = &context.unit.ladder;
+    let tier = tier(context, state);
+    let label = match tier {
+        Tier::Nudge => "nudge",
+        Tier::KillStart => "kill-start",
+        Tier::Alert => "alert",
+    };
+    if let Some(why) = context.gate(state, Watch::HealStall).or_else(|| context.account_held()) {
+        return out.hold(label, why);
+    }
+    if let Some(passed) = state
+        .stall
+        .remedy_awake_s
+        .map(|at| context.now.awake_s.since_s(at))
+        .filter(|p| *p < ladder.cooldown_s)
+    {
+        out.due_in(ladder.cooldown_s - passed);
+        return out.hold(
+            label,
+            format!("cooldown: {passed:.0} s of {:.0} s since the last remedy", ladder.cooldown_s),
+        );
+    }
+    match tier {
+        Tier::Nudge => nudge(context, stall, out),
+        Tier::KillStart => kill(context, state, &stall, out),
+        Tier::Alert => out.hold(
+            "alert",
+            format!("{} ({}); the ladder is at its end, a person was told", stall.seen, stall.compared),
+        ),
+    }
+}
+
+fn nudge(context: &UnitContext<'_>, stall: Stall, out: &mut Proposals) {
+    if let Some(why) = context.person_types() {
+        return out.hold("nudge", why);
+    }
+    let message = Message { purpose: Purpose::Nudge, text: NUDGE_TEXT.to_owned(), request: None };
+    let why = Reason::new(stall.rule, stall.seen, vec![stall.compared]);
+    out.want(Claim::Nudge, "nudge", What::Deliver(message), why);
+}
+
+fn kill(context: &UnitContext<'_>, state: &UnitState, stall: &Stall, out: &mut Proposals) {
+    let (stale, fresh) = proof(context, stall.threshold_s);
+    if stale.len() < 2 {
+        out.due_in(5.0);
+        let why = format!(
+            "a kill needs 2 stale clocks, has {} ({})",
+            stale.len(),
+            [stale, fresh].concat().join(", ")
+        );
+        return out.hold("kill-start", why);
+    }
+    let vetoes = veto::vetoes(context, state);
+    if !vetoes.is_empty() && !state.stall.approved {
+        let why = vetoes.iter().map(|veto| veto.why.clone()).collect::<Vec<_>>().join("; ");
+        return out.hold("kill-start", format!("veto: {why}"));
+    }
+    if UnitContext::breaker_open(state) {
+        return out.hold("kill-start", "its circuit breaker is open");
+    }
+    let mut compared = vec![stall.compared.clone()];
+    compared.push(format!("2 stale clocks needed: {}", stale.join(", ")));
+    compared.push(if vetoes.is_empty() {
+        "no veto".to_owned()
+    } else {
+        "a person approved it past the vetoes".to_owned()
+    });
+    let why = Reason::new(stall.rule, stall.seen.clone(), compared);
+    let end = ending(context, Then::Start, EndCause::Ladder, &why);
+    out.want(Claim::Kill, "kill-start", What::End(end), why);
+}
+
+/// The clocks that are stale and those that are not, each in words.
+fn proof(context: &UnitContext<'_>, threshold_s: f64) -> (Vec<String>, Vec<String>) {
+    let now = context.now.awake_s;
+    // A nudge echoes on the screen and in the transcript: what counts is silence since then, at least the idle window.
+    let needed = threshold_s.min(context.config.watchdog.stall_idle_s);
+    let (mut stale, mut fresh) = (Vec::new(), Vec::new());
+    let mut judge = |name: &str, changed: Option<Awake>, needed: f64| {
+        let Some(changed) = changed else { return };
+        let age = now.since_s(changed);
+        let words = format!("{name} {age:.0} s (needs {needed:.0} s)");
+        if age >= needed { stale.push(words) } else { fresh.push(words) }
+    };
+    judge("screen", context.clocks.screen.as_ref().map(|c| c.changed_awake_s), needed);
+    judge("transcript", context.clocks.transcript.as_ref().map(|c| c.changed_awake_s), needed);
+    // Sampling begins near the stall only, so its silence is shorter by then.
+    judge("tools' CPU", context.clocks.tools.as_ref().map(ToolsClock::quiet_since), needed / 4.0);
+    (stale, fresh)
+}
+
+fn charge(context: &UnitContext<'_>, _granted: &Proposal, state: &mut UnitState) {
+    state.stall.remedy_awake_s = Some(context.now.awake_s);
+    state.stall.tier += 1;
+    state.stall.progress_since_awake_s = None;
+}

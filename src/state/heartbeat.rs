@@ -1,0 +1,28 @@
+//! `heartbeat.json`: proof that the watchdog lives and ticks. Rewritten every tick; losing it loses nothing.
+
+use crate::base::time::Wall;
+use serde::{Deserialize, Serialize};
+
+/// The file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Heartbeat {
+    /// The watchdog's pid.
+    pub pid: u32,
+    /// `run` or `tick`.
+    pub command: String,
+    /// When this process started.
+    pub started: Wall,
+    /// Ticks since then.
+    pub tick: u64,
+    /// When the last tick ended.
+    pub at: Wall,
+    /// How long it took, seconds.
+    pub tick_s: f64,
+    /// Longest sleep until the next one, seconds: a heartbeat older than three of these is old.
+    pub interval_s: f64,
+    /// Identity of the binary.
+    pub binary: String,
+    /// The last error, kept until the next one.
+    pub last_error: Option<String>,
+}

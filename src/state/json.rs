@@ -1,0 +1,172 @@
+//! How state files are written and read as JSON: versions, unknown keys, awake instants of another boot.
+
+use crate::base::time::{Awake, Now};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// The version of every file format of this program.
+pub const VERSION: u64 = 1;
+
+/// A state file in memory: what it says, and the JSON it was read from (for keys that we do not know).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded<T> {
+    /// The typed contents, awake instants rebased to this boot.
+    pub value: T,
+    /// The JSON as read, before the rebase.
+    raw: Value,
+}
+
+impl<T: Default> Default for Loaded<T> {
+    fn default() -> Loaded<T> {
+        Loaded { value: T::default(), raw: Value::Null }
+    }
+}
+
+/// Why a state file could not be loaded: line and column are 1-based, 0 when unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Line of the first error.
+    pub line: usize,
+    /// Column of the first error.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Parses a state file and rebases its awake instants to the present boot.
+pub fn load<T: DeserializeOwned>(bytes: &[u8], now: &Now) -> Result<Loaded<T>, Broken> {
+    let raw: Value = serde_json::from_slice(bytes).map_err(|e| Broken {
+        line: e.line(),
+        column: e.column(),
+        message: e.to_string(),
+    })?;
+    let broken = |message: String| Broken { line: 0, column: 0, message };
+    let object = raw.as_object().ok_or_else(|| broken("not a JSON object".into()))?;
+    if let Some(v) = object.get("v").and_then(Value::as_u64).filter(|v| *v > VERSION) {
+        return Err(broken(format!("written by a newer version (v {v}, this one knows v {VERSION})")));
+    }
+    let mut rebased = raw.clone();
+    let boot = object.get("boot").and_then(Value::as_str).unwrap_or("");
+    let written = object.get("written_awake_s").and_then(Value::as_f64).map(|s| Awake((s * 1000.0) as i64));
+    if let Some(written) = written.filter(|_| boot != now.boot) {
+        shift(&mut rebased, (now.awake_s.0 - written.0) as f64 / 1000.0);
+    }
+    // The second parse is for its error position: a typed error has none, so name the key instead.
+    let value = serde_json::from_value(rebased).map_err(|e| broken(e.to_string()))?;
+    Ok(Loaded { value, raw })
+}
+
+/// The bytes to write for `next`, or None when nothing changed since `previous` was read. Keys of the old file that
+/// we do not know are carried over.
+pub fn render<T: Serialize>(previous: &Loaded<T>, next: &T, now: &Now) -> Option<Vec<u8>> {
+    let old = to_value(&previous.value);
+    let mut new = to_value(next);
+    if old == new && previous.raw != Value::Null {
+        return None;
+    }
+    carry_unknown(&previous.raw, &old, &mut new);
+    let mut file = Map::new();
+    file.insert("v".into(), VERSION.into());
+    file.insert("boot".into(), now.boot.clone().into());
+    file.insert("written_awake_s".into(), (now.awake_s.0 as f64 / 1000.0).into());
+    if let Value::Object(fields) = new {
+        file.extend(
+            fields.into_iter().filter(|(key, _)| !matches!(key.as_str(), "v" | "boot" | "written_awake_s")),
+        );
+    }
+    let mut bytes = serde_json::to_vec_pretty(&Value::Object(file)).unwrap_or_default();
+    bytes.push(b'\n');
+    Some(bytes)
+}
+
+fn to_value<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+/// Copies what `raw` holds beyond what we understood of it (`known`) into `new`, at every level of objects.
+fn carry_unknown(raw: &Value, known: &Value, new: &mut Value) {
+    let (Value::Object(raw), Value::Object(known), Value::Object(new)) = (raw, known, new) else { return };
+    for (key, value) in raw {
+        match (known.get(key), new.get_mut(key)) {
+            (Some(inner), Some(target)) => carry_unknown(value, inner, target),
+            (None, None) => {
+                new.insert(key.clone(), value.clone());
+            }
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+    }
+}
+
+/// Moves every number under a key that ends in `_awake_s` by `seconds`: instants of another boot become instants of
+/// this one, so that a duration that was running goes on from where the file left it.
+fn shift(value: &mut Value, seconds: f64) {
+    match value {
+        Value::Object(map) => {
+            for (key, inner) in map.iter_mut() {
+                if key.ends_with("_awake_s") { shift_numbers(inner, seconds) } else { shift(inner, seconds) }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| shift(item, seconds)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn shift_numbers(value: &mut Value, seconds: f64) {
+    match value {
+        Value::Number(n) => {
+            if let Some(n) = n.as_f64() {
+                *value = (((n + seconds) * 1000.0).round() / 1000.0).into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| shift_numbers(item, seconds)),
+        Value::Object(map) => map.values_mut().for_each(|item| shift_numbers(item, seconds)),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Wall;
+    use serde::Deserialize;
+
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Toy {
+        n: u32,
+        since_awake_s: Awake,
+        past_awake_s: Vec<Awake>,
+    }
+
+    fn now(boot: &str, awake: i64) -> Now {
+        Now { wall: Wall(0), awake_s: Awake(awake), boot: boot.into(), zone: "UTC".into() }
+    }
+
+    #[test]
+    fn unknown_keys_survive_a_rewrite_and_unchanged_is_not_written() {
+        let file = br#"{"v":1,"boot":"a","written_awake_s":5.0,"n":1,"since_awake_s":2.0,"later":{"x":[1]}}"#;
+        let loaded: Loaded<Toy> = load(file, &now("a", 9000)).unwrap();
+        assert_eq!(render(&loaded, &loaded.value, &now("a", 9000)), None);
+        let next = Toy { n: 2, ..loaded.value.clone() };
+        let text = String::from_utf8(render(&loaded, &next, &now("a", 9000)).unwrap()).unwrap();
+        assert!(text.contains("\"later\"") && text.contains("\"n\": 2") && text.ends_with("}\n"), "{text}");
+    }
+
+    #[test]
+    fn a_duration_goes_on_after_a_reboot() {
+        let file =
+            br#"{"v":1,"boot":"a","written_awake_s":1000.0,"since_awake_s":940.0,"past_awake_s":[1.0]}"#;
+        let loaded: Loaded<Toy> = load(file, &now("b", 30_000)).unwrap();
+        assert_eq!(Awake(30_000).since_s(loaded.value.since_awake_s), 60.0);
+        assert_eq!(loaded.value.past_awake_s, [Awake(-969_000)]);
+    }
+
+    #[test]
+    fn broken_files_say_where() {
+        let broken = load::<Toy>(b"{\n  \"n\": x", &now("a", 0)).unwrap_err();
+        assert_eq!((broken.line, broken.column), (2, 8));
+        assert!(load::<Toy>(br#"{"v":99}"#, &now("a", 0)).unwrap_err().message.contains("newer"));
+        assert!(load::<Toy>(b"[]", &now("a", 0)).is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! The table of state files: path, who writes it, how long it lives. README's list and `doctor` are checked against it.
+
+use crate::base::names::UnitName;
+
+/// Heartbeat of the watchdog.
+pub const HEARTBEAT: &str = "heartbeat.json";
+/// Activity clocks of all units.
+pub const CLOCKS: &str = "clocks.json";
+/// Requests from people, appended by commands.
+pub const INBOX: &str = "inbox.jsonl";
+/// Alerts to people, appended by the watchdog.
+pub const OUTBOX: &str = "outbox.jsonl";
+/// Fleet memory: handled requests, owed alerts.
+pub const MAIL: &str = "mail.json";
+/// For people: a line per unit.
+pub const STATUS: &str = "status";
+/// Who acts now.
+pub const LOCK: &str = "lock";
+/// Marker: tick now.
+pub const POKE: &str = "poke";
+/// Marker: keep it down.
+pub const DOWN: &str = "down";
+/// Marker: no remedies.
+pub const PAUSED: &str = "PAUSED";
+/// Marker of a unit: a declared wait.
+pub const WAITING_UNTIL: &str = "WAITING-UNTIL";
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct FileRow {
+    /// Path below the state directory.
+    pub path: &'static str,
+    /// Who writes it.
+    pub writer: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+}
+
+/// Every file that may stand in a state directory.
+pub const FILES: &[FileRow] = &[
+    FileRow {
+        path: LOCK,
+        writer: "the acting process",
+        about: "who acts now: pid, command, since (the flock is on the directory)",
+    },
+    FileRow { path: STATUS, writer: "watchdog", about: "for people: one line per unit" },
+    FileRow { path: HEARTBEAT, writer: "watchdog", about: "pid, boot, tick number and time, last error" },
+    FileRow {
+        path: CLOCKS,
+        writer: "watchdog",
+        about: "activity clocks of all units; losing it only delays a stall",
+    },
+    FileRow { path: MAIL, writer: "watchdog", about: "requests handled, fleet alerts owed, fleet memory" },
+    FileRow { path: INBOX, writer: "commands", about: "requests from people, one JSON line each" },
+    FileRow { path: OUTBOX, writer: "watchdog", about: "alerts to people, one JSON line each" },
+    FileRow { path: POKE, writer: "anybody", about: "marker: tick now" },
+    FileRow { path: DOWN, writer: "people, `down`", about: "marker: keep the fleet down" },
+    FileRow {
+        path: PAUSED,
+        writer: "people, `pause`",
+        about: "marker: no remedies; first line = reason, optional `until TIME`",
+    },
+    FileRow {
+        path: "events/<day>.jsonl",
+        writer: "watchdog",
+        about: "every transition, decision, hold and action with its reason",
+    },
+    FileRow {
+        path: "units/<name>/unit.json",
+        writer: "watchdog",
+        about: "everything about the unit that must change together",
+    },
+    FileRow { path: "units/<name>/down", writer: "people, `down`", about: "marker: keep this unit down" },
+    FileRow {
+        path: "units/<name>/PAUSED",
+        writer: "people, `pause`",
+        about: "marker: no remedies for this unit",
+    },
+    FileRow {
+        path: "units/<name>/WAITING-UNTIL",
+        writer: "the unit",
+        about: "declared wait: one RFC 3339 time",
+    },
+    FileRow {
+        path: "units/<name>/screen.txt",
+        writer: "watchdog",
+        about: "the screen that the last decision was based on",
+    },
+    FileRow {
+        path: "units/<name>/prompt.txt",
+        writer: "watchdog",
+        about: "the prompt that went with the last start",
+    },
+    FileRow {
+        path: "quarantine/",
+        writer: "watchdog",
+        about: "state files that could not be read, untouched",
+    },
+];
+
+/// `units/<name>/unit.json`
+pub fn unit(name: &UnitName) -> String {
+    format!("units/{name}/unit.json")
+}
+
+/// A file in a unit's folder.
+pub fn in_unit(name: &UnitName, file: &str) -> String {
+    format!("units/{name}/{file}")
+}

@@ -1,0 +1,456 @@
+//! `units/<name>/unit.json`, the commit unit: everything about one unit that must change together.
+//!
+//! One field (a *slice*) per policy; a policy writes only its own. Enum variants carry exactly their data.
+
+use super::mail::Owed;
+use crate::base::time::{Awake, Wall};
+use crate::model::seen::{Exit, Process, ScreenState, ServerId, Substate};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnitState {
+    /// What is believed of it.
+    pub seen: SeenState,
+    /// Its last start and what is still due of it.
+    pub launch: LaunchState,
+    /// The end that is under way, if one is.
+    pub ending: Option<Ending>,
+    /// The restart budget and its circuit breaker.
+    pub restart: RestartState,
+    /// Stall memory.
+    pub stall: StallState,
+    /// Usage limit memory.
+    pub limit: LimitState,
+    /// Dialogs, drafts and errors told or answered.
+    pub attend: AttendState,
+    /// Wake times.
+    pub wake: WakeState,
+    /// Text on its way into the pane.
+    pub delivery: DeliveryState,
+    /// What people asked of it.
+    pub operator: OperatorState,
+    /// What was due and withheld, with the reason.
+    pub hold: Option<HoldState>,
+    /// The last thing done to it.
+    pub last_act: Option<LastAct>,
+    /// Actions granted so far: each action changes this file before it happens.
+    pub acts: u64,
+    /// Alerts that outbox.jsonl does not have yet.
+    pub owed: Vec<Owed>,
+    /// Alerts made so far.
+    pub alerts: u64,
+}
+
+/// What is believed of the unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SeenState {
+    /// The believed state; `dead` with no pane means that there is no session.
+    pub state: ScreenState,
+    /// Its substate.
+    pub substate: Option<Substate>,
+    /// Since when, for people.
+    pub since: Wall,
+    /// Since when, for durations.
+    pub since_awake_s: Awake,
+    /// A state that was seen but is not believed yet.
+    pub candidate: Option<Candidate>,
+    /// Pane of the present process.
+    pub pane: Option<String>,
+    /// The present process.
+    pub process: Option<Process>,
+    /// The tmux server that the pane id belongs to.
+    pub server: Option<ServerId>,
+    /// When the present process was first seen alive.
+    pub alive_since_awake_s: Option<Awake>,
+    /// How the last process ended, in words, for people.
+    pub exit: Option<String>,
+    /// How it ended, when that is known.
+    pub exit_known: Option<Exit>,
+    /// A session of that name belongs to somebody else.
+    pub foreign: bool,
+    /// Compaction under way since.
+    pub compacting_since_awake_s: Option<Awake>,
+}
+
+/// A state on its first look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The state.
+    pub state: ScreenState,
+    /// First seen.
+    pub since_awake_s: Awake,
+}
+
+/// The last start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LaunchState {
+    /// When it was ordered; None = never.
+    pub at: Option<Wall>,
+    /// The same on the awake clock.
+    pub at_awake_s: Option<Awake>,
+    /// Digest of the config that it was started with.
+    pub digest: String,
+    /// The prompt is still to be delivered.
+    pub kickoff: Kickoff,
+    /// Starts so far.
+    pub count: u64,
+}
+
+/// Where the first prompt of a start stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kickoff {
+    /// Nothing to deliver, or delivered.
+    #[default]
+    Done,
+    /// To be typed once the composer is there.
+    Due,
+}
+
+/// An end under way: TERM, grace, KILL, and what comes after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// What follows the end.
+    pub then: Then,
+    /// Who wants it.
+    pub cause: EndCause,
+    /// Why, in words.
+    pub why: String,
+    /// Where it stands.
+    pub step: EndStep,
+    /// Since when it is wanted.
+    pub since_awake_s: Awake,
+}
+
+/// What follows an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// The session is closed and stays closed.
+    StayDown,
+    /// The command is started again.
+    Start,
+}
+
+/// Who wants an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndCause {
+    /// The `down` marker.
+    Down,
+    /// A person (`restart`) or a changed config: waits for the end of the turn.
+    Ordered,
+    /// The ladder, with proof.
+    Ladder,
+    /// A task's next run, its previous one being over.
+    Rerun,
+}
+
+/// Where an end stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndStep {
+    /// Wanted; an ordered one waits for the end of the turn.
+    Wanted,
+    /// TERM was sent to these.
+    Termed { at_awake_s: Awake, processes: Vec<Process> },
+    /// KILL was sent.
+    Killed { at_awake_s: Awake, processes: Vec<Process> },
+}
+
+/// The restart budget.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartState {
+    /// The last restarts, oldest first; bounded.
+    pub past_awake_s: Vec<Awake>,
+    /// The breaker.
+    pub breaker: Breaker,
+    /// Stagger after a mass death: not before this instant.
+    pub not_before_awake_s: Option<Awake>,
+    /// All restarts ever, for people.
+    pub total: u64,
+    /// A breaker alert was last made at.
+    pub told_awake_s: Option<Awake>,
+}
+
+/// A circuit breaker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Breaker {
+    /// Remedies allowed.
+    #[default]
+    Closed,
+    /// No remedy until a person approves or the time is over.
+    Open { until_awake_s: Awake },
+    /// One try was made; if it fails the breaker opens again.
+    HalfOpen { since_awake_s: Awake },
+}
+
+/// Stall memory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StallState {
+    /// Next tier of the ladder, from 0.
+    pub tier: usize,
+    /// The last remedy: its cooldown and the fresh idle window count from here.
+    pub remedy_awake_s: Option<Awake>,
+    /// Start of the present stretch of progress; None while there is none.
+    pub progress_since_awake_s: Option<Awake>,
+    /// Vetoes that hold, by name, with since when.
+    pub vetoes_since: BTreeMap<String, VetoSince>,
+    /// A person approved a kill past the vetoes.
+    pub approved: bool,
+    /// A wait that is longer than is believed was told (its time).
+    pub long_wait_told: Option<Wall>,
+    /// The last alert of the ladder's last tier.
+    pub alert_awake_s: Option<Awake>,
+}
+
+/// Since when a veto holds, and when its age was last told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VetoSince {
+    /// Since.
+    pub since_awake_s: Awake,
+    /// Told at.
+    pub told_awake_s: Option<Awake>,
+}
+
+/// Usage limit memory of one unit; an account's limit is the sum of its units'.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LimitState {
+    /// The limit that holds now.
+    pub active: Option<Limit>,
+    /// When a probe of this unit last succeeded: the account's others may follow.
+    pub freed: Option<Wall>,
+    /// Kind of limit that was freed then.
+    pub freed_kind: String,
+}
+
+/// A limit that holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limit {
+    /// session, weekly, model or usage.
+    pub kind: String,
+    /// The banner as shown.
+    pub text: String,
+    /// First seen.
+    pub since: Wall,
+    /// Reset time plus slack, or the next probe when no time is readable.
+    pub until: Wall,
+    /// Whether a reset time was readable.
+    pub readable: bool,
+    /// Probes sent so far.
+    pub probes: u32,
+    /// A probe is under way since.
+    pub probing_awake_s: Option<Awake>,
+    /// The probe was typed; its answer is awaited since.
+    pub asked_awake_s: Option<Awake>,
+    /// The loud alert was made.
+    pub loud: bool,
+    /// Times that the limit's menu was closed.
+    pub menu_presses: u32,
+    /// The last time.
+    pub menu_awake_s: Option<Awake>,
+}
+
+/// Dialogs, drafts and errors told or answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttendState {
+    /// Digest of the dialog at the last look: an answer needs two looks at the same one.
+    pub dialog_look: Option<String>,
+    /// Digest of the dialog that was told or answered last.
+    pub dialog: Option<String>,
+    /// Times that this dialog was answered.
+    pub answers: u32,
+    /// When.
+    pub answered_awake_s: Option<Awake>,
+    /// The composer's text at the last look, while idle with text in it.
+    pub draft: Option<Draft>,
+    /// Error nudges since the last progress.
+    pub error_nudges: u32,
+    /// The last one, or the first sight of the error.
+    pub error_awake_s: Option<Awake>,
+    /// The condition (auth, billing, …) that was told and stands.
+    pub told: Option<String>,
+}
+
+/// A draft in the composer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Draft {
+    /// Digest of the text.
+    pub digest: String,
+    /// Looks at which it stood unchanged.
+    pub looks: u32,
+    /// Since when.
+    pub since_awake_s: Awake,
+    /// Told to a person or submitted.
+    pub handled: bool,
+}
+
+/// Wake times.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WakeState {
+    /// The last wake delivered or run started.
+    pub last: Option<Wall>,
+    /// The next one.
+    pub due: Option<Wall>,
+    /// Which schedule `due` belongs to: another one is counted afresh.
+    pub schedule: String,
+}
+
+/// Text on its way into the pane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeliveryState {
+    /// The one under way.
+    pub current: Option<Delivery>,
+    /// Waiting behind it; bounded.
+    pub queue: Vec<Message>,
+    /// How the last ones ended; bounded.
+    pub past: Vec<PastDelivery>,
+    /// The text last pasted: a draft that holds it is ours.
+    pub last_text: String,
+    /// Deliveries so far: the next one's number.
+    pub count: u64,
+}
+
+/// A text for a pane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The text, guarded.
+    pub text: String,
+    /// The request that asked for it.
+    pub request: Option<String>,
+}
+
+/// What a text is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// The first prompt after a start.
+    Kickoff,
+    /// A reminder to a stalled agent.
+    Nudge,
+    /// Go on after an error.
+    Continue,
+    /// Is the limit over?
+    Probe,
+    /// A scheduled prompt.
+    Wake,
+    /// A person's text.
+    Operator,
+    /// News of a child unit, for its parent.
+    Report,
+}
+
+/// A delivery under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Its number: names the buffer.
+    pub id: u64,
+    /// The text.
+    pub message: Message,
+    /// Where it stands.
+    pub step: DeliveryStep,
+    /// When it was wanted.
+    pub since_awake_s: Awake,
+    /// The process that it is for once it was pasted: another one never saw it.
+    pub process: Option<Process>,
+}
+
+/// Where a delivery stands. The buffer tells across a crash: still there = not pasted, gone = pasted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryStep {
+    /// Nothing happened yet.
+    Wanted,
+    /// The buffer was ordered.
+    Loaded { at_awake_s: Awake },
+    /// The paste was ordered.
+    Pasted { at_awake_s: Awake, content: String },
+    /// The submit key was pressed that many times.
+    Submitted { at_awake_s: Awake, presses: u32, content: String },
+}
+
+/// How a delivery ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastDelivery {
+    /// Its number.
+    pub id: u64,
+    /// What it was for.
+    pub purpose: Purpose,
+    /// The request that asked for it.
+    pub request: Option<String>,
+    /// When it ended.
+    pub at: Wall,
+    /// How.
+    pub outcome: DeliveryOutcome,
+}
+
+/// How a delivery ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryOutcome {
+    /// The CLI took it.
+    Seen,
+    /// It did not arrive, or it is not known; why.
+    Failed { why: String },
+}
+
+/// What people asked of the unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OperatorState {
+    /// Ids of the last requests taken; bounded. A request is taken once.
+    pub taken: Vec<String>,
+    /// A start was asked for and is not seen yet.
+    pub start: bool,
+}
+
+/// A remedy that was due but withheld.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldState {
+    /// What was due.
+    pub remedy: String,
+    /// Why it was withheld.
+    pub why: String,
+    /// Since when.
+    pub since: Wall,
+}
+
+/// The last thing done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAct {
+    /// What.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// When.
+    pub at: Wall,
+}
+
+impl UnitState {
+    /// Adds an alert about this unit.
+    pub fn owe(&mut self, name: &str, at: Wall, level: super::mail::Level, text: String) {
+        self.alerts += 1;
+        let id = format!("{name}-{}-{}", self.alerts, at.0);
+        self.owed.push(Owed { id, at, level, unit: Some(name.to_owned()), text });
+        if self.owed.len() > super::mail::OWED_MAX {
+            self.owed.remove(0);
+        }
+    }
+}
