@@ -1,1 +1,3 @@
 //! (placeholder)
+
+pub mod guard_text;
