@@ -3,3 +3,14 @@
 /// A parsed cron expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cron {}
+
+/// (stand-in) The real one replaces this with the merge.
+impl Cron {
+    /// Reads five fields.
+    pub fn parse(text: &str) -> Result<Cron, String> {
+        match text.split_whitespace().count() {
+            5 => Ok(Cron {}),
+            n => Err(format!("a cron expression has five fields, found {n}")),
+        }
+    }
+}
