@@ -4,6 +4,7 @@ use super::problem::quoted;
 use super::raw::{At, Seconds, Table};
 use super::types::{AgentKind, Ladder, Tier, Wake, WakeWhen};
 use crate::detect::cron::Cron;
+use crate::detect::zone;
 
 /// Most tiers of a ladder; four kinds exist, some are worth repeating.
 const TIERS_MAX: usize = 16;
@@ -24,7 +25,7 @@ pub(super) fn wake(unit: &Table<'_>, kind: AgentKind) -> Option<Wake> {
     let table = unit.table("wake", &format!("`wake` of {}", unit.label))?;
     let interval = table.seconds("interval", Seconds::INTERVAL);
     let at = table.string_as("at", "a cron expression in quotes");
-    let tz = zone(&table);
+    let tz = time_zone(&table);
     let prompt = table.string("prompt");
     let when = match (table.has("interval"), table.has("at")) {
         (true, true) => {
@@ -64,13 +65,13 @@ pub(super) fn wake(unit: &Table<'_>, kind: AgentKind) -> Option<Wake> {
 
 fn cron(table: &Table<'_>, at: At<&str>) -> Option<Cron> {
     let parsed = Cron::parse(at.value);
-    parsed.map_err(|message| table.sink.wrong(at.at, format!("`at` {}: {message}", quoted(at.value)))).ok()
+    parsed.map_err(|message| table.sink.wrong(at.at, format!("`at`: {message}"))).ok()
 }
 
-/// A time zone that the system knows; `""` is local time.
-fn zone<'a>(table: &Table<'a>) -> Option<At<&'a str>> {
+/// A time zone that is known; `""` is local time.
+fn time_zone<'a>(table: &Table<'a>) -> Option<At<&'a str>> {
     let tz = table.string("tz")?;
-    if tz.value.is_empty() || jiff::tz::TimeZone::get(tz.value).is_ok() {
+    if tz.value.is_empty() || zone::find(tz.value).is_some() {
         return Some(tz);
     }
     let hint = "use an IANA name such as \"Europe/Berlin\"; `tz` left out is local time".to_owned();

@@ -10,7 +10,9 @@ impl Cron {
     pub fn parse(text: &str) -> Result<Cron, String> {
         match text.split_whitespace().count() {
             5 => Ok(Cron {}),
-            n => Err(format!("a cron expression has five fields, found {n}")),
+            n => Err(format!(
+                "a cron expression has 5 fields (minute, hour, day of month, month, day of week), `{text}` has {n}"
+            )),
         }
     }
 }

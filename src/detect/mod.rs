@@ -4,3 +4,4 @@ pub mod cron;
 pub mod reset_time;
 pub mod screen;
 pub mod wait;
+pub mod zone;
