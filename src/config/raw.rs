@@ -302,8 +302,8 @@ pub(super) fn owned(value: &DeValue<'_>) -> Option<toml::Value> {
     })
 }
 
-/// Takes a table apart without recursion: dropping thousands of nested tables would overflow the stack. False when
-/// it is nested deeper than [`DEPTH_MAX`]; the table is empty then.
+/// Whether a table is nested at most [`DEPTH_MAX`] deep. A deeper one is emptied here, without recursion: dropping
+/// thousands of nested tables would overflow the stack.
 pub(super) fn is_shallow(table: &mut DeTable<'_>) -> bool {
     let mut rest: Vec<(&DeValue<'_>, usize)> = table.values().map(|v| (v.get_ref(), 1)).collect();
     let mut shallow = true;
