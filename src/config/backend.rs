@@ -63,3 +63,58 @@ pub enum PromptDelivery {
 /// What is on the screen in which state (compiled).
 #[derive(Clone, Debug)]
 pub struct Signals {}
+
+/// (stand-in) One complaint about a backend's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyError {
+    /// Keys from the backend's table inwards.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// (stand-in) The real one replaces this with the merge.
+impl Backend {
+    /// The built-in table of that name.
+    pub fn builtin(name: &str) -> Option<toml::Table> {
+        let known = Backend::builtin_names().contains(&name);
+        known.then(|| toml::Table::from_iter([("command".to_owned(), toml::Value::from(vec![name]))]))
+    }
+
+    /// The built-in names.
+    pub fn builtin_names() -> &'static [&'static str] {
+        &["claude", "codex", "opencode", "gemini", "qwen", "aider", "shell", "demo"]
+    }
+
+    /// Reads a whole table.
+    pub fn from_table(name: &str, table: &toml::Table) -> Result<Backend, Vec<KeyError>> {
+        let command = table.get("command").and_then(|c| c.clone().try_into::<Vec<String>>().ok());
+        let Some(command) = command.filter(|c| !c.is_empty()) else {
+            let message = "must be a list of words".to_owned();
+            return Err(vec![KeyError { path: vec!["command".to_owned()], message }]);
+        };
+        Ok(Backend {
+            name: name.to_owned(),
+            command,
+            model_flag: None,
+            prompt_delivery: PromptDelivery::Paste,
+            submit_key: "Enter".to_owned(),
+            queue_key: None,
+            submit_delay_s: 0.5,
+            resume: Vec::new(),
+            clear_keys: Vec::new(),
+            approve_keys: Vec::new(),
+            deny_keys: Vec::new(),
+            limit_menu_keys: Vec::new(),
+            env: table.get("env").and_then(|e| e.clone().try_into().ok()).unwrap_or_default(),
+            env_remove: Vec::new(),
+            process_names: Vec::new(),
+            status_file: None,
+            transcript_dir: None,
+            transcript_suffix: String::new(),
+            version_command: Vec::new(),
+            versions_tested: Vec::new(),
+            signals: Signals {},
+        })
+    }
+}

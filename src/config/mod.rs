@@ -1,9 +1,22 @@
 //! What the operator wants: `agents.toml` parsed, checked and resolved. No I/O: files are read by `sys`, handed in as text.
 //!
-//! `raw.rs` is what the file says (with spans), `resolve.rs` what we mean; every error is collected, none is first.
+//! [`parse`] is the entry. `raw.rs` is what the file says (with places), `watchdog.rs`, `units.rs`, `agent.rs`, `wake.rs` and
+//! `backends.rs` what we mean by it; `problem.rs` collects every error, none is first.
 
+mod agent;
 pub mod backend;
+mod backends;
+mod interpolate;
+mod parse;
+mod problem;
+mod raw;
 pub mod types;
+mod units;
+mod wake;
+mod watchdog;
 
 pub use backend::Backend;
+pub use parse::{Parsed, Source, TEXT_LENGTH_MAX, parse};
+pub use problem::{PROBLEMS_MAX, Problem, Severity, render};
 pub use types::*;
+pub use units::UNITS_MAX;
