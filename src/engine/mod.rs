@@ -1,1 +1,9 @@
-//! (placeholder)
+//! The tick: observe, decide, commit, act, report; and the loop around it. It moves data from one layer to the next.
+//!
+//! Deliberately not here: conclusions (policy), system calls (sys).
+
+pub mod commit;
+pub mod observe;
+pub mod record;
+pub mod report;
+pub mod tick;

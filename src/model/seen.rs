@@ -28,6 +28,18 @@ pub struct Observation {
     pub host: HostSeen,
     /// Sessions that carry our stamp and belong to no unit of the config.
     pub strays: Vec<String>,
+    /// What was wrong with files: each is told once.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
+}
+
+/// Something wrong with a file, told to people once per key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The same trouble has the same key.
+    pub key: String,
+    /// File, place, what is wrong, what was done.
+    pub text: String,
 }
 
 /// What may be done in this tick.
@@ -81,6 +93,9 @@ pub struct Seen {
     pub tree: Option<Vec<Process>>,
     /// The tmux buffer of the delivery under way exists; only when asked for.
     pub buffer: Option<bool>,
+    /// The last tick's action on this unit did not work: why.
+    #[serde(default)]
+    pub failed: Option<String>,
 }
 
 /// A pane, as seen now.

@@ -20,6 +20,10 @@ pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, st
     {
         state.server = Some(id.clone());
     }
+    if let Some(why) = seen.failed.as_ref().filter(|_| state.process.is_none()) {
+        state.exit = Some(format!("start failed: {why}"));
+        state.exit_known = None;
+    }
     match &seen.pane {
         PaneSeen::Unknown => {}
         PaneSeen::Absent => absent(now, state),

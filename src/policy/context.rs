@@ -148,6 +148,7 @@ static NOTHING_SEEN: Seen = Seen {
     tools_cpu_ms: None,
     tree: None,
     buffer: None,
+    failed: None,
 };
 const NO_MARKERS: crate::model::seen::Markers =
     crate::model::seen::Markers { down: None, paused: None, waiting_until: None };

@@ -20,6 +20,7 @@ pub mod operator;
 pub mod proposal;
 pub mod restart;
 pub mod stall;
+pub mod summary;
 pub mod veto;
 pub mod wake;
 pub mod wants;

@@ -54,8 +54,8 @@ pub fn pass(
     }
     report(config, next, reports);
     mass_death(seen, &died, next, notes);
+    standing(seen, next);
     fleet_alerts(previous, seen, next, notes);
-    strays(seen, next);
 }
 
 fn transition(before: &UnitState, after: &UnitState) -> Option<String> {
@@ -180,19 +180,23 @@ fn report(config: &Config, next: &mut State, reports: Vec<(UnitName, String)>) {
     }
 }
 
-/// Sessions with our stamp that belong to no unit: told once each.
-fn strays(seen: &Observation, next: &mut State) {
-    let key = |session: &String| format!("stray {session}");
-    next.mail
-        .told
-        .retain(|told| !told.key.starts_with("stray ") || seen.strays.iter().any(|s| key(s) == told.key));
+/// Standing conditions (sessions that no unit uses, troubles with files): each is told once while it stands.
+fn standing(seen: &Observation, next: &mut State) {
+    let mut stands: Vec<(String, Level, String)> = Vec::new();
     for session in &seen.strays {
-        if next.mail.told.iter().any(|told| told.key == key(session)) {
-            continue;
-        }
-        next.mail.told.push(crate::state::mail::Told { key: key(session), at_awake_s: seen.now.awake_s });
         let text =
             format!("session `{session}` is ours, but no unit of the config uses it; it is left alone");
-        next.mail.owe(seen.now.wall, Level::Info, text);
+        stands.push((format!("stray {session}"), Level::Info, text));
+    }
+    for trouble in &seen.troubles {
+        stands.push((format!("trouble {}", trouble.key), Level::Warning, trouble.text.clone()));
+    }
+    let ours = |key: &str| key.starts_with("stray ") || key.starts_with("trouble ");
+    next.mail.told.retain(|told| !ours(&told.key) || stands.iter().any(|(key, ..)| *key == told.key));
+    for (key, level, text) in stands {
+        if !next.mail.told.iter().any(|told| told.key == key) {
+            next.mail.told.push(crate::state::mail::Told { key, at_awake_s: seen.now.awake_s });
+            next.mail.owe(seen.now.wall, level, text);
+        }
     }
 }

@@ -12,6 +12,10 @@ use crate::state::State;
 use crate::state::mail::{HANDLED_MAX, Handled, Taken};
 use crate::state::unit::{Breaker, EndCause, EndStep, Ending, Message, Purpose, Then, UnitState};
 
+/// A request older than this is no longer meant: its command gave up long ago, and a lost mail.json must not replay it.
+const REQUEST_AGE_S: f64 = 600.0;
+/// Nor one from the future by more than a clock's trifle.
+const REQUEST_AHEAD_S: f64 = 60.0;
 /// Requests remembered per unit.
 const TAKEN_MAX: usize = 50;
 
@@ -28,7 +32,12 @@ pub fn handle(
         if next.mail.handled.iter().any(|handled| handled.id == request.id) {
             continue;
         }
-        let answer = take(config, seen, request, next, markers);
+        let age = seen.now.wall.since_s(request.at);
+        let answer = if (-REQUEST_AHEAD_S..=REQUEST_AGE_S).contains(&age) {
+            take(config, seen, request, next, markers)
+        } else {
+            Err(format!("too old to be meant now (asked at {})", request.at))
+        };
         let (taken, said) = match answer {
             Ok(said) => (Taken::Accepted, said),
             Err(said) => (Taken::Refused, said),

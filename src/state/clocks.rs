@@ -11,9 +11,12 @@ use std::collections::BTreeMap;
 pub struct Clocks {
     /// By unit.
     pub units: BTreeMap<UnitName, UnitClocks>,
-    /// When the last tick looked: a gap in looking is not idleness of the watched.
+    /// When the last tick looked: a gap in looking is not idleness of the watched. Kept in heartbeat.json, which is
+    /// written every tick anyway.
+    #[serde(skip)]
     pub looked_awake_s: Option<Awake>,
-    /// The gap before that one, seconds: a steady slow cron is not a pause.
+    /// The gap before that one, seconds: a steady slow cron is not a pause. Kept in heartbeat.json too.
+    #[serde(skip)]
     pub gap_s: f64,
 }
 

@@ -1,6 +1,6 @@
 //! `heartbeat.json`: proof that the watchdog lives and ticks. Rewritten every tick; losing it loses nothing.
 
-use crate::base::time::Wall;
+use crate::base::time::{Awake, Wall};
 use serde::{Deserialize, Serialize};
 
 /// The file.
@@ -19,6 +19,10 @@ pub struct Heartbeat {
     pub at: Wall,
     /// How long it took, seconds.
     pub tick_s: f64,
+    /// When that tick looked.
+    pub looked_awake_s: Option<Awake>,
+    /// The usual gap between looks, seconds.
+    pub gap_s: f64,
     /// Longest sleep until the next one, seconds: a heartbeat older than three of these is old.
     pub interval_s: f64,
     /// Identity of the binary.

@@ -76,6 +76,11 @@ pub struct PaneRow {
 pub trait Files {
     /// The whole file, None when it is missing. Refuses more than `limit` bytes, symlinks, directories.
     fn read(&mut self, path: &str, limit: u64) -> Result<Option<Vec<u8>>>;
+    /// The last `bytes` of a file that is only appended to; empty when it is missing.
+    fn tail(&mut self, path: &str, bytes: u64) -> Result<Vec<u8>>;
+    /// Cheap identity of a file's contents (inode, size, times); None when it is missing. Equal stamps mean that it
+    /// need not be read again.
+    fn stamp(&mut self, path: &str) -> Option<String>;
     /// Replaces a file whole. `expected` is what the tick had read (None = missing). A file that meanwhile holds
     /// something else is left as the other writer wrote it: [`Replaced::Yielded`].
     fn replace(&mut self, path: &str, expected: Option<&[u8]>, bytes: &[u8], sync: Sync) -> Result<Replaced>;

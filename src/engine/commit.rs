@@ -1,0 +1,308 @@
+//! The image of the state files: reads them (a file that did not change is not read again), writes what changed.
+//!
+//! *No record, no act*: what could not be written is named, and the caller drops the acts that hang on it.
+
+use crate::base::error::Error;
+use crate::base::names::UnitName;
+use crate::base::text::digest;
+use crate::base::time::Now;
+use crate::config::Config;
+use crate::model::seen::Trouble;
+use crate::state::clocks::Clocks;
+use crate::state::heartbeat::Heartbeat;
+use crate::state::json::{self, Broken, Loaded};
+use crate::state::mail::Mail;
+use crate::state::unit::UnitState;
+use crate::state::{State, table};
+use crate::sys::{Files, Replaced, Sync};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Largest state file read, bytes.
+const STATE_BYTES: u64 = 4 << 20;
+/// Largest clocks.json read, bytes: it holds all units.
+const CLOCKS_BYTES: u64 = 64 << 20;
+
+/// One state file as last read or written.
+#[derive(Debug)]
+struct Kept<T> {
+    stamp: Option<String>,
+    bytes: Option<Vec<u8>>,
+    loaded: Loaded<T>,
+}
+
+impl<T: Default> Default for Kept<T> {
+    fn default() -> Kept<T> {
+        Kept { stamp: None, bytes: None, loaded: Loaded::default() }
+    }
+}
+
+/// All state files in memory. Dropping it loses nothing.
+#[derive(Debug, Default)]
+pub struct Image {
+    units: BTreeMap<UnitName, Kept<UnitState>>,
+    clocks: Kept<Clocks>,
+    mail: Kept<Mail>,
+    heartbeat: Kept<Heartbeat>,
+    /// Files that did not parse at the last look, with the digest of their bytes: an editor may be saving.
+    suspects: BTreeMap<String, String>,
+}
+
+/// What a load found.
+#[derive(Debug, Default)]
+pub struct LoadReport {
+    /// Units whose file can't be judged now: they are left out of this tick.
+    pub held: BTreeSet<UnitName>,
+    /// Troubles to tell.
+    pub troubles: Vec<Trouble>,
+    /// A second look is due soon (seconds).
+    pub due_s: Option<f64>,
+    /// mail.json can't be judged now: no request can be handled, nothing told.
+    pub mail_held: bool,
+}
+
+/// What a write came to.
+#[derive(Debug, Default)]
+pub struct CommitReport {
+    /// Units whose file could not be written, or yielded to an editor: their acts are dropped.
+    pub failed: BTreeMap<UnitName, String>,
+    /// The same for mail.json.
+    pub mail_failed: Option<String>,
+    /// Files written.
+    pub written: usize,
+}
+
+/// How a suspect file is treated: while dry-running nothing is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspects {
+    /// A second bad look moves the file to quarantine/.
+    Quarantine,
+    /// It stays where it is.
+    Leave,
+}
+
+impl Image {
+    /// Brings the image up to date with the disk.
+    pub fn load<F: Files>(
+        &mut self,
+        files: &mut F,
+        config: &Config,
+        now: &Now,
+        suspects: Suspects,
+    ) -> LoadReport {
+        let mut report = LoadReport::default();
+        self.units.retain(|name, _| config.units.contains_key(name));
+        for name in config.units.keys() {
+            let kept = self.units.entry(name.clone()).or_default();
+            let path = table::unit(name);
+            if !refresh(files, &path, STATE_BYTES, now, kept, &mut self.suspects, suspects, &mut report) {
+                report.held.insert(name.clone());
+            }
+        }
+        let _ = refresh(
+            files,
+            table::CLOCKS,
+            CLOCKS_BYTES,
+            now,
+            &mut self.clocks,
+            &mut self.suspects,
+            suspects,
+            &mut report,
+        );
+        let _ = refresh(
+            files,
+            table::HEARTBEAT,
+            STATE_BYTES,
+            now,
+            &mut self.heartbeat,
+            &mut self.suspects,
+            suspects,
+            &mut report,
+        );
+        report.mail_held = !refresh(
+            files,
+            table::MAIL,
+            STATE_BYTES,
+            now,
+            &mut self.mail,
+            &mut self.suspects,
+            suspects,
+            &mut report,
+        );
+        report
+    }
+
+    /// The state that `decide` is given.
+    pub fn state(&self) -> State {
+        let heartbeat = &self.heartbeat.loaded.value;
+        let mut clocks = self.clocks.loaded.value.clone();
+        clocks.looked_awake_s = heartbeat.looked_awake_s;
+        clocks.gap_s = heartbeat.gap_s;
+        State {
+            units: self.units.iter().map(|(name, kept)| (name.clone(), kept.loaded.value.clone())).collect(),
+            clocks,
+            mail: self.mail.loaded.value.clone(),
+        }
+    }
+
+    /// The last heartbeat.
+    pub fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat.loaded.value
+    }
+
+    /// Writes the units and clocks that changed.
+    pub fn commit_units<F: Files>(
+        &mut self,
+        files: &mut F,
+        next: &State,
+        now: &Now,
+        report: &mut CommitReport,
+    ) {
+        for (name, state) in &next.units {
+            let kept = self.units.entry(name.clone()).or_default();
+            match write(files, &table::unit(name), kept, state, now, Sync::Durable) {
+                Ok(wrote) => report.written += usize::from(wrote),
+                Err(error) => {
+                    report.failed.insert(name.clone(), error.message());
+                }
+            }
+        }
+        // Losing the clocks only delays a stall: a failure here is not worth a word of its own.
+        if let Ok(wrote) = write(files, table::CLOCKS, &mut self.clocks, &next.clocks, now, Sync::Cheap) {
+            report.written += usize::from(wrote);
+        }
+    }
+
+    /// Writes mail.json if it changed.
+    pub fn commit_mail<F: Files>(
+        &mut self,
+        files: &mut F,
+        next: &State,
+        now: &Now,
+        report: &mut CommitReport,
+    ) {
+        match write(files, table::MAIL, &mut self.mail, &next.mail, now, Sync::Durable) {
+            Ok(wrote) => report.written += usize::from(wrote),
+            Err(error) => report.mail_failed = Some(error.message()),
+        }
+    }
+
+    /// Writes the heartbeat.
+    pub fn beat<F: Files>(&mut self, files: &mut F, heartbeat: &Heartbeat, now: &Now) -> Result<(), Error> {
+        write(files, table::HEARTBEAT, &mut self.heartbeat, heartbeat, now, Sync::Cheap).map(|_| ())
+    }
+}
+
+/// Reads one file if it changed. False: it can't be judged now.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one plain reader for four files; every argument is a different thing"
+)]
+fn refresh<T: DeserializeOwned + Default, F: Files>(
+    files: &mut F,
+    path: &str,
+    limit: u64,
+    now: &Now,
+    kept: &mut Kept<T>,
+    suspects: &mut BTreeMap<String, String>,
+    mode: Suspects,
+    report: &mut LoadReport,
+) -> bool {
+    let stamp = files.stamp(path);
+    if stamp.is_some() && stamp == kept.stamp {
+        return true;
+    }
+    if stamp.is_none() {
+        *kept = Kept::default();
+        suspects.remove(path);
+        return true;
+    }
+    let broken = match files.read(path, limit) {
+        Ok(None) => {
+            *kept = Kept::default();
+            return true;
+        }
+        Ok(Some(bytes)) => match json::load(&bytes, now) {
+            Ok(loaded) => {
+                *kept = Kept { stamp, bytes: Some(bytes), loaded };
+                suspects.remove(path);
+                return true;
+            }
+            Err(broken) => (broken, digest(&bytes)),
+        },
+        Err(error) => (Broken { line: 0, column: 0, message: error.message() }, error.message()),
+    };
+    judge(files, path, kept, suspects, mode, report, broken)
+}
+
+/// A file that can't be read: a second look first, then it is put aside; one of a newer version stays where it is.
+fn judge<T: Default, F: Files>(
+    files: &mut F,
+    path: &str,
+    kept: &mut Kept<T>,
+    suspects: &mut BTreeMap<String, String>,
+    mode: Suspects,
+    report: &mut LoadReport,
+    (broken, seen): (Broken, String),
+) -> bool {
+    let place =
+        if broken.line > 0 { format!("{path}:{}:{}", broken.line, broken.column) } else { path.to_owned() };
+    let newer = broken.message.contains("newer version");
+    if newer || mode == Suspects::Leave {
+        let text =
+            format!("{place}: {}; left as it is, and nothing is done that hangs on it", broken.message);
+        report.troubles.push(Trouble { key: format!("{path} {seen}"), text });
+        return false;
+    }
+    if suspects.get(path) != Some(&seen) {
+        suspects.insert(path.to_owned(), seen);
+        report.due_s = Some(0.25);
+        return false;
+    }
+    match files.quarantine(path) {
+        Ok(place_now) => {
+            suspects.remove(path);
+            *kept = Kept::default();
+            let text = format!(
+                "{place}: {}; moved to {place_now}, its memory starts afresh from what is seen",
+                broken.message
+            );
+            report.troubles.push(Trouble { key: format!("{path} {seen}"), text });
+            true
+        }
+        Err(error) => {
+            let text = format!("{place}: {}; it could not be put aside: {}", broken.message, error.message());
+            report.troubles.push(Trouble { key: format!("{path} {seen}"), text });
+            false
+        }
+    }
+}
+
+/// Writes one file if its contents changed. An editor that was faster wins: that is an error for the acts.
+fn write<T: Serialize + DeserializeOwned + PartialEq + Clone + Default, F: Files>(
+    files: &mut F,
+    path: &str,
+    kept: &mut Kept<T>,
+    next: &T,
+    now: &Now,
+    sync: Sync,
+) -> Result<bool, Error> {
+    if kept.loaded.value == *next && (kept.bytes.is_some() || *next == T::default()) {
+        return Ok(false);
+    }
+    let Some(bytes) = json::render(&kept.loaded, next, now) else { return Ok(false) };
+    match files.replace(path, kept.bytes.as_deref(), &bytes, sync)? {
+        Replaced::Yielded => {
+            kept.stamp = None; // Read it again at the next look.
+            Err(Error::again(format!("`{path}` was edited while this tick decided: the edit stands")))
+        }
+        Replaced::Written => {
+            let loaded = json::load(&bytes, now)
+                .map_err(|broken| Error::again(format!("`{path}` can't be read back: {}", broken.message)))?;
+            // The stamp is taken after the write: an edit in between would be missed, so the file is read once more.
+            *kept = Kept { stamp: None, bytes: Some(bytes), loaded };
+            Ok(true)
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Gathers one tick's facts: one list call, one capture call for the panes that changed, and what the policies need.
+
+use crate::base::names::UnitName;
+use crate::base::text::digest;
+use crate::base::time::Now;
+use crate::config::{Config, Unit};
+use crate::detect::{pause, screen, wait};
+use crate::model::seen::{
+    AlivePane, Markers, Observation, PaneSeen, Process, Reading, Request, Scope, ScreenState, Seen,
+    ServerSeen, Trouble, Vote,
+};
+use crate::policy::wants::{Wants, wants};
+use crate::state::State;
+use crate::state::table;
+use crate::sys::{Files, Host, PaneList, PaneRow};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Largest marker file read, bytes.
+const MARKER_BYTES: u64 = 4096;
+/// Largest inbox read, bytes.
+const INBOX_BYTES: u64 = 8 << 20;
+/// How much of the outbox's end is searched for owed alerts, bytes.
+const OUTBOX_TAIL_BYTES: u64 = 1 << 20;
+/// tmux's activity time has whole seconds: a screen that changed this recently may have changed again unseen.
+const FRESH_S: f64 = 2.0;
+
+/// What is kept from look to look, so that an unchanged pane is neither captured nor read again. Losing it costs time.
+#[derive(Debug, Default)]
+pub struct Memory {
+    looks: BTreeMap<UnitName, KeptLook>,
+    /// Actions of the last tick that did not work, by unit.
+    pub failed: BTreeMap<UnitName, String>,
+    /// Troubles with files that stand.
+    pub troubles: Vec<Trouble>,
+}
+
+#[derive(Debug)]
+struct KeptLook {
+    signature: String,
+    pid_start: u64,
+    text: Arc<str>,
+    vote: Option<Vote>,
+    reading: Reading,
+}
+
+impl Memory {
+    /// The screen that the last look at a unit saw.
+    pub fn screen(&self, unit: &UnitName) -> Option<&str> {
+        self.looks.get(unit).map(|look| &*look.text)
+    }
+}
+
+/// Gathers the observation. `stamp` is what our sessions carry.
+pub fn gather<H: Host, F: Files>(
+    host: &mut H,
+    files: &mut F,
+    config: &Config,
+    state: &State,
+    memory: &mut Memory,
+    stamp: &str,
+    scope: Scope,
+) -> Observation {
+    let now = host.now();
+    let list = host.panes();
+    let needs = wants(config, state, &now);
+    let panes = match_panes(config, state, &list, stamp);
+    let screens = capture(host, &now, &panes, memory);
+    let mut units = BTreeMap::new();
+    for (name, unit) in &config.units {
+        let row = panes.get(name).copied();
+        let mut seen = Seen {
+            markers: markers(files, Some(name)),
+            failed: memory.failed.remove(name),
+            ..Seen::default()
+        };
+        seen.pane = pane(host, unit, &list.server, row, screens.get(name), memory);
+        seen.foreign = foreign(unit, &list, stamp, row);
+        details(host, unit, state, &needs, &list, &mut seen);
+        units.insert(name.clone(), seen);
+    }
+    let mut troubles = memory.troubles.clone();
+    let requests = requests(files, state, &mut troubles);
+    Observation {
+        host: host.pressure(),
+        scope,
+        units,
+        markers: markers(files, None),
+        requests,
+        outbox_has: outbox_has(files, state),
+        strays: strays(config, &list, stamp),
+        troubles,
+        server: list.server,
+        now,
+    }
+}
+
+/// The pane of each unit: the session that carries our stamp and the unit's name. A person may have split the window:
+/// then it is the pane that we know, else the oldest.
+fn match_panes<'a>(
+    config: &Config,
+    state: &State,
+    list: &'a PaneList,
+    stamp: &str,
+) -> BTreeMap<UnitName, &'a PaneRow> {
+    let mut found: BTreeMap<UnitName, &PaneRow> = BTreeMap::new();
+    for row in list.rows.iter().filter(|row| row.stamp == stamp) {
+        let Some((name, _)) = config.units.get_key_value(row.unit.as_str()) else { continue };
+        let known = state.units.get(name).and_then(|state| state.seen.pane.as_deref());
+        let better = match found.get(name) {
+            None => true,
+            Some(old) if known == Some(old.pane.as_str()) => false,
+            Some(old) => known == Some(row.pane.as_str()) || number(&row.pane) < number(&old.pane),
+        };
+        if better {
+            found.insert(name.clone(), row);
+        }
+    }
+    found
+}
+
+fn number(pane: &str) -> u64 {
+    pane.trim_start_matches('%').parse().unwrap_or(u64::MAX)
+}
+
+/// A session that has the unit's name but not our stamp.
+fn foreign(unit: &Unit, list: &PaneList, stamp: &str, row: Option<&PaneRow>) -> Option<String> {
+    if row.is_some() {
+        return None;
+    }
+    let other = list.rows.iter().find(|row| row.session == unit.session)?;
+    Some(match (other.stamp.as_str(), other.unit.as_str()) {
+        ("", _) => "it has no stamp of ours".to_owned(),
+        (theirs, name) if theirs == stamp => format!("it belongs to our unit `{name}`"),
+        (theirs, _) => format!("it belongs to the fleet in `{theirs}`"),
+    })
+}
+
+fn strays(config: &Config, list: &PaneList, stamp: &str) -> Vec<String> {
+    let watchdog = format!("{}watchkeeper", config.session_prefix);
+    let mut strays: Vec<String> = list
+        .rows
+        .iter()
+        .filter(|row| {
+            row.stamp == stamp && !config.units.contains_key(row.unit.as_str()) && row.session != watchdog
+        })
+        .map(|row| row.session.clone())
+        .collect();
+    strays.sort();
+    strays.dedup();
+    strays
+}
+
+fn signature(row: &PaneRow) -> String {
+    format!("{}|{}|{}|{}|{}|{}", row.pane, row.pid, row.shape, row.output_at.0, row.command, row.title)
+}
+
+/// Captures the screens that may have changed since the last look, all in one call.
+fn capture<H: Host>(
+    host: &mut H,
+    now: &Now,
+    panes: &BTreeMap<UnitName, &PaneRow>,
+    memory: &mut Memory,
+) -> BTreeMap<UnitName, String> {
+    memory.looks.retain(|name, _| panes.get(name).is_some_and(|row| !row.dead));
+    let changed: Vec<(&UnitName, &&PaneRow)> = panes
+        .iter()
+        .filter(|(name, row)| {
+            let fresh = now.wall.since_s(row.output_at) < FRESH_S;
+            let same = memory.looks.get(*name).is_some_and(|look| look.signature == signature(row));
+            !row.dead && (fresh || !same)
+        })
+        .collect();
+    if changed.is_empty() {
+        return BTreeMap::new();
+    }
+    let ids: Vec<String> = changed.iter().map(|(_, row)| row.pane.clone()).collect();
+    let mut texts = host.capture(&ids);
+    for (name, _) in &changed {
+        if let Some(look) = memory.looks.get_mut(*name) {
+            look.signature.clear(); // Only a capture that worked makes it known again.
+        }
+    }
+    changed.iter().filter_map(|(name, row)| Some(((*name).clone(), texts.remove(&row.pane)?))).collect()
+}
+
+fn pane<H: Host>(
+    host: &mut H,
+    unit: &Unit,
+    server: &ServerSeen,
+    row: Option<&PaneRow>,
+    screen: Option<&String>,
+    memory: &mut Memory,
+) -> PaneSeen {
+    let Some(row) = row else {
+        return match server {
+            ServerSeen::Unknown { .. } => PaneSeen::Unknown,
+            ServerSeen::Absent | ServerSeen::Alive(_) => PaneSeen::Absent,
+        };
+    };
+    if row.dead {
+        return PaneSeen::Dead { pane: row.pane.clone(), exit: row.exit, at: row.dead_at };
+    }
+    let vote = unit
+        .agent()
+        .and_then(|agent| agent.backend.status_file.as_deref())
+        .and_then(|file| host.vote(file, row.pid));
+    let kept = memory.looks.get(&unit.name);
+    let look = match (screen, kept) {
+        (None, Some(kept)) if !kept.signature.is_empty() => {
+            let reading =
+                if kept.vote == vote { kept.reading.clone() } else { read(unit, row, &kept.text, vote) };
+            KeptLook {
+                signature: signature(row),
+                pid_start: kept.pid_start,
+                text: kept.text.clone(),
+                vote,
+                reading,
+            }
+        }
+        (None, _) => return PaneSeen::Unknown,
+        (Some(text), _) => {
+            let Some(pid_start) = host.process_start(row.pid) else { return PaneSeen::Unknown };
+            let reading = read(unit, row, text, vote);
+            KeptLook { signature: signature(row), pid_start, text: Arc::from(text.as_str()), vote, reading }
+        }
+    };
+    let alive = AlivePane {
+        pane: row.pane.clone(),
+        pid: row.pid,
+        pid_start: look.pid_start,
+        command: row.command.clone(),
+        title: row.title.clone(),
+        in_mode: row.in_mode,
+        attached: row.attached,
+        typed_at: row.typed_at,
+        output_at: row.output_at,
+        text: look.text.clone(),
+        reading: look.reading.clone(),
+    };
+    memory.looks.insert(unit.name.clone(), look);
+    PaneSeen::Alive(Box::new(alive))
+}
+
+fn read(unit: &Unit, row: &PaneRow, text: &str, vote: Option<Vote>) -> Reading {
+    match unit.agent() {
+        Some(agent) => {
+            let look =
+                screen::Look { screen: text, title: &row.title, dead: false, command: &row.command, vote };
+            screen::read(&agent.backend, &look)
+        }
+        // A service's screen has no states: it lives, and its text is its activity.
+        None => Reading { state: ScreenState::Busy, content: digest(text.as_bytes()), ..Reading::default() },
+    }
+}
+
+/// The costly facts, only where the state needs them.
+fn details<H: Host>(
+    host: &mut H,
+    unit: &Unit,
+    state: &State,
+    needs: &Wants,
+    list: &PaneList,
+    seen: &mut Seen,
+) {
+    let name = &unit.name;
+    if let Some(signalled) = needs.trees.get(name) {
+        seen.tree = Some(tree(host, &seen.pane, signalled));
+    }
+    if let Some(buffer) = needs.buffers.get(name)
+        && matches!(list.server, ServerSeen::Alive(_))
+    {
+        seen.buffer = Some(list.buffers.contains(buffer));
+    }
+    let PaneSeen::Alive(pane) = &seen.pane else { return };
+    if needs.cpu.contains(name) {
+        seen.tools_cpu_ms = host.tools_cpu_ms(pane.pid);
+    }
+    let Some(agent) = unit.agent() else { return };
+    let changed = state
+        .clocks
+        .units
+        .get(name)
+        .and_then(|c| c.screen.as_ref())
+        .is_none_or(|c| c.value != pane.reading.content);
+    if let Some(dir) = agent.backend.transcript_dir.as_deref()
+        && (changed || needs.cpu.contains(name))
+    {
+        let cwd = unit.dir.to_string_lossy();
+        seen.transcript = host.transcript(dir, &agent.backend.transcript_suffix, pane.pid, &cwd);
+    }
+}
+
+/// The unit's processes, deepest first: those of the pane now, and those signalled before that still live.
+fn tree<H: Host>(host: &mut H, pane: &PaneSeen, signalled: &[Process]) -> Vec<Process> {
+    let mut tree = match pane {
+        PaneSeen::Alive(pane) => host.process_tree(pane.pid),
+        PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Dead { .. } => Vec::new(),
+    };
+    for process in signalled {
+        let lives = host.process_start(process.pid) == Some(process.start);
+        if lives && !tree.contains(process) {
+            tree.push(*process);
+        }
+    }
+    tree
+}
+
+/// The markers of a unit, or of the fleet. A marker that can't be read is there all the same.
+pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
+    let path = |file: &str| unit.map_or_else(|| file.to_owned(), |name| table::in_unit(name, file));
+    let mut text = |file: &str| -> Option<String> {
+        let path = path(file);
+        files.stamp(&path)?;
+        match files.read(&path, MARKER_BYTES) {
+            Ok(bytes) => bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) => Some(format!("(unreadable: {})", error.message())),
+        }
+    };
+    let down = text(table::DOWN).map(|text| text.lines().next().unwrap_or("").trim().to_owned());
+    let paused = text(table::PAUSED).map(|text| pause::parse(&text));
+    let waiting_until =
+        unit.and_then(|_| text(table::WAITING_UNTIL)).and_then(|text| wait::parse_file(&text));
+    Markers { down, paused, waiting_until }
+}
+
+/// Requests of the inbox that are not handled yet. A line that can't be read is skipped, told once, and kept.
+fn requests<F: Files>(files: &mut F, state: &State, troubles: &mut Vec<Trouble>) -> Vec<Request> {
+    if files.stamp(table::INBOX).is_none() {
+        return Vec::new();
+    }
+    let bytes = match files.read(table::INBOX, INBOX_BYTES) {
+        Ok(bytes) => bytes.unwrap_or_default(),
+        Err(error) => {
+            troubles.push(Trouble {
+                key: "inbox".into(),
+                text: format!("reading {}: {}", table::INBOX, error.message()),
+            });
+            return Vec::new();
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut requests = Vec::new();
+    let lines = text.split('\n').collect::<Vec<_>>();
+    // What follows the last newline is still being written.
+    let whole = lines.len().saturating_sub(1);
+    for (index, line) in lines.iter().take(whole).enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        match serde_json::from_str::<Request>(line) {
+            Ok(request) if state.mail.handled.iter().any(|handled| handled.id == request.id) => {}
+            Ok(request) => requests.push(request),
+            Err(error) => troubles.push(Trouble {
+                key: format!("inbox {}", digest(line.as_bytes())),
+                text: format!("{}:{}: not a request, skipped: {error}", table::INBOX, index + 1),
+            }),
+        }
+    }
+    requests
+}
+
+/// Which owed alerts the outbox has already.
+fn outbox_has<F: Files>(files: &mut F, state: &State) -> Vec<String> {
+    let owed: Vec<&String> = state
+        .units
+        .values()
+        .flat_map(|unit| &unit.owed)
+        .chain(&state.mail.owed)
+        .map(|owed| &owed.id)
+        .collect();
+    if owed.is_empty() {
+        return Vec::new();
+    }
+    let tail = files.tail(table::OUTBOX, OUTBOX_TAIL_BYTES).unwrap_or_default();
+    let text = String::from_utf8_lossy(&tail);
+    let there: std::collections::BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|value| value.get("id")?.as_str().map(str::to_owned))
+        .collect();
+    owed.into_iter().filter(|id| there.contains(*id)).cloned().collect()
+}

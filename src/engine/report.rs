@@ -1,0 +1,68 @@
+//! Writes down what happened: events, alerts to people, the status file, the last screens. Nothing here may stop a tick.
+
+use super::observe::Memory;
+use crate::base::time::Now;
+use crate::config::Config;
+use crate::policy::proposal::{Decision, Event};
+use crate::policy::summary;
+use crate::state::State;
+use crate::state::mail::Owed;
+use crate::state::table;
+use crate::sys::{Files, Sync};
+
+/// Events written per tick, at most: a fleet gone mad must not fill the disk.
+const EVENTS_MAX: usize = 2000;
+
+/// Appends this tick's events to the day's file. The first error is returned; the tick goes on.
+pub fn events<F: Files>(files: &mut F, now: &Now, events: &[Event]) -> Option<String> {
+    let path = format!("events/{}.jsonl", now.wall.day());
+    let mut first = None;
+    for event in events.iter().take(EVENTS_MAX) {
+        let record = serde_json::to_string(event).unwrap_or_default();
+        if let Err(error) = files.append(&path, &record) {
+            first.get_or_insert(format!("writing {path}: {}", error.message()));
+        }
+    }
+    first
+}
+
+/// Appends the alerts that the outbox may not have yet. They stay owed until a later tick sees them there.
+pub fn outbox<F: Files>(
+    files: &mut F,
+    state: &State,
+    outbox_has: &[String],
+    recorded: impl Fn(&Owed) -> bool,
+) -> Option<String> {
+    let mut first = None;
+    let owed = state.units.values().flat_map(|unit| &unit.owed).chain(&state.mail.owed);
+    for alert in owed.filter(|alert| !outbox_has.contains(&alert.id) && recorded(alert)) {
+        let record = serde_json::to_string(alert).unwrap_or_default();
+        if let Err(error) = files.append(table::OUTBOX, &record) {
+            first.get_or_insert(format!("writing {}: {}", table::OUTBOX, error.message()));
+        }
+    }
+    first
+}
+
+/// The screens that this tick's actions were based on.
+pub fn screens<F: Files>(files: &mut F, decision: &Decision, memory: &Memory) {
+    for granted in &decision.granted {
+        let Some(screen) = memory.screen(&granted.unit) else { continue };
+        let path = table::in_unit(&granted.unit, "screen.txt");
+        let old = files.read(&path, 1 << 20).ok().flatten();
+        let _ = files.replace(&path, old.as_deref(), screen.as_bytes(), Sync::Cheap);
+    }
+}
+
+/// `status`, for `cat`: rewritten only when it changed.
+pub fn status<F: Files>(files: &mut F, config: &Config, state: &State, last: &mut String) {
+    let text = summary::lines(config, state);
+    if text == *last {
+        return;
+    }
+    let old = files.read(table::STATUS, 1 << 20).ok().flatten();
+    if old.as_deref() != Some(text.as_bytes()) {
+        let _ = files.replace(table::STATUS, old.as_deref(), text.as_bytes(), Sync::Cheap);
+    }
+    *last = text;
+}

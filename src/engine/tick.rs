@@ -1,0 +1,299 @@
+//! One tick: load, observe, decide, commit, act, report. Straight down, nothing goes back up.
+
+use super::commit::{CommitReport, Image, Suspects};
+use super::observe::{self, Memory};
+use super::report;
+use crate::base::text::one_line;
+use crate::base::time::{Now, Wall};
+use crate::config::Config;
+use crate::model::action::{Action, Marker, MarkerKind, Outcome};
+use crate::model::seen::{Observation, Scope};
+use crate::policy;
+use crate::policy::proposal::{Decision, Event, EventKind, What};
+use crate::state::heartbeat::Heartbeat;
+use crate::state::{State, table};
+use crate::sys::{Files, Host, Sync};
+
+/// The decision function: the real one, or one with a planted bug.
+pub type Decide = fn(&Config, &State, &Observation) -> Decision;
+
+/// Everything that ticks. Its memory may be lost at any instant.
+#[derive(Debug)]
+pub struct Watchdog<H, F> {
+    /// The world.
+    pub host: H,
+    /// The state directory.
+    pub files: F,
+    /// What decides.
+    pub decide: Decide,
+    /// What our sessions carry: the state directory's path.
+    pub stamp: String,
+    /// What the heartbeat says of this process.
+    pub identity: Identity,
+    image: Image,
+    memory: Memory,
+    status: String,
+    ticks: u64,
+    last_error: Option<String>,
+}
+
+/// Who ticks.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// The process.
+    pub pid: u32,
+    /// `run` or `tick`.
+    pub command: String,
+    /// When it started.
+    pub started: Wall,
+    /// The binary.
+    pub binary: String,
+}
+
+/// What a tick came to.
+#[derive(Debug)]
+pub struct TickReport {
+    /// What was seen.
+    pub seen: Observation,
+    /// The state that it was decided from.
+    pub before: State,
+    /// What was decided.
+    pub decision: Decision,
+    /// Actions that did not work: unit, action, why.
+    pub failed: Vec<String>,
+    /// State files written, the heartbeat not counted.
+    pub written: usize,
+    /// Seconds until the next tick is due, at most the interval.
+    pub due_s: f64,
+}
+
+impl<H: Host, F: Files> Watchdog<H, F> {
+    /// A watchdog with nothing in memory.
+    pub fn new(host: H, files: F, stamp: String, identity: Identity) -> Watchdog<H, F> {
+        Watchdog {
+            host,
+            files,
+            decide: policy::decide,
+            stamp,
+            identity,
+            image: Image::default(),
+            memory: Memory::default(),
+            status: String::new(),
+            ticks: 0,
+            last_error: None,
+        }
+    }
+
+    /// Something outside a tick went wrong (a config that became invalid): told once while it stands.
+    pub fn trouble(&mut self, key: &str, text: Option<String>) {
+        self.memory.troubles.retain(|trouble| trouble.key != key);
+        if let Some(text) = text {
+            self.memory.troubles.push(crate::model::seen::Trouble { key: key.to_owned(), text });
+        }
+    }
+
+    /// Observes and decides; writes nothing, does nothing.
+    pub fn dry_run(&mut self, config: &Config, scope: Scope) -> (State, Observation, Decision) {
+        let now = self.host.now();
+        let loaded = self.image.load(&mut self.files, config, &now, Suspects::Leave);
+        let before = self.image.state();
+        let narrowed = without(config, &loaded.held);
+        let config = narrowed.as_ref().unwrap_or(config);
+        let seen = observe::gather(
+            &mut self.host,
+            &mut self.files,
+            config,
+            &before,
+            &mut self.memory,
+            &self.stamp,
+            scope,
+        );
+        let decision = (self.decide)(config, &before, &seen);
+        (before, seen, decision)
+    }
+
+    /// One whole tick.
+    pub fn tick(&mut self, config: &Config, scope: Scope) -> TickReport {
+        let began = self.host.now();
+        let loaded = self.image.load(&mut self.files, config, &began, Suspects::Quarantine);
+        let before = self.image.state();
+        let narrowed = without(config, &loaded.held);
+        let judged = narrowed.as_ref().unwrap_or(config);
+        let mut seen = observe::gather(
+            &mut self.host,
+            &mut self.files,
+            judged,
+            &before,
+            &mut self.memory,
+            &self.stamp,
+            scope,
+        );
+        self.keep_troubles(&loaded.troubles);
+        seen.troubles.extend(loaded.troubles);
+        seen.strays.retain(|_| narrowed.is_none());
+        if loaded.mail_held {
+            seen.requests.clear();
+        }
+        let mut decision = (self.decide)(judged, &before, &seen);
+
+        let mut commit = CommitReport::default();
+        self.image.commit_units(&mut self.files, &decision.next, &seen.now, &mut commit);
+        let mut failed = self.mark(&decision.markers);
+        if !loaded.mail_held {
+            self.image.commit_mail(&mut self.files, &decision.next, &seen.now, &mut commit);
+        }
+        let mut events = drop_unrecorded(&mut decision, &commit, seen.now.wall);
+        failed.extend(self.act(&decision, &mut events, seen.now.wall));
+        decision.events.extend(events);
+
+        let errors = self.report(config, &seen, &decision, &commit);
+        self.last_error = errors.into_iter().chain(failed.iter().cloned()).next().or(self.last_error.take());
+        let interval = config.watchdog.signal_interval_s;
+        let due_s = [decision.due_s, loaded.due_s].into_iter().flatten().fold(interval, f64::min);
+        self.beat(&began, &seen.now, &decision, interval);
+        TickReport { seen, before, decision, failed, written: commit.written, due_s }
+    }
+
+    /// Troubles with files stand until the process ends or the file is gone: they are told once.
+    fn keep_troubles(&mut self, troubles: &[crate::model::seen::Trouble]) {
+        for trouble in troubles {
+            if !self.memory.troubles.contains(trouble) {
+                self.memory.troubles.push(trouble.clone());
+            }
+        }
+        let extra = self.memory.troubles.len().saturating_sub(100);
+        self.memory.troubles.drain(..extra);
+    }
+
+    /// Carries out what was granted and recorded.
+    fn act(&mut self, decision: &Decision, events: &mut Vec<Event>, at: Wall) -> Vec<String> {
+        let mut failed = Vec::new();
+        for granted in &decision.granted {
+            let What::Act(action) = &granted.what else { continue };
+            match self.host.perform(action) {
+                Outcome::Done => {}
+                Outcome::Failed { why } => {
+                    let text = format!("{} did not work: {}", granted.label, one_line(&why, 300));
+                    let unit = Some(granted.unit.to_string());
+                    events.push(Event { at, unit, kind: EventKind::Failed, text: text.clone(), why: None });
+                    failed.push(format!("{}: {text}", granted.unit));
+                    self.memory.failed.insert(granted.unit.clone(), one_line(&why, 300));
+                }
+            }
+        }
+        failed
+    }
+
+    /// Sets and removes markers. They are idempotent: a request that is handled twice marks twice.
+    fn mark(&mut self, markers: &[Action]) -> Vec<String> {
+        let mut failed = Vec::new();
+        for action in markers {
+            let result = match action {
+                Action::Mark { marker, text } => {
+                    let path = marker_path(marker);
+                    let old = self.files.read(&path, 1 << 16).ok().flatten();
+                    let line = format!("{}\n", one_line(text, 500));
+                    self.files.replace(&path, old.as_deref(), line.as_bytes(), Sync::Durable).map(|_| ())
+                }
+                Action::Unmark { marker } => self.files.remove(&marker_path(marker)),
+                Action::NewSession { .. }
+                | Action::Respawn { .. }
+                | Action::LoadBuffer { .. }
+                | Action::Paste { .. }
+                | Action::DropBuffer { .. }
+                | Action::Keys { .. }
+                | Action::LeaveMode { .. }
+                | Action::Signal { .. }
+                | Action::KillSession { .. } => Ok(()),
+            };
+            if let Err(error) = result {
+                failed.push(format!("setting a marker: {}", error.message()));
+            }
+        }
+        failed
+    }
+
+    fn report(
+        &mut self,
+        config: &Config,
+        seen: &Observation,
+        decision: &Decision,
+        commit: &CommitReport,
+    ) -> Vec<String> {
+        let mut errors: Vec<String> = commit
+            .failed
+            .iter()
+            .map(|(name, why)| format!("{name}: {why}"))
+            .chain(commit.mail_failed.clone())
+            .collect();
+        errors.extend(report::events(&mut self.files, &seen.now, &decision.events));
+        let recorded = |owed: &crate::state::mail::Owed| match &owed.unit {
+            Some(unit) => !commit.failed.contains_key(unit.as_str()),
+            None => commit.mail_failed.is_none(),
+        };
+        errors.extend(report::outbox(&mut self.files, &decision.next, &seen.outbox_has, recorded));
+        report::screens(&mut self.files, decision, &self.memory);
+        report::status(&mut self.files, config, &decision.next, &mut self.status);
+        errors
+    }
+
+    fn beat(&mut self, began: &Now, looked: &Now, decision: &Decision, interval_s: f64) {
+        self.ticks += 1;
+        let ended = self.host.now();
+        let heartbeat = Heartbeat {
+            pid: self.identity.pid,
+            command: self.identity.command.clone(),
+            started: self.identity.started,
+            tick: self.ticks,
+            at: ended.wall,
+            tick_s: ended.awake_s.since_s(began.awake_s),
+            looked_awake_s: Some(looked.awake_s),
+            gap_s: decision.next.clocks.gap_s,
+            interval_s,
+            binary: self.identity.binary.clone(),
+            last_error: self.last_error.clone(),
+        };
+        if let Err(error) = self.image.beat(&mut self.files, &heartbeat, &ended) {
+            self.last_error = Some(error.message());
+        }
+    }
+}
+
+/// The config without units that can't be judged now.
+fn without(
+    config: &Config,
+    held: &std::collections::BTreeSet<crate::base::names::UnitName>,
+) -> Option<Config> {
+    if held.is_empty() {
+        return None;
+    }
+    let mut narrowed = config.clone();
+    narrowed.units.retain(|name, _| !held.contains(name));
+    Some(narrowed)
+}
+
+/// No record, no act: what hangs on a file that was not written is dropped, and said.
+fn drop_unrecorded(decision: &mut Decision, commit: &CommitReport, at: Wall) -> Vec<Event> {
+    decision.granted.retain(|granted| !commit.failed.contains_key(&granted.unit));
+    commit
+        .failed
+        .iter()
+        .map(|(name, why)| (Some(name.to_string()), why))
+        .chain(commit.mail_failed.iter().map(|why| (None, why)))
+        .map(|(unit, why)| Event {
+            at,
+            unit,
+            kind: EventKind::File,
+            text: format!("not recorded, so nothing done: {why}"),
+            why: None,
+        })
+        .collect()
+}
+
+fn marker_path(marker: &Marker) -> String {
+    let file = match marker.kind {
+        MarkerKind::Down => table::DOWN,
+        MarkerKind::Paused => table::PAUSED,
+    };
+    marker.unit.as_ref().map_or_else(|| file.to_owned(), |name| table::in_unit(name, file))
+}
