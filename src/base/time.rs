@@ -107,7 +107,7 @@ pub fn human_s(seconds: f64) -> String {
     let (d, h, m) = (s / 86_400, s / 3600 % 24, s / 60 % 60);
     match (d, h, m) {
         (0, 0, 0) => format!("{s} s"),
-        (0, 0, 1..=9) if s % 60 != 0 => format!("{m} min {} s", s % 60),
+        (0, 0, 1..=9) if !s.is_multiple_of(60) => format!("{m} min {} s", s % 60),
         (0, 0, _) => format!("{m} min"),
         (0, _, 0) => format!("{h} h"),
         (0, _, _) => format!("{h} h {m} min"),

@@ -109,15 +109,15 @@ fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, clocks: &mut U
             None => {
                 ToolsClock { used_ms: used, first_awake_s: now, sampled_awake_s: now, changed_awake_s: None }
             }
-            Some(old) => sample(old, used, now),
+            Some(old) => sample(&old, used, now),
         });
     }
 }
 
 /// A descendant that ended takes its CPU time with it: a smaller sum is a change too.
-fn sample(old: ToolsClock, used_ms: u64, now: Awake) -> ToolsClock {
+fn sample(old: &ToolsClock, used_ms: u64, now: Awake) -> ToolsClock {
     let elapsed_ms = now.since_s(old.sampled_awake_s) * 1000.0;
     let works = used_ms < old.used_ms || (used_ms - old.used_ms) as f64 > TOOLS_SHARE_MIN * elapsed_ms;
     let changed_awake_s = if works && elapsed_ms > 0.0 { Some(now) } else { old.changed_awake_s };
-    ToolsClock { used_ms, sampled_awake_s: now, changed_awake_s, ..old }
+    ToolsClock { used_ms, sampled_awake_s: now, changed_awake_s, ..old.clone() }
 }

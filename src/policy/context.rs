@@ -156,10 +156,6 @@ static NO_CLOCKS: UnitClocks = UnitClocks { screen: None, transcript: None, tool
 
 impl<'a> UnitContext<'a> {
     /// The view of one unit.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one plain gathering point; every argument is a different fact"
-    )]
     pub fn new(
         config: &'a Config,
         seen: &'a Observation,

@@ -83,7 +83,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
             match verdict(context, pane, &delivery, content, passed, *presses) {
                 Verdict::Seen => finish(context, state, delivery, DeliveryOutcome::Seen, notes),
                 Verdict::Failed(why) => {
-                    finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes)
+                    finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
                 }
                 Verdict::Wait | Verdict::Press => {}
             }
@@ -371,7 +371,7 @@ fn step(
         (DeliveryStep::Loaded { .. }, Some(true)) => paste(out, "buffer is there"),
         (DeliveryStep::Loaded { .. }, Some(false)) => load(out, "its buffer is gone and it was not pasted"),
         (DeliveryStep::Pasted { .. }, Some(true)) => {
-            paste(out, "the buffer is still there: the paste did not happen")
+            paste(out, "the buffer is still there: the paste did not happen");
         }
         (DeliveryStep::Pasted { at_awake_s, .. }, Some(false)) => {
             let passed = context.now.awake_s.since_s(*at_awake_s);
@@ -381,7 +381,7 @@ fn step(
             }
             match shows(pane, &delivery.message.text) {
                 Shown::Yes | Shown::NoComposer => {
-                    submit(agent, pane, delivery, "the text shows, no dialog is open", out)
+                    submit(agent, pane, delivery, "the text shows, no dialog is open", out);
                 }
                 Shown::No => out.due_in(0.5),
             }
