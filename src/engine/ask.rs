@@ -1,0 +1,99 @@
+//! How a command gets something done: it writes a request to the inbox; whoever holds the lock acts on it. If nobody does,
+//! the command takes the lock and ticks itself, doing only what was asked. The same code acts in both cases.
+
+use super::commit::{Image, Suspects};
+use super::home::Home;
+use super::run;
+use crate::base::error::{Error, Result};
+use crate::base::time::Awake;
+use crate::config::Config;
+use crate::model::seen::{Ask, Request, Scope};
+use crate::state::mail::Taken;
+use crate::state::{State, table};
+use crate::sys::files::RealFiles;
+use crate::sys::lock::{self, TryLock};
+use crate::sys::{Files, clock};
+use std::time::Duration;
+
+/// How often the state is looked at while waiting.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Taken or refused; None when nobody confirmed it in time.
+    pub taken: Option<Taken>,
+    /// What was said.
+    pub said: String,
+    /// What came of it in the end; None when that was not seen in time.
+    pub settled: Option<String>,
+}
+
+/// What the caller waits for after the confirmation: given config, state and the request's id, the words that say what
+/// came of it, or None while it is still under way.
+pub type Settled<'a> = &'a dyn Fn(&Config, &State, &str) -> Option<String>;
+
+/// Asks, and waits at most `wait_s` seconds for what comes of it.
+pub fn ask(home: &Home, ask: Ask, from: &str, wait_s: f64, settled: Settled<'_>) -> Result<Answer> {
+    let loaded = home.load()?;
+    let mut watchdog = run::open(&loaded.config, "ask")?;
+    let id = format!("{}-{}", clock::wall().0, std::process::id());
+    let request = Request { id: id.clone(), at: clock::wall(), from: from.to_owned(), ask };
+    let record = serde_json::to_string(&request).map_err(|error| Error::again(error.to_string()))?;
+    watchdog.files.append(table::INBOX, &record).map_err(|error| error.doing("writing the request"))?;
+
+    let deadline = clock::awake().plus_s(wait_s);
+    let mut answer = Answer { taken: None, said: String::new(), settled: None };
+    poke(&mut watchdog.files, &loaded.config);
+    while clock::awake() < deadline {
+        let due_s = match lock::try_lock(&loaded.config.state_dir, "ask")? {
+            // Nobody acts: we do, and only what was asked. The lock is let go between ticks, so that a watchdog that
+            // starts meanwhile is not turned away for long.
+            TryLock::Got(_lock) => watchdog.tick(&loaded.config, Scope::Asked).due_s,
+            TryLock::Held(_) => LOOK.as_secs_f64(),
+        };
+        let state = look(&mut watchdog.files, &loaded.config);
+        if confirmed(&state, &id, &mut answer) {
+            if answer.taken == Some(Taken::Refused) {
+                return Ok(answer);
+            }
+            answer.settled = settled(&loaded.config, &state, &id);
+            if answer.settled.is_some() {
+                return Ok(answer);
+            }
+        }
+        nap(due_s, deadline);
+    }
+    Ok(answer)
+}
+
+fn confirmed(state: &State, id: &str, answer: &mut Answer) -> bool {
+    let Some(handled) = state.mail.handled.iter().find(|handled| handled.id == id) else {
+        return answer.taken.is_some();
+    };
+    answer.taken = Some(handled.taken);
+    answer.said.clone_from(&handled.said);
+    true
+}
+
+fn nap(due_s: f64, deadline: Awake) {
+    let left = deadline.since_s(clock::awake());
+    let nap = due_s.min(0.5).min(left).max(0.02);
+    std::thread::sleep(Duration::from_secs_f64(nap));
+}
+
+/// The state files as they are now, without touching them.
+pub fn look(files: &mut RealFiles, config: &Config) -> State {
+    let mut image = Image::default();
+    let now = clock::Clock::new().now();
+    let _ = image.load(files, config, &now, Suspects::Leave);
+    image.state()
+}
+
+/// Wakes the watchdog: the marker for one that reads it, the signal for one that sleeps.
+pub fn poke(files: &mut RealFiles, config: &Config) {
+    if let Some(held) = lock::held(&config.state_dir) {
+        let _ = files.replace(table::POKE, None, b"", crate::sys::Sync::Cheap);
+        lock::wake(&held);
+    }
+}

@@ -1,0 +1,95 @@
+//! Where everything is: the config file and its state directory; loading the config from disk.
+
+use crate::base::error::{Error, Result};
+use crate::base::text::digest;
+use crate::config::{self, Config, Parsed, Severity, Source};
+use crate::sys::outside;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+/// Largest prompt file read, bytes.
+const PROMPT_BYTES: u64 = 1 << 20;
+
+/// The config file and the options that go with it.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// agents.toml, absolute.
+    pub config_path: PathBuf,
+    /// The path as the person wrote it, for messages.
+    pub shown_path: String,
+    /// `--state`.
+    pub state_override: Option<PathBuf>,
+}
+
+/// A config with what it was read from.
+#[derive(Clone, Debug)]
+pub struct LoadedConfig {
+    /// The config.
+    pub config: Config,
+    /// agents.toml as text.
+    pub text: String,
+    /// Digest of agents.toml and every prompt file: another one means that something changed.
+    pub digest: String,
+    /// Notes on keys that this version reads but does not act on, rendered.
+    pub notes: String,
+}
+
+impl Home {
+    /// From the options; finds the config file.
+    pub fn new(config: Option<&Path>, state: Option<&Path>) -> Result<Home> {
+        let config_path = outside::config_path(config)?;
+        let shown_path = config.map_or_else(|| "agents.toml".to_owned(), |path| path.display().to_string());
+        let state_override = state.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        Ok(Home { config_path, shown_path, state_override })
+    }
+
+    /// Reads and parses the config; the problems are left as they are.
+    pub fn parse(&self) -> Result<(Parsed, String, String)> {
+        let text = outside::read_text(&self.config_path, config::TEXT_LENGTH_MAX as u64 + 1)
+            .map_err(|error| Error::usage(error.message()).doing("reading the config"))?;
+        let seen = RefCell::new(text.clone());
+        let read = |path: &Path| {
+            let prompt = outside::read_text(path, PROMPT_BYTES).map_err(|error| error.message())?;
+            seen.borrow_mut().push_str(&prompt);
+            Ok(prompt)
+        };
+        let home = outside::home();
+        let source = Source {
+            path: &self.config_path,
+            text: &text,
+            home: &home,
+            env: &outside::env,
+            read: &read,
+            state_override: self.state_override.as_deref(),
+        };
+        let parsed = config::parse(&source);
+        let digest = digest(seen.borrow().as_bytes());
+        Ok((parsed, text, digest))
+    }
+
+    /// The config, or every problem with it as one usage error.
+    pub fn load(&self) -> Result<LoadedConfig> {
+        let (parsed, text, digest) = self.parse()?;
+        let rendered = config::render(&self.shown_path, &parsed.problems);
+        match parsed.config {
+            Some(mut config) => {
+                config.state_dir = canonical_state(&config.state_dir);
+                Ok(LoadedConfig { config, text, digest, notes: rendered })
+            }
+            None => {
+                let errors = parsed.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+                let count = crate::base::text::counted(errors, "error");
+                Err(Error::usage(format!("{count} in the config\n{}", rendered.trim_end())))
+            }
+        }
+    }
+}
+
+/// The state directory is what our sessions are stamped with: always written the same way, links resolved as far as it
+/// exists.
+fn canonical_state(dir: &Path) -> PathBuf {
+    match (dir.exists(), dir.parent(), dir.file_name()) {
+        (false, Some(parent), Some(name)) => outside::canonical(parent).join(name),
+        (true | false, _, _) => outside::canonical(dir),
+    }
+}
