@@ -12,11 +12,10 @@ use crate::state::mail::Taken;
 use crate::state::{State, table};
 use crate::sys::files::RealFiles;
 use crate::sys::lock::{self, TryLock};
-use crate::sys::{Files, clock};
-use std::time::Duration;
+use crate::sys::{Files, clock, outside};
 
-/// How often the state is looked at while waiting.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the state is looked at while waiting, seconds.
+const LOOK_S: f64 = 0.1;
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub type Settled<'a> = &'a dyn Fn(&Config, &State, &str) -> Option<String>;
 pub fn ask(home: &Home, ask: Ask, from: &str, wait_s: f64, settled: Settled<'_>) -> Result<Answer> {
     let loaded = home.load()?;
     let mut watchdog = run::open(&loaded.config, "ask")?;
-    let id = format!("{}-{}", clock::wall().0, std::process::id());
+    let id = format!("{}-{}", clock::wall().0, outside::pid());
     let request = Request { id: id.clone(), at: clock::wall(), from: from.to_owned(), ask };
     let record = serde_json::to_string(&request).map_err(|error| Error::again(error.to_string()))?;
     watchdog.files.append(table::INBOX, &record).map_err(|error| error.doing("writing the request"))?;
@@ -50,7 +49,7 @@ pub fn ask(home: &Home, ask: Ask, from: &str, wait_s: f64, settled: Settled<'_>)
             // Nobody acts: we do, and only what was asked. The lock is let go between ticks, so that a watchdog that
             // starts meanwhile is not turned away for long.
             TryLock::Got(_lock) => watchdog.tick(&loaded.config, Scope::Asked).due_s,
-            TryLock::Held(_) => LOOK.as_secs_f64(),
+            TryLock::Held(_) => LOOK_S,
         };
         let state = look(&mut watchdog.files, &loaded.config);
         if confirmed(&state, &id, &mut answer) {
@@ -79,7 +78,7 @@ fn confirmed(state: &State, id: &str, answer: &mut Answer) -> bool {
 fn nap(due_s: f64, deadline: Awake) {
     let left = deadline.since_s(clock::awake());
     let nap = due_s.min(0.5).min(left).max(0.02);
-    std::thread::sleep(Duration::from_secs_f64(nap));
+    outside::nap(nap);
 }
 
 /// The state files as they are now, without touching them.

@@ -77,7 +77,8 @@ impl Home {
                 Ok(LoadedConfig { config, text, digest, notes: rendered })
             }
             None => {
-                let errors = parsed.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+                let errors =
+                    parsed.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
                 let count = crate::base::text::counted(errors, "error");
                 Err(Error::usage(format!("{count} in the config\n{}", rendered.trim_end())))
             }

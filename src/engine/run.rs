@@ -2,7 +2,7 @@
 
 use super::home::{Home, LoadedConfig};
 use super::tick::{Identity, TickReport, Watchdog};
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
 use crate::config::Config;
 use crate::model::seen::Scope;
 use crate::state::table;
@@ -12,7 +12,7 @@ use crate::sys::lock::{self, Lock, TryLock};
 use crate::sys::real_host::RealHost;
 use crate::sys::run::Program;
 use crate::sys::signals::{Sig, Signals};
-use crate::sys::{Files, clock};
+use crate::sys::{Files, clock, outside};
 use std::time::Duration;
 
 /// The loop looks for a hand-made `poke` this often, seconds.
@@ -32,7 +32,7 @@ pub fn open(config: &Config, command: &str) -> Result<RealWatchdog> {
     host.tmux().version()?;
     let _ = files.clean_leftovers();
     let identity = Identity {
-        pid: std::process::id(),
+        pid: outside::pid(),
         command: command.to_owned(),
         started: clock::wall(),
         binary: Binary::running().map(|binary| binary.identity()).unwrap_or_default(),
@@ -54,7 +54,11 @@ pub fn lock(config: &Config, command: &str) -> Result<Lock> {
 }
 
 /// Ticks until TERM or INT. `told` is called after each tick.
-pub fn run(home: &Home, args: &[std::ffi::OsString], told: &mut dyn FnMut(&Config, &TickReport)) -> Result<()> {
+pub fn run(
+    home: &Home,
+    args: &[std::ffi::OsString],
+    told: &mut dyn FnMut(&Config, &TickReport),
+) -> Result<()> {
     let mut loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "run")?;
     let lock = lock(&loaded.config, "run")?;
@@ -75,7 +79,10 @@ pub fn run(home: &Home, args: &[std::ffi::OsString], told: &mut dyn FnMut(&Confi
         {
             // Only comes back when the exec itself did not work, or the new binary refused the config.
             let why = become_new(home, &new, args, &lock);
-            watchdog.trouble("binary", Some(format!("a new binary lies at `{}`, the old one goes on: {why}", new.path.display())));
+            watchdog.trouble(
+                "binary",
+                Some(format!("a new binary lies at `{}`, the old one goes on: {why}", new.path.display())),
+            );
             refused = Some(new);
         }
     }
@@ -113,7 +120,10 @@ fn reload(home: &Home, loaded: &mut LoadedConfig, watchdog: &mut RealWatchdog) {
         return watchdog.trouble("config", None);
     }
     match home.load() {
-        Ok(new) if new.config.state_dir != loaded.config.state_dir || new.config.tmux_socket != loaded.config.tmux_socket => {
+        Ok(new)
+            if new.config.state_dir != loaded.config.state_dir
+                || new.config.tmux_socket != loaded.config.tmux_socket =>
+        {
             let text = "the config names another state_dir or tmux_socket: that takes a restart of the watchdog, the old ones stay in force";
             watchdog.trouble("config", Some(text.to_owned()));
         }
@@ -122,7 +132,8 @@ fn reload(home: &Home, loaded: &mut LoadedConfig, watchdog: &mut RealWatchdog) {
             *loaded = new;
         }
         Err(error) => {
-            let text = format!("the config became invalid, the last good one stays in force: {}", error.message());
+            let text =
+                format!("the config became invalid, the last good one stays in force: {}", error.message());
             watchdog.trouble("config", Some(text));
         }
     }
@@ -154,12 +165,7 @@ pub fn tick(home: &Home, told: &mut dyn FnMut(&LoadedConfig, &TickReport) -> Res
         if report.due_s > deadline.since_s(clock::awake()) {
             break;
         }
-        std::thread::sleep(Duration::from_secs_f64(report.due_s.max(0.0)));
+        outside::nap(report.due_s);
     }
     Ok(())
-}
-
-/// The last error of a watchdog that could not even start, for callers that only want words.
-pub fn words(error: &Error) -> String {
-    error.message()
 }

@@ -45,7 +45,9 @@ pub fn canonical(path: &Path) -> PathBuf {
 
 /// The file of the config: as given, else `$WATCHKEEPER_CONFIG`, else `./agents.toml`. Absolute.
 pub fn config_path(given: Option<&Path>) -> Result<PathBuf> {
-    let named = given.map(Path::to_owned).or_else(|| env("WATCHKEEPER_CONFIG").filter(|v| !v.is_empty()).map(PathBuf::from));
+    let named = given
+        .map(Path::to_owned)
+        .or_else(|| env("WATCHKEEPER_CONFIG").filter(|v| !v.is_empty()).map(PathBuf::from));
     let path = named.clone().unwrap_or_else(|| PathBuf::from("agents.toml"));
     if !path.exists() {
         let hint = match named {
@@ -55,4 +57,14 @@ pub fn config_path(given: Option<&Path>) -> Result<PathBuf> {
         return Err(Error::new(Kind::Usage, "no such config file").at(&path).hint(hint));
     }
     std::path::absolute(&path).map_err(|error| Error::from(error).at(&path))
+}
+
+/// Sleeps.
+pub fn nap(seconds: f64) {
+    std::thread::sleep(std::time::Duration::from_secs_f64(seconds.clamp(0.0, 3600.0)));
+}
+
+/// This process.
+pub fn pid() -> u32 {
+    std::process::id()
 }
