@@ -1,7 +1,8 @@
 //! What a key does, in the composer and in a dialog.
 
 use super::input::Key;
-use super::state::{Agent, Asks, Dialog, Leave};
+use super::state::{Agent, Leave};
+use super::turn::{Asks, Dialog};
 use std::time::{Duration, Instant};
 
 /// A second C-c within this time leaves.

@@ -16,6 +16,7 @@ mod script;
 mod state;
 mod terminal;
 mod transcript;
+mod turn;
 
 use composer::Message;
 use input::Decoder;

@@ -4,6 +4,10 @@
 use super::region::{Line, Region};
 use std::fmt::Write;
 
+/// Erases the line and everything below. Not `ESC[J` in the first column: in the first row tmux (3.3a,
+/// `screen_write_clearendofscreen`) takes that for clearing the screen and moves it all into the history.
+const ERASE: &str = "\x1b[2K\x1b[C\x1b[J\r";
+
 /// What stands on the screen, as far as we know.
 #[derive(Debug, Default)]
 pub struct Painter {
@@ -28,7 +32,7 @@ impl Painter {
         if output.is_empty() && region.lines.len() == self.drawn.lines.len() && self.is_as_wide_as(&region) {
             self.replace_lines(&mut bytes, &region);
         } else {
-            bytes.push_str("\x1b[J");
+            bytes.push_str(ERASE);
             for line in output {
                 bytes.push_str(line);
                 bytes.push_str("\r\n");
@@ -47,7 +51,7 @@ impl Painter {
     pub fn leave(&mut self, output: &[String], width: usize) -> String {
         let mut bytes = String::new();
         self.to_top(&mut bytes, width);
-        bytes.push_str("\x1b[J");
+        bytes.push_str(ERASE);
         for line in output {
             bytes.push_str(line);
             bytes.push_str("\r\n");
@@ -143,7 +147,7 @@ mod tests {
         let mut painter = Painter::default();
         painter.paint(&[], composer("", 5), 5, "");
         let bytes = painter.paint(&["one".into()], composer("", 5), 5, "");
-        assert!(bytes.starts_with("\x1b[1A\r\x1b[Jone\r\n─────\r\n> "), "{bytes:?}");
+        assert!(bytes.starts_with(&format!("\x1b[1A\r{ERASE}one\r\n─────\r\n> ")), "{bytes:?}");
     }
 
     #[test]
@@ -151,6 +155,6 @@ mod tests {
         let mut painter = Painter::default();
         painter.paint(&[], composer("", 20), 20, "");
         // The rule above the cursor takes two rows of ten.
-        assert!(painter.paint(&[], composer("", 10), 10, "").starts_with("\x1b[2A\r\x1b[J"));
+        assert!(painter.paint(&[], composer("", 10), 10, "").starts_with(&format!("\x1b[2A\r{ERASE}")));
     }
 }

@@ -3,10 +3,9 @@
 use super::child::{self, Burner};
 use super::composer::Message;
 use super::script::{self, Directive, Menu, Said, Trouble};
-use super::state::{
-    ATTEMPTS, Agent, Asks, Dialog, Doing, Grip, Leave, Limit, Next, Step, Term, Turn, Work, indented,
-};
+use super::state::{Agent, Grip, Leave, Step, Term, indented};
 use super::transcript::wall_now;
+use super::turn::{ATTEMPTS, Asks, Dialog, Doing, Limit, Next, Turn, Work};
 use crate::base::time::Wall;
 use std::time::{Duration, Instant};
 

@@ -1,19 +1,16 @@
 //! The agent's state and its life: what it is doing, when something is due next, what is shown. What a directive
 //! does is in `play.rs`, what a key does in `keys.rs`; the clock is handed in.
 
-use super::child::Burner;
 use super::composer::{Composer, Message};
 use super::options::{Conversation, Folder, Options};
-use super::region::{Busy, View};
-use super::script::{Directive, Menu, Said, Trouble};
+use super::region::View;
+use super::script::{Directive, Trouble};
 use super::transcript::Transcript;
+use super::turn::{Asks, Dialog, Limit, Turn};
 use crate::base::text::strip_controls;
-use crate::base::time::Wall;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The spinner turns at 5 Hz.
-const FRAME: Duration = Duration::from_millis(200);
 /// Between two turns of LOOP.
 const LOOP_GAP: Duration = Duration::from_millis(500);
 /// Messages that may be queued; more are dropped.
@@ -100,77 +97,6 @@ pub enum Leave {
     Failed(String),
 }
 
-/// A turn under way.
-#[derive(Debug)]
-pub struct Turn {
-    /// When it began: the seconds on the screen.
-    pub began: Instant,
-    pub work: Work,
-}
-
-/// What a turn consists of.
-#[derive(Debug)]
-pub enum Work {
-    /// A short thought, then something.
-    Then { at: Instant, next: Next },
-    /// A line a second.
-    Steps { next_at: Instant, left: u64, until: Instant },
-    /// Only the spinner; `until` None = for ever.
-    Quiet { until: Option<Instant>, doing: Doing, at_end: Option<String> },
-    /// A child process burns CPU.
-    Tool { until: Instant, _burner: Burner },
-}
-
-/// What comes after the short thought.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Next {
-    Answer(String),
-    Play(Directive),
-    Limit,
-    Trouble(Trouble),
-}
-
-/// What the spinner says.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Doing {
-    Working,
-    Compacting,
-    /// Attempts began then and last so many seconds each.
-    Retrying {
-        since: Instant,
-        attempt_s: f64,
-    },
-}
-
-/// Attempts that a retry line speaks of.
-pub const ATTEMPTS: u64 = 5;
-
-/// An open dialog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dialog {
-    pub asks: Asks,
-    /// 0 or 1.
-    pub chosen: usize,
-}
-
-/// What a dialog asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asks {
-    Permission,
-    Trust,
-    LimitMenu,
-}
-
-/// The usage limit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limit {
-    pub until: Instant,
-    /// The same on the wall clock.
-    pub resets: Wall,
-    pub said: Said,
-    pub menu: Menu,
-}
-
 impl Agent {
     /// An agent that starts now.
     pub fn new(options: &Options, transcript: Transcript, script: Vec<Directive>, now: Instant) -> Agent {
@@ -219,7 +145,7 @@ impl Agent {
             return None;
         }
         if let Some(turn) = &self.turn {
-            let frame = turn.began + FRAME * (turn.frame(now) + 1);
+            let frame = turn.next_frame(now);
             return Some(turn.work.due().map_or(frame, |due| due.min(frame)));
         }
         match self.loop_next {
@@ -373,74 +299,6 @@ pub enum Step {
     Nothing,
 }
 
-impl Turn {
-    /// Whole frames since the turn began.
-    fn frame(&self, now: Instant) -> u32 {
-        let frames = now.saturating_duration_since(self.began).as_millis() / FRAME.as_millis();
-        u32::try_from(frames).unwrap_or(u32::MAX - 1)
-    }
-
-    fn busy(&self, now: Instant) -> Busy {
-        let (doing, detail) = match self.work.doing() {
-            Doing::Working => ("Working…".to_owned(), None),
-            Doing::Compacting => ("Compacting conversation…".to_owned(), None),
-            Doing::Retrying { since, attempt_s } => {
-                let elapsed = now.saturating_duration_since(since).as_secs_f64();
-                let attempt = (elapsed / attempt_s) as u64;
-                let left = attempt_s - (elapsed - attempt as f64 * attempt_s);
-                let detail = format!("attempt {}/{ATTEMPTS}", (attempt + 1).min(ATTEMPTS));
-                (format!("Retrying in {}s", left.ceil().max(1.0) as u64), Some(detail))
-            }
-        };
-        let seconds = now.saturating_duration_since(self.began).as_secs();
-        Busy { doing, detail, seconds, frame: self.frame(now).into() }
-    }
-}
-
-impl Work {
-    fn due(&self) -> Option<Instant> {
-        match self {
-            Work::Then { at, .. } => Some(*at),
-            Work::Steps { left: 0, until, .. } | Work::Tool { until, .. } => Some(*until),
-            Work::Steps { next_at, until, .. } => Some(*next_at.min(until)),
-            Work::Quiet { until, .. } => *until,
-        }
-    }
-
-    fn doing(&self) -> Doing {
-        match self {
-            Work::Then { .. } | Work::Steps { .. } | Work::Tool { .. } => Doing::Working,
-            Work::Quiet { doing, .. } => *doing,
-        }
-    }
-}
-
-impl Dialog {
-    fn view(&self) -> View<'static> {
-        let chosen = self.chosen;
-        match self.asks {
-            Asks::Permission => View::Dialog {
-                question: "Do you want to run this command?",
-                detail: Some("rm -rf build"),
-                answers: ["Yes", "No"],
-                chosen,
-            },
-            Asks::Trust => View::Dialog {
-                question: "Do you trust this folder?",
-                detail: None,
-                answers: ["Yes, trust it", "No, exit"],
-                chosen,
-            },
-            Asks::LimitMenu => View::Dialog {
-                question: "What do you want to do?",
-                detail: None,
-                answers: ["Stop and wait for limit to reset", "Quit"],
-                chosen,
-            },
-        }
-    }
-}
-
 /// The lines of a text, the first with its mark, the others indented by two.
 pub(super) fn indented(mark: &str, text: &str) -> Vec<String> {
     let clean = strip_controls(text);
@@ -452,6 +310,7 @@ pub(super) fn indented(mark: &str, text: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::demo::agent::input::Key;
+    use crate::demo::agent::script::{Menu, Said};
 
     /// An agent past its start, and the instant it is at.
     fn agent(script: &[Directive]) -> (Agent, Instant) {
