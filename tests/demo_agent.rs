@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One agent in a pane of a tmux server of its own; dropping it ends the server.
 struct Pane {
-    socket: String,
+    socket: PathBuf,
     dir: tempfile::TempDir,
 }
 
@@ -21,8 +21,8 @@ impl Pane {
     /// Starts the agent in an 80 × 24 pane. `env` goes to it, `args` follow `demo-agent`.
     fn start(env: &[(&str, &str)], args: &[&str]) -> Pane {
         let dir = tempfile::tempdir().unwrap();
-        let tag = dir.path().file_name().unwrap().to_string_lossy().replace('.', "");
-        let pane = Pane { socket: format!("demo-{}-{tag}", std::process::id()), dir };
+        // In the temporary folder, so that its socket goes with it.
+        let pane = Pane { socket: dir.path().join("tmux"), dir };
         let mut all = vec!["start-server", ";", "set-option", "-g", "remain-on-exit", "on", ";"];
         all.extend(["new-session", "-d", "-s", "a", "-x", "80", "-y", "24"]);
         let transcript = format!("DEMO_TRANSCRIPT={}", pane.transcript_path().display());
@@ -53,7 +53,8 @@ impl Pane {
 
     fn tmux(&self, args: &[&str], input: &str) -> String {
         let mut child = Command::new("tmux")
-            .args(["-u", "-L", &self.socket, "-f", "/dev/null"])
+            .args(["-u", "-f", "/dev/null", "-S"])
+            .arg(&self.socket)
             .args(args)
             .env_remove("TMUX")
             .stdin(Stdio::piped())
@@ -167,7 +168,12 @@ impl Pane {
 
 impl Drop for Pane {
     fn drop(&mut self) {
-        let _ = Command::new("tmux").args(["-L", &self.socket, "kill-server"]).stderr(Stdio::null()).status();
+        let _ = Command::new("tmux")
+            .arg("-S")
+            .arg(&self.socket)
+            .arg("kill-server")
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
