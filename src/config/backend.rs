@@ -1,6 +1,30 @@
 //! A backend: how one agent CLI is started, prompted and read. Data, one embedded TOML file per CLI in `src/backends/`.
+//!
+//! Deliberately not here: what a screen means (`detect::screen`), where in the operator's file a wrong key stands (the
+//! caller maps [`KeyError::path`]).
+
+mod read;
+mod signals;
+
+pub use read::KeyError;
+pub use signals::{Blocks, Error, Frame, Menu, MenuKind, Placeholder, Signals};
 
 use std::collections::BTreeMap;
+
+/// The built-in backends: name and table, in the order in which they are listed to people.
+const BUILTIN: [(&str, &str); 8] = [
+    ("claude", include_str!("../backends/claude.toml")),
+    ("codex", include_str!("../backends/codex.toml")),
+    ("opencode", include_str!("../backends/opencode.toml")),
+    ("gemini", include_str!("../backends/gemini.toml")),
+    ("qwen", include_str!("../backends/qwen.toml")),
+    ("aider", include_str!("../backends/aider.toml")),
+    ("shell", include_str!("../backends/shell.toml")),
+    ("demo", include_str!("../backends/demo.toml")),
+];
+
+/// Names of [`BUILTIN`].
+const BUILTIN_NAMES: [&str; 8] = ["claude", "codex", "opencode", "gemini", "qwen", "aider", "shell", "demo"];
 
 /// How one agent CLI is started, prompted and read.
 #[derive(Clone, Debug)]
@@ -60,6 +84,23 @@ pub enum PromptDelivery {
     Stdin,
 }
 
-/// What is on the screen in which state (compiled).
-#[derive(Clone, Debug)]
-pub struct Signals {}
+impl Backend {
+    /// The table of a built-in backend, as the embedded file says it; an operator's table is laid over it key by key.
+    pub fn builtin(name: &str) -> Option<toml::Table> {
+        let (_, text) = BUILTIN.iter().find(|(known, _)| *known == name)?;
+        text.parse().ok()
+    }
+
+    /// The names of the built-in backends.
+    pub fn builtin_names() -> &'static [&'static str] {
+        &BUILTIN_NAMES
+    }
+
+    /// Reads a whole table (built-in and the operator's keys already merged). All errors are reported at once.
+    pub fn from_table(name: &str, table: &toml::Table) -> Result<Backend, Vec<KeyError>> {
+        read::backend(name, table)
+    }
+}
+
+#[cfg(test)]
+mod tests;
