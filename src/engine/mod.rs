@@ -4,6 +4,7 @@
 
 pub mod ask;
 pub mod commit;
+pub mod ensure;
 pub mod home;
 pub mod observe;
 pub mod record;
