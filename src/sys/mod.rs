@@ -4,6 +4,7 @@
 //! every program has a deadline, every read a size.
 
 pub mod clock;
+pub mod env;
 pub mod exe;
 pub mod files;
 pub mod lock;
@@ -14,6 +15,7 @@ mod quarantine;
 pub mod real_host;
 pub mod run;
 pub mod signals;
+pub mod tail;
 pub mod tmux;
 mod tmux_act;
 mod tmux_capture;
