@@ -79,6 +79,10 @@ pub fn run(
         if stamp != judged {
             judged = stamp;
             reload(home, &mut loaded, &mut watchdog);
+            if watchdog.has_trouble("config") {
+                // What mends it may lie in a file that the last good config did not name: look again at every tick.
+                judged.clear();
+            }
         }
         if let Some(new) = binary.as_ref().and_then(Binary::replacement)
             && refused.as_ref() != Some(&new)
