@@ -22,9 +22,14 @@ pub mod restart;
 pub mod stall;
 pub mod summary;
 pub mod summary_text;
+#[cfg(test)]
+mod testing;
 pub mod veto;
 pub mod wake;
 pub mod wants;
+
+#[cfg(test)]
+mod tests;
 
 use crate::config::Config;
 use crate::model::seen::Observation;
