@@ -153,7 +153,13 @@ impl World {
         let id = format!("r{}", self.hidden.requests);
         let at = self.seen.now.wall;
         self.seen.requests.push(Request { id: id.clone(), at, from: "cli".into(), ask });
+        self.poke();
         id
+    }
+
+    /// The next tick comes at once.
+    pub fn poke(&mut self) {
+        self.last.due_s = Some(0.05);
     }
 
     /// Both clocks go on.
