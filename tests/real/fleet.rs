@@ -37,7 +37,10 @@ impl Fleet {
     /// Nothing runs yet.
     pub fn new(lab: Lab, clis: &[String], count: usize) -> Fleet {
         for cli in clis {
-            std::fs::create_dir_all(lab.dir.join("work").join(cli)).unwrap();
+            let dir = lab.dir.join("work").join(cli);
+            std::fs::create_dir_all(&dir).unwrap();
+            // Agents work in repositories; aider asks for one otherwise.
+            Command::new("git").args(["init", "-q"]).current_dir(dir).status().unwrap();
         }
         Fleet { lab, count, clis: clis.to_vec(), watchdog: None, asked: AtomicU64::new(0) }
     }
@@ -71,9 +74,13 @@ impl Fleet {
 
     fn start_watchdog(&mut self) {
         let log = std::fs::File::create(self.lab.dir.join("watchdog.log")).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_watchdog", "--nocapture", "--test-threads=1"])
-            .env(crate::RUN, self.lab.dir.join("agents.toml"))
+        // A copy: a build during the run must not become the watchdog.
+        let binary = self.lab.dir.join("run/watchkeeper");
+        std::fs::copy(env!("CARGO_BIN_EXE_watchkeeper"), &binary).unwrap();
+        let child = Command::new(binary)
+            .arg("--config")
+            .arg(self.lab.dir.join("agents.toml"))
+            .arg("run")
             .env("HOME", self.lab.home())
             .env("TMUX_TMPDIR", &self.lab.dir)
             .stdin(Stdio::null())
