@@ -110,6 +110,8 @@ pub enum Kickoff {
     Done,
     /// To be typed once the composer is there.
     Due,
+    /// The same, and a person ordered the start: a pause does not hold it.
+    Ordered,
 }
 
 /// An end under way: TERM, grace, KILL, and what comes after.
@@ -143,8 +145,10 @@ pub enum Then {
 pub enum EndCause {
     /// The `down` marker.
     Down,
-    /// A person (`restart`) or a changed config: waits for the end of the turn.
+    /// A person (`restart`): waits for the end of the turn.
     Ordered,
+    /// A changed config: waits for the end of the turn, and a pause holds it.
+    Changed,
     /// The ladder, with proof.
     Ladder,
     /// A task's next run, its previous one being over.
