@@ -23,7 +23,10 @@ pub fn action(context: &UnitContext<'_>, state: &UnitState) -> Option<Action> {
 /// Will this start continue the last conversation?
 pub fn resumes(context: &UnitContext<'_>, state: &UnitState) -> bool {
     context.agent().is_some_and(|agent| {
-        agent.kind == AgentKind::Persistent && !agent.backend.resume.is_empty() && state.launch.count > 0
+        agent.kind == AgentKind::Persistent
+            && !agent.backend.resume.is_empty()
+            && state.launch.count > 0
+            && !state.attend.overflowed
     })
 }
 

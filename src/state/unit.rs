@@ -276,10 +276,14 @@ pub struct AttendState {
     pub dialog: Option<String>,
     /// Times that this dialog was answered.
     pub answers: u32,
+    /// Dialogs that were answered before this one, since none was open.
+    pub dialogs: u32,
     /// When.
     pub answered_awake_s: Option<Awake>,
     /// The composer's text at the last look, while idle with text in it.
     pub draft: Option<Draft>,
+    /// The conversation is too long to go on: the next start begins a new one.
+    pub overflowed: bool,
     /// Error nudges since the last progress.
     pub error_nudges: u32,
     /// The last one, or the first sight of the error.
