@@ -45,6 +45,12 @@ struct KeptLook {
 }
 
 impl Memory {
+    fn trouble_once(&mut self, key: &str, text: String) {
+        if !self.troubles.iter().any(|trouble| trouble.key == key) {
+            self.troubles.push(Trouble { key: key.to_owned(), text });
+        }
+    }
+
     /// Forgets all looks.
     pub fn forget(&mut self) {
         self.looks.clear();
@@ -141,19 +147,16 @@ fn foreign(unit: &Unit, list: &PaneList, stamp: &str, row: Option<&PaneRow>) -> 
     })
 }
 
+/// Sessions with our stamp in which no pane is a unit's. A pane that a person added to a unit's session is no stray.
 fn strays(config: &Config, list: &PaneList, stamp: &str) -> Vec<String> {
     let watchdog = format!("{}watchkeeper", config.session_prefix);
-    let mut strays: Vec<String> = list
-        .rows
-        .iter()
-        .filter(|row| {
-            row.stamp == stamp && !config.units.contains_key(row.unit.as_str()) && row.session != watchdog
-        })
-        .map(|row| row.session.clone())
-        .collect();
-    strays.sort();
-    strays.dedup();
-    strays
+    let used = |session: &str| {
+        list.rows.iter().any(|row| row.session == session && config.units.contains_key(row.unit.as_str()))
+    };
+    let ours = list.rows.iter().filter(|row| row.stamp == stamp && row.session != watchdog);
+    let strays: std::collections::BTreeSet<String> =
+        ours.filter(|row| !used(&row.session)).map(|row| row.session.clone()).collect();
+    strays.into_iter().collect()
 }
 
 fn signature(row: &PaneRow) -> String {
@@ -203,6 +206,12 @@ fn pane<H: Host>(
             ServerSeen::Absent | ServerSeen::Alive(_) => PaneSeen::Absent,
         };
     };
+    if row.dead && row.exit.is_none() && host.process_start(row.pid).is_some() {
+        // Its terminal was closed, but the process lives on: a second one beside it would be worse than none.
+        let text = format!("the pane of `{}` is closed, but its process (pid {}) lives on: end it, and it is started anew", unit.name, row.pid);
+        memory.trouble_once(&format!("closed {}", unit.name), text);
+        return PaneSeen::Unknown;
+    }
     if row.dead {
         return PaneSeen::Dead { pane: row.pane.clone(), exit: row.exit, at: row.dead_at };
     }
