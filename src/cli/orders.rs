@@ -171,6 +171,7 @@ pub fn running(
             false => format!("runs already, pid {}", process.pid),
         }));
     }
+    // The start is written down in the tick that still saw the old end: only a later end is its own.
     let ended = state.launch.at.is_some_and(|at| state.seen.since > at) && state.seen.exit_known.is_some();
     if began && ended {
         let exit = state.seen.exit.clone().unwrap_or_default();

@@ -53,10 +53,14 @@ impl Out {
 
     /// Text as it is.
     pub fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
         if self.broken.is_some() {
             return;
         }
-        let written = self.sink.write_all(text.as_bytes()).and_then(|()| self.sink.flush());
+        let written = self.sink.write_all(bytes).and_then(|()| self.sink.flush());
         if let Err(error) = written {
             let quiet = error.kind() == io::ErrorKind::BrokenPipe;
             self.broken = Some(if quiet { String::new() } else { error.to_string().to_lowercase() });
@@ -102,6 +106,17 @@ impl Out {
     /// Nothing more can be written: why, "" when nobody reads on.
     pub fn broken(&self) -> Option<String> {
         self.broken.clone()
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

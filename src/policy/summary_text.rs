@@ -135,7 +135,9 @@ pub fn notes(unit: &UnitLine, now: &Now, times: Times) -> Vec<String> {
     if let Some(hold) = unit.hold.as_ref().filter(|hold| !already_said(unit, &hold.why)) {
         notes.push(format!("{} withheld: {}", hold.remedy, hold.why));
     }
-    if let Some(exit) = unit.exit.as_ref().filter(|_| !unit.up && unit.urgency != Urgency::Person) {
+    if let Some(exit) =
+        unit.exit.as_ref().filter(|_| !unit.up && unit.wanted && unit.urgency != Urgency::Person)
+    {
         notes.push(exit.clone());
     }
     if unit.tier > 0 {
