@@ -1,6 +1,30 @@
 //! A backend: how one agent CLI is started, prompted and read. Data, one embedded TOML file per CLI in `src/backends/`.
+//!
+//! Deliberately not here: what a screen means (`detect::screen`), where in the operator's file a wrong key stands (the
+//! caller maps [`KeyError::path`]).
+
+mod read;
+mod signals;
+
+pub use read::KeyError;
+pub use signals::{Blocks, Error, Frame, Menu, MenuKind, Placeholder, Signals};
 
 use std::collections::BTreeMap;
+
+/// The built-in backends: name and table, in the order in which they are listed to people.
+const BUILTIN: [(&str, &str); 8] = [
+    ("claude", include_str!("../backends/claude.toml")),
+    ("codex", include_str!("../backends/codex.toml")),
+    ("opencode", include_str!("../backends/opencode.toml")),
+    ("gemini", include_str!("../backends/gemini.toml")),
+    ("qwen", include_str!("../backends/qwen.toml")),
+    ("aider", include_str!("../backends/aider.toml")),
+    ("shell", include_str!("../backends/shell.toml")),
+    ("demo", include_str!("../backends/demo.toml")),
+];
+
+/// Names of [`BUILTIN`].
+const BUILTIN_NAMES: [&str; 8] = ["claude", "codex", "opencode", "gemini", "qwen", "aider", "shell", "demo"];
 
 /// How one agent CLI is started, prompted and read.
 #[derive(Clone, Debug)]
@@ -60,61 +84,23 @@ pub enum PromptDelivery {
     Stdin,
 }
 
-/// What is on the screen in which state (compiled).
-#[derive(Clone, Debug)]
-pub struct Signals {}
-
-/// (stand-in) One complaint about a backend's table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyError {
-    /// Keys from the backend's table inwards.
-    pub path: Vec<String>,
-    /// What is wrong.
-    pub message: String,
-}
-
-/// (stand-in) The real one replaces this with the merge.
 impl Backend {
-    /// The built-in table of that name.
+    /// The table of a built-in backend, as the embedded file says it; an operator's table is laid over it key by key.
     pub fn builtin(name: &str) -> Option<toml::Table> {
-        let known = Backend::builtin_names().contains(&name);
-        known.then(|| toml::Table::from_iter([("command".to_owned(), toml::Value::from(vec![name]))]))
+        let (_, text) = BUILTIN.iter().find(|(known, _)| *known == name)?;
+        text.parse().ok()
     }
 
-    /// The built-in names.
+    /// The names of the built-in backends.
     pub fn builtin_names() -> &'static [&'static str] {
-        &["claude", "codex", "opencode", "gemini", "qwen", "aider", "shell", "demo"]
+        &BUILTIN_NAMES
     }
 
-    /// Reads a whole table.
+    /// Reads a whole table (built-in and the operator's keys already merged). All errors are reported at once.
     pub fn from_table(name: &str, table: &toml::Table) -> Result<Backend, Vec<KeyError>> {
-        let command = table.get("command").and_then(|c| c.clone().try_into::<Vec<String>>().ok());
-        let Some(command) = command.filter(|c| !c.is_empty()) else {
-            let message = "must be a list of words".to_owned();
-            return Err(vec![KeyError { path: vec!["command".to_owned()], message }]);
-        };
-        Ok(Backend {
-            name: name.to_owned(),
-            command,
-            model_flag: None,
-            prompt_delivery: PromptDelivery::Paste,
-            submit_key: "Enter".to_owned(),
-            queue_key: None,
-            submit_delay_s: 0.5,
-            resume: Vec::new(),
-            clear_keys: Vec::new(),
-            approve_keys: Vec::new(),
-            deny_keys: Vec::new(),
-            limit_menu_keys: Vec::new(),
-            env: table.get("env").and_then(|e| e.clone().try_into().ok()).unwrap_or_default(),
-            env_remove: Vec::new(),
-            process_names: Vec::new(),
-            status_file: None,
-            transcript_dir: None,
-            transcript_suffix: String::new(),
-            version_command: Vec::new(),
-            versions_tested: Vec::new(),
-            signals: Signals {},
-        })
+        read::backend(name, table)
     }
 }
+
+#[cfg(test)]
+mod tests;

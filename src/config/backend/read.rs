@@ -1,0 +1,376 @@
+//! From a TOML table to a [`Backend`]: every wrong key is reported, none stops the others from being read.
+//!
+//! Deliberately not here: files, places in files, the merge of the operator's keys.
+
+use super::signals::{Blocks, Error, Frame, Menu, MenuKind, Placeholder, Signals};
+use super::{Backend, PromptDelivery};
+use crate::base::text::nearest;
+use regex::{Regex, RegexBuilder};
+use std::collections::BTreeMap;
+use toml::{Table, Value};
+
+/// Longest list in a table.
+const LIST_LENGTH_MAX: usize = 100;
+/// Largest compiled pattern, bytes: a pattern such as `(\pL{900}){900}` must not eat the memory.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Default of `footer_rows_max`: two rows of the CLI and a status line of the operator's own with some rows.
+const FOOTER_ROWS_MAX: usize = 6;
+
+/// What is known about errors of every CLI: laid under each backend's own `[signals.error]`.
+const COMMON: &str = include_str!("../../backends/common.toml");
+
+/// One complaint about a backend's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyError {
+    /// Keys from the backend's table inwards; a place in a list is its number from 0.
+    pub path: Vec<String>,
+    /// What is wrong: a lower-case fragment.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Reads a backend.
+pub(super) fn backend(name: &str, table: &Table) -> Result<Backend, Vec<KeyError>> {
+    let mut errors = Vec::new();
+    let empty = Table::new();
+    let signals = {
+        let mut root = Reader::new(table, &[], &mut errors);
+        root.table("signals").unwrap_or(&empty)
+    };
+    let mut r = Reader::new(table, &[], &mut errors);
+    r.know("signals");
+    let command = r.words("command");
+    if command.is_empty() {
+        r.wrong("command", "must be a list of words, the program first".into(), None);
+    }
+    let delivery = [("paste", PromptDelivery::Paste), ("arg", PromptDelivery::Arg), ("stdin", PromptDelivery::Stdin)];
+    let made = Backend {
+        name: name.to_owned(),
+        command,
+        model_flag: r.text("model_flag").filter(|flag| !flag.is_empty()),
+        prompt_delivery: r.choice("prompt_delivery", &delivery, PromptDelivery::Paste),
+        submit_key: r.text("submit_key").unwrap_or_else(|| "Enter".into()),
+        queue_key: r.text("queue_key").filter(|key| !key.is_empty()),
+        submit_delay_s: r.seconds("submit_delay_s", 0.5),
+        resume: r.words("resume"),
+        clear_keys: r.words("clear_keys"),
+        approve_keys: r.words("approve_keys"),
+        deny_keys: r.words("deny_keys"),
+        limit_menu_keys: r.words("limit_menu_keys"),
+        env: r.env("env"),
+        env_remove: r.words("env_remove"),
+        process_names: r.words("process_names"),
+        status_file: r.text("status_file").filter(|path| !path.is_empty()),
+        transcript_dir: r.text("transcript_dir").filter(|path| !path.is_empty()),
+        transcript_suffix: r.text("transcript_suffix").unwrap_or_else(|| ".jsonl".into()),
+        version_command: r.words("version_command"),
+        versions_tested: r.words("versions_tested"),
+        signals: read_signals(signals, r.errors),
+    };
+    r.finish();
+    if errors.is_empty() { Ok(made) } else { Err(errors) }
+}
+
+fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
+    let empty = Table::new();
+    let mut r = Reader::new(table, &["signals"], errors);
+    let [title, composer, busy, dialog, turn, error] =
+        ["title", "composer", "busy", "dialog", "turn", "error"].map(|key| r.table(key).unwrap_or(&empty));
+    let frames = [
+        ("rules", Frame::Rules),
+        ("bands", Frame::Bands),
+        ("glyph", Frame::Glyph),
+        ("bar", Frame::Bar),
+        ("line", Frame::Line),
+        ("shell", Frame::Shell),
+    ];
+    let blocks = [("heads", Blocks::Heads), ("paragraphs", Blocks::Paragraphs)];
+    let frame = r.choice("frame", &frames, Frame::Rules);
+    let blocks = r.choice("blocks", &blocks, Blocks::Heads);
+    let sidebar = r.pattern("sidebar");
+    let limit = r.patterns("limit");
+    let starting = r.patterns("starting");
+    r.finish();
+
+    let mut title = Reader::new(title, &["signals", "title"], errors);
+    let (title_busy, title_idle) = (title.patterns("busy"), title.patterns("idle"));
+    let title_blocked = title.patterns("blocked");
+    title.finish();
+
+    let mut composer = Reader::new(composer, &["signals", "composer"], errors);
+    let prompt = composer.pattern("prompt");
+    let placeholders = composer.patterns("placeholders");
+    let placeholder = [("dim", Placeholder::Dim), ("text", Placeholder::Text)];
+    let placeholder = composer.choice("placeholder", &placeholder, Placeholder::Dim);
+    let ready = composer.patterns("ready");
+    let footer_rows_max = composer.count("footer_rows_max", FOOTER_ROWS_MAX);
+    composer.finish();
+
+    let mut busy = Reader::new(busy, &["signals", "busy"], errors);
+    let (busy_footer, busy_status) = (busy.patterns("footer"), busy.patterns("status"));
+    let busy_pass = busy.patterns("pass");
+    let (retrying, compacting) = (busy.patterns("retrying"), busy.patterns("compacting"));
+    busy.finish();
+
+    let mut dialog = Reader::new(dialog, &["signals", "dialog"], errors);
+    let (cursor, hints) = (dialog.pattern("cursor"), dialog.patterns("hints"));
+    let (dialog_lines, questions) = (dialog.patterns("lines"), dialog.patterns("questions"));
+    let overlay = dialog.patterns("overlay");
+    let menus = dialog.menus("menus");
+    dialog.finish();
+
+    let mut turn = Reader::new(turn, &["signals", "turn"], errors);
+    let (head, skip, end) = (turn.pattern("head"), turn.patterns("skip"), turn.patterns("end"));
+    turn.finish();
+
+    let (error, kinds) = read_errors(error, errors);
+    Signals {
+        frame,
+        blocks,
+        sidebar,
+        title_busy,
+        title_idle,
+        title_blocked,
+        prompt,
+        placeholders,
+        placeholder,
+        ready,
+        footer_rows_max,
+        busy_footer,
+        busy_status,
+        busy_pass,
+        retrying,
+        compacting,
+        cursor,
+        hints,
+        dialog_lines,
+        questions,
+        menus,
+        overlay,
+        head,
+        skip,
+        end,
+        limit,
+        error,
+        kinds,
+        starting,
+    }
+}
+
+/// The error kinds in the order in which they are asked: a full context names tokens and numbers that look like
+/// others, money comes before the key that it is refused for, what the server says before how the stream ended.
+fn read_errors(table: &Table, errors: &mut Vec<KeyError>) -> (Vec<Regex>, Vec<(Error, Vec<Regex>)>) {
+    let mut whole: Table = COMMON.parse().unwrap_or_default();
+    whole.extend(table.clone());
+    let mut r = Reader::new(&whole, &["signals", "error"], errors);
+    let lines = r.patterns("lines");
+    let kinds = [
+        (Error::Context, "context"),
+        (Error::Billing, "billing"),
+        (Error::Auth, "auth"),
+        (Error::Server, "server"),
+        (Error::Network, "network"),
+    ];
+    let kinds = kinds.map(|(kind, key)| (kind, r.patterns(key))).into();
+    r.finish();
+    (lines, kinds)
+}
+
+/// One table under its path.
+struct Reader<'t, 'e> {
+    table: &'t Table,
+    path: Vec<String>,
+    errors: &'e mut Vec<KeyError>,
+    known: Vec<&'static str>,
+}
+
+impl<'t, 'e> Reader<'t, 'e> {
+    fn new(table: &'t Table, path: &[&str], errors: &'e mut Vec<KeyError>) -> Reader<'t, 'e> {
+        Reader { table, path: path.iter().map(|&key| key.to_owned()).collect(), errors, known: Vec::new() }
+    }
+
+    fn know(&mut self, key: &'static str) {
+        self.known.push(key);
+    }
+
+    fn get(&mut self, key: &'static str) -> Option<&'t Value> {
+        self.know(key);
+        self.table.get(key)
+    }
+
+    fn wrong(&mut self, key: &str, message: String, hint: Option<String>) {
+        let path = self.path.iter().cloned().chain(key.split('.').map(str::to_owned)).collect();
+        self.errors.push(KeyError { path, message, hint });
+    }
+
+    fn mistyped(&mut self, key: &str, want: &str, found: &Value) {
+        self.wrong(key, format!("must be {want}, found {}", found.type_str()), None);
+    }
+
+    /// Reports the keys that nobody asked for.
+    fn finish(mut self) {
+        let known = std::mem::take(&mut self.known);
+        for key in self.table.keys().filter(|key| !known.contains(&key.as_str())) {
+            let near = nearest(key, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            let path = self.path.iter().cloned().chain([key.clone()]).collect();
+            let message = format!("unknown key `{}`", key.escape_debug());
+            self.errors.push(KeyError { path, message, hint: near });
+        }
+    }
+
+    fn table(&mut self, key: &'static str) -> Option<&'t Table> {
+        match self.get(key)? {
+            Value::Table(table) => Some(table),
+            other => {
+                self.mistyped(key, "a table", other);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        match self.get(key)? {
+            Value::String(text) => Some(text.clone()),
+            other => {
+                self.mistyped(key, "a text", other);
+                None
+            }
+        }
+    }
+
+    fn list(&mut self, key: &'static str) -> &'t [Value] {
+        match self.get(key) {
+            None => &[],
+            Some(Value::Array(list)) if list.len() <= LIST_LENGTH_MAX => list,
+            Some(Value::Array(list)) => {
+                self.wrong(key, format!("has {} entries, at most {LIST_LENGTH_MAX} are allowed", list.len()), None);
+                &[]
+            }
+            Some(other) => {
+                self.mistyped(key, "a list", other);
+                &[]
+            }
+        }
+    }
+
+    fn words(&mut self, key: &'static str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (i, value) in self.list(key).iter().enumerate() {
+            match value {
+                Value::String(word) => words.push(word.clone()),
+                other => self.mistyped(&format!("{key}.{i}"), "a text", other),
+            }
+        }
+        words
+    }
+
+    fn env(&mut self, key: &'static str) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        for (name, value) in self.table(key).into_iter().flatten() {
+            match value {
+                Value::String(text) if !name.is_empty() && !name.contains(['=', '\0']) => {
+                    env.insert(name.clone(), text.clone());
+                }
+                Value::String(_) => self.wrong(key, format!("`{}` can't name a variable", name.escape_debug()), None),
+                other => self.mistyped(&format!("{key}.{name}"), "a text", other),
+            }
+        }
+        env
+    }
+
+    fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&'static str, T)], default: T) -> T {
+        let Some(text) = self.text(key) else { return default };
+        if let Some((_, chosen)) = choices.iter().find(|(name, _)| *name == text) {
+            return *chosen;
+        }
+        let names = || choices.iter().map(|(name, _)| *name);
+        let hint = match nearest(&text, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("one of {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        self.wrong(key, format!("unknown value `{}`", text.escape_debug()), Some(hint));
+        default
+    }
+
+    fn seconds(&mut self, key: &'static str, default: f64) -> f64 {
+        let seconds = match self.get(key) {
+            None => return default,
+            Some(Value::Float(seconds)) => *seconds,
+            Some(Value::Integer(seconds)) => *seconds as f64,
+            Some(other) => {
+                self.mistyped(key, "a number of seconds", other);
+                return default;
+            }
+        };
+        if (0.0..=60.0).contains(&seconds) {
+            return seconds;
+        }
+        self.wrong(key, format!("is {seconds} s, must be between 0 and 60"), None);
+        default
+    }
+
+    fn count(&mut self, key: &'static str, default: usize) -> usize {
+        match self.get(key) {
+            None => default,
+            Some(Value::Integer(n @ 0..=100)) => usize::try_from(*n).unwrap_or(default),
+            Some(Value::Integer(n)) => {
+                self.wrong(key, format!("is {n}, must be between 0 and 100"), None);
+                default
+            }
+            Some(other) => {
+                self.mistyped(key, "a whole number", other);
+                default
+            }
+        }
+    }
+
+    fn compile(&mut self, key: &str, pattern: &str) -> Option<Regex> {
+        let made = RegexBuilder::new(pattern).multi_line(true).size_limit(PATTERN_BYTES_MAX).build();
+        match made {
+            Ok(regex) => Some(regex),
+            Err(error) => {
+                let said = error.to_string();
+                let last = said.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                self.wrong(key, format!("is no regular expression: {last}"), None);
+                None
+            }
+        }
+    }
+
+    fn pattern(&mut self, key: &'static str) -> Option<Regex> {
+        let pattern = self.text(key).filter(|pattern| !pattern.is_empty())?;
+        self.compile(key, &pattern)
+    }
+
+    fn patterns(&mut self, key: &'static str) -> Vec<Regex> {
+        let words = self.words(key);
+        words.iter().enumerate().filter_map(|(i, word)| self.compile(&format!("{key}.{i}"), word)).collect()
+    }
+
+    fn menus(&mut self, key: &'static str) -> Vec<Menu> {
+        let mut menus = Vec::new();
+        for (i, value) in self.list(key).iter().enumerate() {
+            let Value::Table(table) = value else {
+                self.mistyped(&format!("{key}.{i}"), "a table", value);
+                continue;
+            };
+            let mut r = Reader::new(table, &[], self.errors);
+            r.path = self.path.iter().cloned().chain([key.to_owned(), i.to_string()]).collect();
+            let kinds =
+                [("onboarding", MenuKind::Onboarding), ("limit", MenuKind::Limit), ("overlay", MenuKind::Overlay)];
+            let menu = Menu {
+                name: r.text("name").unwrap_or_default(),
+                kind: r.choice("kind", &kinds, MenuKind::Onboarding),
+                all: r.patterns("all"),
+                keys: r.words("keys"),
+            };
+            if menu.all.is_empty() {
+                r.wrong("all", "must list at least one pattern".into(), None);
+            }
+            r.finish();
+            menus.push(menu);
+        }
+        menus
+    }
+}

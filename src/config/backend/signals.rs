@@ -1,0 +1,144 @@
+//! What is on the screen in which state: the compiled `[signals]` of a backend.
+//!
+//! A pattern sees one row of the screen at a time: SGR sequences gone, NBSP a space, right end trimmed. Patterns for
+//! dialogs see the dialog's rows without borders, and `^`, `$` match at each of its rows. Deliberately not here: the
+//! order of belief, and where on the screen a pattern is looked for (`detect::screen`).
+
+use regex::Regex;
+
+/// The signals of one backend.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    /// How the composer is framed: what the bottom of the screen is made of.
+    pub frame: Frame,
+    /// How the conversation falls into blocks.
+    pub blocks: Blocks,
+    /// Marks the column from which on a side panel stands (its text in one of the last rows).
+    pub sidebar: Option<Regex>,
+    /// Titles that say: it works.
+    pub title_busy: Vec<Regex>,
+    /// Titles that say: the turn is over.
+    pub title_idle: Vec<Regex>,
+    /// Titles that say: it waits for a person. Believed only where neither composer nor dialog is seen.
+    pub title_blocked: Vec<Regex>,
+    /// The beginning of the composer's first row.
+    pub prompt: Option<Regex>,
+    /// Texts that the empty composer shows.
+    pub placeholders: Vec<Regex>,
+    /// How a placeholder differs from typed text.
+    pub placeholder: Placeholder,
+    /// A row below the composer that is there once the CLI is ready; empty = no such row.
+    pub ready: Vec<Regex>,
+    /// Most rows below the composer, not counting blank ones.
+    pub footer_rows_max: usize,
+    /// Rows below the composer that say: it works. Nothing that an agent writes can stand there.
+    pub busy_footer: Vec<Regex>,
+    /// Rows just above the composer that say: it works.
+    pub busy_status: Vec<Regex>,
+    /// Rows that may stand between such a row and the composer (beside blank and indented ones).
+    pub busy_pass: Vec<Regex>,
+    /// Of the rows that say it works: an API call is tried again.
+    pub retrying: Vec<Regex>,
+    /// Of the rows that say it works: the conversation is being compacted.
+    pub compacting: Vec<Regex>,
+    /// The chosen option of a menu.
+    pub cursor: Option<Regex>,
+    /// Rows at the bottom of a dialog that say which keys it takes.
+    pub hints: Vec<Regex>,
+    /// Rows that only a dialog has.
+    pub dialog_lines: Vec<Regex>,
+    /// Rows that make a dialog a question to a person, whatever else is in it.
+    pub questions: Vec<Regex>,
+    /// Dialogs that are known by name; the first that matches.
+    pub menus: Vec<Menu>,
+    /// Last rows of a viewer or picker that hides the screen.
+    pub overlay: Vec<Regex>,
+    /// The first row of a block of the conversation.
+    pub head: Option<Regex>,
+    /// Rows of the conversation that are not content: completed-turn notes, tips.
+    pub skip: Vec<Regex>,
+    /// Rows that end a turn in good order: nothing above them is a final error.
+    pub end: Vec<Regex>,
+    /// A block that says: the plan's usage limit stopped the turn.
+    pub limit: Vec<Regex>,
+    /// A block that says: the turn ended in an error.
+    pub error: Vec<Regex>,
+    /// Which error; the first kind that matches, else server.
+    pub kinds: Vec<(Error, Vec<Regex>)>,
+    /// Rows seen while the CLI starts.
+    pub starting: Vec<Regex>,
+}
+
+/// What the bottom of the screen is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The composer stands between two rows of `─`.
+    Rules,
+    /// Between a row of `▄` and a row of `▀`.
+    Bands,
+    /// It begins with a glyph in column 0; rows of status stand below it.
+    Glyph,
+    /// Right of a bar `┃`, closed by `╹▀▀▀`.
+    Bar,
+    /// A plain prompt below a row of `─` is the last line; while the program works there is none.
+    Line,
+    /// A shell: its prompt is the last line.
+    Shell,
+}
+
+/// How the conversation falls into blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocks {
+    /// A block begins with a row that matches `head`; blank rows do not end it.
+    Heads,
+    /// A block is what stands between blank rows.
+    Paragraphs,
+}
+
+/// How a placeholder differs from typed text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placeholder {
+    /// It is dim (SGR 2). Its text counts only where the capture has no attributes.
+    Dim,
+    /// By its text.
+    Text,
+}
+
+/// A dialog that is known by name.
+#[derive(Clone, Debug)]
+pub struct Menu {
+    /// For people: what it asks.
+    pub name: String,
+    /// What it means.
+    pub kind: MenuKind,
+    /// Each of these matches some row of it.
+    pub all: Vec<Regex>,
+    /// tmux keys that answer it; empty = a person must.
+    pub keys: Vec<String>,
+}
+
+/// What a known dialog means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MenuKind {
+    /// It stands at the start: trust, login, theme.
+    Onboarding,
+    /// The usage limit's own menu.
+    Limit,
+    /// A picker that a person opened: the state before stands.
+    Overlay,
+}
+
+/// What sort of error ended a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The key or login is not accepted.
+    Auth,
+    /// The account has no money.
+    Billing,
+    /// The conversation no longer fits.
+    Context,
+    /// The server failed or refused for now.
+    Server,
+    /// The connection failed.
+    Network,
+}

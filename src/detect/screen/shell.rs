@@ -1,0 +1,54 @@
+//! Shell prompts: the shell that is left when a CLI is gone, and the `shell` backend itself.
+
+use super::ansi::Screen;
+use super::{Look, evidence};
+use crate::config::Backend;
+use crate::config::backend::Frame;
+use crate::model::seen::Evidence;
+use regex::Regex;
+use std::sync::LazyLock;
+
+/// What tmux may call a shell in `pane_current_command`; a login shell has a `-` before it.
+const SHELLS: [&str; 9] = ["bash", "zsh", "fish", "sh", "dash", "ksh", "ash", "mksh", "tcsh"];
+
+/// A prompt with nothing typed behind it, in column 0: `user@host:~$`, `[user@host dir]#`, `~/dir $`, `bash-5.2$`, `$`,
+/// `➜  dir git:(main)`.
+static PROMPT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let patterns = [
+        r"^(?:\([\w.-]+\) )?[\w.-]+@[\w.-]+[: ].{0,200}[$#%>]$",
+        r"^(?:\([\w.-]+\) )?\[[\w.-]+@[\w.-]+ .{0,200}\][$#%]$",
+        r"^(?:\([\w.-]+\) )?(?:~|/)\S{0,200}(?: \([^)]{0,100}\))? ?[$#%❯➜>]$",
+        r"^(?:ba|z|da|k|a)?sh-[\d.]+[$#%]$",
+        r"^[$#%]$",
+        r"^➜ +\S+(?: git:\([^)]{0,100}\))?(?: ✗)?$",
+    ];
+    Regex::new(&patterns.join("|")).ok()
+});
+
+/// Whether a shell stands where the CLI was.
+pub(super) fn left_behind(backend: &Backend, look: &Look<'_>, screen: &Screen) -> Option<Evidence> {
+    if backend.signals.frame == Frame::Shell {
+        return None;
+    }
+    let command = look.command.trim_start_matches('-');
+    if !command.is_empty() {
+        let own = backend.process_names.iter().any(|name| name == command);
+        let shell = SHELLS.contains(&command) && !own;
+        return shell.then(|| Evidence { signal: "command".into(), line: 0, text: look.command.chars().take(40).collect() });
+    }
+    // A bare capture: only the screen can tell.
+    prompt(screen)
+}
+
+/// The prompt in the last row.
+pub(super) fn prompt(screen: &Screen) -> Option<Evidence> {
+    let last = screen.rows.len().checked_sub(1)?;
+    let is_prompt = PROMPT.as_ref().is_some_and(|prompt| prompt.is_match(screen.text(last)));
+    is_prompt.then(|| evidence("shell.prompt", screen, last))
+}
+
+/// Whether the pane's program is a shell; None when it is not known.
+pub(super) fn is_shell(command: &str) -> Option<bool> {
+    let command = command.trim_start_matches('-');
+    (!command.is_empty()).then(|| SHELLS.contains(&command))
+}
