@@ -2,8 +2,12 @@
 //!
 //! Deliberately not here: conclusions (policy), system calls (sys).
 
+pub mod ask;
 pub mod commit;
+pub mod ensure;
+pub mod home;
 pub mod observe;
 pub mod record;
 pub mod report;
+pub mod run;
 pub mod tick;

@@ -92,6 +92,16 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
     }
 
+    /// Does this trouble stand?
+    pub fn has_trouble(&self, key: &str) -> bool {
+        self.memory.troubles.iter().any(|trouble| trouble.key == key)
+    }
+
+    /// Forgets all screens: the next tick captures every pane, as the first one of a process does.
+    pub fn forget_screens(&mut self) {
+        self.memory.forget();
+    }
+
     /// Observes and decides; writes nothing, does nothing.
     pub fn dry_run(&mut self, config: &Config, scope: Scope) -> (State, Observation, Decision) {
         let now = self.host.now();
@@ -233,7 +243,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         };
         errors.extend(report::outbox(&mut self.files, &decision.next, &seen.outbox_has, recorded));
         report::screens(&mut self.files, decision, &self.memory);
-        report::status(&mut self.files, config, &decision.next, &mut self.status);
+        report::status(&mut self.files, config, &decision.next, seen, &mut self.status);
         errors
     }
 

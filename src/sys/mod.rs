@@ -3,6 +3,25 @@
 //! Two seams, each with a real and a simulated implementation: [`Host`] and [`Files`]. Everything here is bounded:
 //! every program has a deadline, every read a size.
 
+pub mod clock;
+pub mod env;
+pub mod exe;
+pub mod files;
+pub mod lock;
+pub mod outside;
+pub mod pressure;
+pub mod proc;
+mod quarantine;
+pub mod real_host;
+pub mod run;
+pub mod signals;
+pub mod tail;
+pub mod tmux;
+mod tmux_act;
+mod tmux_capture;
+mod tmux_list;
+mod transcript;
+
 use crate::base::error::Result;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
@@ -53,9 +72,11 @@ pub struct PaneRow {
     pub pane: String,
     pub pid: i32,
     pub dead: bool,
-    /// Only when dead; None when tmux gives neither status nor signal.
+    /// Only when dead; None when nobody can tell: tmux calls a pane dead whose terminal was closed, though its
+    /// process may live on.
     pub exit: Option<Exit>,
     pub dead_at: Option<Wall>,
+    /// Foreground program; "" when unknown (of panes that are not ours it may be).
     pub command: String,
     pub in_mode: bool,
     pub attached: u32,
@@ -111,4 +132,14 @@ pub enum Replaced {
     Written,
     /// Somebody else wrote in between; theirs stands.
     Yielded,
+}
+
+/// Waits until the descriptor is readable, at most so long. Ends early on a signal; the caller looks again anyway.
+fn poll_readable(fd: &impl std::os::fd::AsFd, at_most: std::time::Duration) {
+    let timeout = rustix::event::Timespec {
+        tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(at_most.subsec_nanos()),
+    };
+    let mut fds = [rustix::event::PollFd::new(fd, rustix::event::PollFlags::IN)];
+    let _ = rustix::event::poll(&mut fds, Some(&timeout));
 }

@@ -44,7 +44,8 @@ pub(super) fn backend(name: &str, table: &Table) -> Result<Backend, Vec<KeyError
     if command.is_empty() {
         r.wrong("command", "must be a list of words, the program first".into(), None);
     }
-    let delivery = [("paste", PromptDelivery::Paste), ("arg", PromptDelivery::Arg), ("stdin", PromptDelivery::Stdin)];
+    let delivery =
+        [("paste", PromptDelivery::Paste), ("arg", PromptDelivery::Arg), ("stdin", PromptDelivery::Stdin)];
     let made = Backend {
         name: name.to_owned(),
         command,
@@ -122,6 +123,7 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
 
     let mut turn = Reader::new(turn, &["signals", "turn"], errors);
     let (head, skip, end) = (turn.pattern("head"), turn.patterns("skip"), turn.patterns("end"));
+    let closed = turn.patterns("closed");
     turn.finish();
 
     let (error, kinds) = read_errors(error, errors);
@@ -151,6 +153,7 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
         head,
         skip,
         end,
+        closed,
         limit,
         error,
         kinds,
@@ -244,7 +247,11 @@ impl<'t, 'e> Reader<'t, 'e> {
             None => &[],
             Some(Value::Array(list)) if list.len() <= LIST_LENGTH_MAX => list,
             Some(Value::Array(list)) => {
-                self.wrong(key, format!("has {} entries, at most {LIST_LENGTH_MAX} are allowed", list.len()), None);
+                self.wrong(
+                    key,
+                    format!("has {} entries, at most {LIST_LENGTH_MAX} are allowed", list.len()),
+                    None,
+                );
                 &[]
             }
             Some(other) => {
@@ -272,7 +279,9 @@ impl<'t, 'e> Reader<'t, 'e> {
                 Value::String(text) if !name.is_empty() && !name.contains(['=', '\0']) => {
                     env.insert(name.clone(), text.clone());
                 }
-                Value::String(_) => self.wrong(key, format!("`{}` can't name a variable", name.escape_debug()), None),
+                Value::String(_) => {
+                    self.wrong(key, format!("`{}` can't name a variable", name.escape_debug()), None)
+                }
                 other => self.mistyped(&format!("{key}.{name}"), "a text", other),
             }
         }
@@ -357,8 +366,11 @@ impl<'t, 'e> Reader<'t, 'e> {
             };
             let mut r = Reader::new(table, &[], self.errors);
             r.path = self.path.iter().cloned().chain([key.to_owned(), i.to_string()]).collect();
-            let kinds =
-                [("onboarding", MenuKind::Onboarding), ("limit", MenuKind::Limit), ("overlay", MenuKind::Overlay)];
+            let kinds = [
+                ("onboarding", MenuKind::Onboarding),
+                ("limit", MenuKind::Limit),
+                ("overlay", MenuKind::Overlay),
+            ];
             let menu = Menu {
                 name: r.text("name").unwrap_or_default(),
                 kind: r.choice("kind", &kinds, MenuKind::Onboarding),

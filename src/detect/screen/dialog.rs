@@ -55,7 +55,8 @@ pub(super) fn find<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'
 /// Names the dialog. A row that makes it a question to a person outweighs everything else: its text may quote any
 /// other dialog, and must not be answered as that one.
 fn judge<'s>(signals: &'s Signals, screen: &Screen, rows: Range<usize>, marks: Vec<Evidence>) -> Dialog<'s> {
-    let shown: Vec<&str> = rows.clone().map(|row| strip(screen.text(row))).filter(|row| !row.is_empty()).collect();
+    let shown: Vec<&str> =
+        rows.clone().map(|row| strip(screen.text(row))).filter(|row| !row.is_empty()).collect();
     let asks = rows.clone().find(|&row| any(&signals.questions, strip(screen.text(row))));
     let whole = shown.join("\n");
     let menu = signals.menus.iter().find(|menu| menu.all.iter().all(|pattern| pattern.is_match(&whole)));
@@ -67,7 +68,8 @@ fn judge<'s>(signals: &'s Signals, screen: &Screen, rows: Range<usize>, marks: V
         menu
     };
     if let Some(menu) = menu {
-        let row = rows.clone().find(|&row| menu.all[0].is_match(strip(screen.text(row)))).unwrap_or(rows.start);
+        let row =
+            rows.clone().find(|&row| menu.all[0].is_match(strip(screen.text(row)))).unwrap_or(rows.start);
         let mut found = evidence("dialog.menus", screen, row);
         found.signal = match menu.kind {
             MenuKind::Onboarding => format!("onboarding: {}", menu.name),
@@ -91,7 +93,8 @@ fn cursor(signals: &Signals, screen: &Screen) -> Option<usize> {
     let row = last_rows(screen, CURSOR_ROWS_MAX).find(|&row| cursor.is_match(strip(screen.text(row))))?;
     let end = screen.rows.len();
     let near = row.saturating_sub(CURSOR_ROWS_MAX)..(row + CURSOR_ROWS_MAX).min(end);
-    let others = near.filter(|&other| other != row && option_number(strip(screen.text(other))).is_some()).count();
+    let others =
+        near.filter(|&other| other != row && option_number(strip(screen.text(other))).is_some()).count();
     (others > 0).then_some(row)
 }
 
@@ -113,7 +116,8 @@ fn region(screen: &Screen, anchor: usize) -> Range<usize> {
     let lowest = end.saturating_sub(DIALOG_ROWS_MAX);
     let text = |row: usize| screen.text(row);
     let last = |mark: char| (lowest..end).rev().find(|&row| text(row).trim_start().starts_with(mark));
-    if let Some(bottom) = last('╰').filter(|&bottom| last_rows(screen, HINT_ROWS).any(|row| row == bottom)) {
+    if let Some(bottom) = last('╰').filter(|&bottom| last_rows(screen, HINT_ROWS).any(|row| row == bottom))
+    {
         let indent = |row: usize| text(row).len() - text(row).trim_start().len();
         let corner = |row: &usize| text(*row).trim_start().starts_with('╭') && indent(*row) == indent(bottom);
         if let Some(top) = (lowest..bottom).rev().find(corner) {
@@ -169,20 +173,31 @@ fn question<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'s>> {
     let before = last.saturating_sub(2);
     let row = (before..=last).rev().find(|&row| {
         let joined: String = (row..=last).map(|row| screen.text(row)).collect();
-        let tail = joined.len() - screen.text(last).len();
+        let tail =
+            if row < last && is_full(screen, row) { 0 } else { joined.len() - screen.text(last).len() };
         let blank = (row..=last).any(|row| screen.rows[row].is_blank());
-        let ends_here = |pattern: &regex::Regex| pattern.find(&joined).is_some_and(|m| asked(&joined, m.range()) > tail);
+        let ends_here =
+            |pattern: &regex::Regex| pattern.find(&joined).is_some_and(|m| asked(&joined, m.range()) > tail);
         !blank && signals.dialog_lines.iter().any(ends_here)
     })?;
-    let top = (0..row).rev().take_while(|&row| !screen.rows[row].is_blank() && !is_rule(screen.text(row))).last();
+    let top =
+        (0..row).rev().take_while(|&row| !screen.rows[row].is_blank() && !is_rule(screen.text(row))).last();
     let mut dialog = judge(signals, screen, row..last + 1, vec![evidence("dialog.lines", screen, row)]);
     let top = top.unwrap_or(row);
     let shown: Vec<&str> = (top.max(row.saturating_sub(10))..row).map(|row| screen.text(row)).collect();
     // What is typed after the question is no part of it.
-    let asked_text = dialog.text.rfind("]:").map_or(dialog.text.as_str(), |at| &dialog.text[..at + 2]).to_owned();
+    let asked_text =
+        dialog.text.rfind("]:").map_or(dialog.text.as_str(), |at| &dialog.text[..at + 2]).to_owned();
     dialog.text = format!("{}\n{asked_text}", normalise(signals, &shown)).trim().to_owned();
     dialog.top = top;
     Some(dialog)
+}
+
+/// Whether a row is as wide as the terminal, which the rules tell: what is typed in it goes on in the next one.
+fn is_full(screen: &Screen, row: usize) -> bool {
+    let columns = |row: usize| screen.text(row).chars().count();
+    let width = (0..screen.rows.len()).filter(|&row| is_rule(screen.text(row))).map(columns).max();
+    width.is_some_and(|width| columns(row) + 1 >= width)
 }
 
 /// Where the question itself ends: behind its `]:`.

@@ -81,7 +81,11 @@ fn status_row(signals: &Signals, screen: &Screen, top: usize) -> Option<usize> {
             continue;
         }
         let is_head = signals.head.as_ref().is_some_and(|head| head.is_match(text));
-        if is_head && !text.starts_with("  ") || is_rule(text) || !text.starts_with(' ') || signals.frame == Frame::Line {
+        if is_head && !text.starts_with("  ")
+            || is_rule(text)
+            || !text.starts_with(' ')
+            || signals.frame == Frame::Line
+        {
             return None;
         }
     }

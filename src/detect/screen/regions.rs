@@ -85,7 +85,11 @@ fn rules(signals: &Signals, screen: &Screen) -> Option<Composer> {
         if is_prompt(signals, first) && (below.is_some() || !is_option(signals, first)) {
             let bottom = below.unwrap_or(end);
             let footer = (bottom + 1).min(end)..end;
-            return is_footer(signals, screen, &footer).then(|| Composer { top, text: top + 1..bottom, footer });
+            return is_footer(signals, screen, &footer).then(|| Composer {
+                top,
+                text: top + 1..bottom,
+                footer,
+            });
         }
         // The lowest rule is the composer's own lower one; rules within a draft stand above it.
         below = below.or(Some(top));
@@ -95,7 +99,8 @@ fn rules(signals: &Signals, screen: &Screen) -> Option<Composer> {
 
 fn bands(signals: &Signals, screen: &Screen) -> Option<Composer> {
     let end = screen.rows.len();
-    let top = (end.saturating_sub(COMPOSER_ROWS_MAX)..end).rev().find(|&row| is_run(screen.text(row), '▄'))?;
+    let top =
+        (end.saturating_sub(COMPOSER_ROWS_MAX)..end).rev().find(|&row| is_run(screen.text(row), '▄'))?;
     if !is_prompt(signals, screen.text(top + 1)) {
         return None;
     }
@@ -106,7 +111,9 @@ fn bands(signals: &Signals, screen: &Screen) -> Option<Composer> {
 
 fn glyph(signals: &Signals, screen: &Screen) -> Option<Composer> {
     let end = screen.rows.len();
-    let top = (end.saturating_sub(COMPOSER_ROWS_MAX)..end).rev().find(|&row| !screen.text(row).starts_with(' ') && !screen.text(row).is_empty())?;
+    let top = (end.saturating_sub(COMPOSER_ROWS_MAX)..end)
+        .rev()
+        .find(|&row| !screen.text(row).starts_with(' ') && !screen.text(row).is_empty())?;
     if !is_prompt(signals, screen.text(top)) {
         return None;
     }
@@ -127,14 +134,17 @@ fn is_option(signals: &Signals, text: &str) -> bool {
 
 fn bar(signals: &Signals, screen: &Screen) -> Option<Composer> {
     let end = screen.rows.len();
-    let closing = |text: &str| text.trim_start().strip_prefix('╹').is_some_and(|run| run.starts_with("▀▀▀▀▀▀▀▀"));
+    let closing =
+        |text: &str| text.trim_start().strip_prefix('╹').is_some_and(|run| run.starts_with("▀▀▀▀▀▀▀▀"));
     let bottom = (end.saturating_sub(COMPOSER_ROWS_MAX)..end).rev().find(|&row| closing(screen.text(row)))?;
     let column = column_of(screen.text(bottom), '╹')?;
     let has_bar = |row: usize| column_of(screen.text(row), '┃') == Some(column);
     let top = (0..bottom).rev().take_while(|&row| has_bar(row)).last()?;
     let footer = bottom + 1..end;
     let below = footer.clone().filter(|&row| !screen.text(row).is_empty()).count();
-    if below > signals.footer_rows_max || footer.clone().any(|row| screen.text(row).trim_start().starts_with('┃')) {
+    if below > signals.footer_rows_max
+        || footer.clone().any(|row| screen.text(row).trim_start().starts_with('┃'))
+    {
         return None;
     }
     // The last row of the box names agent and model.

@@ -50,7 +50,11 @@ pub(super) fn last(signals: &Signals, screen: &Screen, end: usize) -> Option<Fin
     }
     let known = signals.kinds.iter().find(|(_, patterns)| any(patterns, &block.text)).map(|(kind, _)| *kind);
     // A bar is drawn around other things too: there the words must say that it is an error.
-    if signals.blocks == Blocks::Paragraphs && block.text.starts_with('┃') && known.is_none() && !block.answer_bar {
+    if signals.blocks == Blocks::Paragraphs
+        && block.text.starts_with('┃')
+        && known.is_none()
+        && !block.answer_bar
+    {
         return None;
     }
     let kind = known.unwrap_or(Error::Server);
@@ -88,9 +92,25 @@ pub(super) fn last_line<'s>(signals: &Signals, screen: &'s Screen, end: usize) -
     };
     let rows = (0..end.min(screen.rows.len())).rev().take(BLOCK_ROWS_MAX);
     let line = rows.map(|row| screen.text(row)).find(|text| is_content(text)).unwrap_or("");
-    let mark = signals.head.as_ref().filter(|_| signals.blocks == Blocks::Heads).and_then(|head| head.find(line));
+    let mark =
+        signals.head.as_ref().filter(|_| signals.blocks == Blocks::Heads).and_then(|head| head.find(line));
     let line = mark.map_or(line, |mark| &line[mark.end()..]);
     line.trim_start_matches(['│', '┃', ' ']).trim_end_matches(['│', ' '])
+}
+
+/// The row of the last block's head, when its turn has not closed: the only sign of streaming text that some CLIs have
+/// beside their title.
+pub(super) fn open(signals: &Signals, screen: &Screen, end: usize) -> Option<usize> {
+    let head = signals.head.as_ref().filter(|_| !signals.closed.is_empty())?;
+    for row in (0..end).rev().take(BLOCK_ROWS_MAX) {
+        if any(&signals.closed, screen.text(row)) {
+            return None;
+        }
+        if head.is_match(screen.text(row)) {
+            return Some(row);
+        }
+    }
+    None
 }
 
 fn block(signals: &Signals, screen: &Screen, end: usize) -> Option<Block> {
@@ -129,7 +149,8 @@ fn headed(signals: &Signals, screen: &Screen, end: usize) -> Option<Block> {
 /// The last paragraph, notes skipped.
 fn paragraph(signals: &Signals, screen: &Screen, end: usize) -> Option<Block> {
     let text = |row: usize| screen.text(row);
-    let skipped = |row: usize| text(row).is_empty() || any(&signals.skip, text(row)) && !any(&signals.end, text(row));
+    let skipped =
+        |row: usize| text(row).is_empty() || any(&signals.skip, text(row)) && !any(&signals.end, text(row));
     let last = (0..end).rev().take(BLOCK_ROWS_MAX).find(|&row| !skipped(row))?;
     let top = (0..=last).rev().take_while(|&row| !text(row).is_empty()).last()?;
     let rows: Vec<&str> = (top..=last).map(text).collect();
@@ -143,8 +164,10 @@ fn paragraph(signals: &Signals, screen: &Screen, end: usize) -> Option<Block> {
     }
     // What a person said begins a turn: above it stands the end of the turn before, or nothing.
     let above = (0..top).rev().find(|&row| !text(row).is_empty()).map(text);
-    let is_tool = inner.iter().find(|row| !row.is_empty()).is_some_and(|row| row.starts_with(['$', '#', '→']));
-    let answer_bar = above.is_some_and(|above| !any(&signals.end, above) && !any(&signals.skip, above)) && !is_tool;
+    let is_tool =
+        inner.iter().find(|row| !row.is_empty()).is_some_and(|row| row.starts_with(['$', '#', '→']));
+    let answer_bar =
+        above.is_some_and(|above| !any(&signals.end, above) && !any(&signals.skip, above)) && !is_tool;
     Some(Block { top, text: format!("┃ {}", join(&inner)), answer_bar })
 }
 

@@ -1,0 +1,225 @@
+//! Who watches the watchdog: is one alive, start one in its tmux session, end one. For `ensure`, `up` and `down`.
+//!
+//! A watchdog is alive when it holds the lock; it is old when it holds the lock and its heartbeat stands still.
+
+use super::commit::{Image, Suspects};
+use super::home::{Home, LoadedConfig};
+use super::{observe, run};
+use crate::base::error::{Error, Result};
+use crate::base::names::UnitName;
+use crate::base::time::human_s;
+use crate::config::Config;
+use crate::model::action::{Action, Launch, Outcome};
+use crate::state::mail::{Level, Owed};
+use crate::state::table;
+use crate::sys::exe::Binary;
+use crate::sys::files::RealFiles;
+use crate::sys::lock::{self, Held};
+use crate::sys::{Files, Host, clock, outside, proc};
+use std::collections::BTreeMap;
+
+/// A heartbeat older than this many intervals is old …
+const OLD_INTERVALS: f64 = 3.0;
+/// … but never one younger than this, seconds: a tick may wait for tmux several times.
+const OLD_MIN_S: f64 = 60.0;
+/// A watchdog is given this long to leave after TERM, seconds, and to appear after its start.
+const PATIENCE_S: f64 = 10.0;
+
+/// How the watchdog is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pulse {
+    /// Nobody holds the lock.
+    Absent,
+    /// It ticks.
+    Alive {
+        /// Who holds the lock.
+        held: Held,
+        /// Seconds since its last look; None before its first tick.
+        age_s: Option<f64>,
+    },
+    /// It holds the lock and does not tick.
+    Old {
+        /// Who holds the lock.
+        held: Held,
+        /// Seconds since its last look.
+        age_s: f64,
+    },
+}
+
+/// What `ensure` found and did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ensured {
+    /// One lives.
+    Alive(Held),
+    /// The fleet is marked down: none is started.
+    Down(String),
+    /// One was started in this session.
+    Started(String),
+    /// One lives but does not tick; people were told.
+    Old(Held, f64),
+    /// That one was ended, and one was started in this session.
+    Replaced(Held, String),
+}
+
+/// What to do with a watchdog that does not tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldOne {
+    /// Tell people.
+    Tell,
+    /// End it and start another.
+    Replace,
+}
+
+/// How the watchdog is now.
+pub fn pulse(config: &Config) -> Pulse {
+    let Some(held) = lock::held(&config.state_dir) else { return Pulse::Absent };
+    let now = clock::Clock::new().now();
+    let mut image = Image::default();
+    let _ = image.load(&mut RealFiles::new(&config.state_dir), config, &now, Suspects::Leave);
+    let beat = image.heartbeat();
+    // The heartbeat of the one before says nothing about this one.
+    let own = i64::from(beat.pid) == i64::from(held.pid);
+    let age_s = beat.looked_awake_s.filter(|_| own).map(|looked| now.awake_s.since_s(looked));
+    let started = held.since.map_or(0.0, |since| now.wall.since_s(since));
+    let limit = (OLD_INTERVALS * config.watchdog.signal_interval_s).max(OLD_MIN_S);
+    match age_s {
+        Some(age) if age > limit => Pulse::Old { held, age_s: age },
+        None if started > limit && held.command == "run" => Pulse::Old { held, age_s: started },
+        Some(_) | None => Pulse::Alive { held, age_s },
+    }
+}
+
+/// Starts a watchdog if none lives; tells of one that does not tick, or replaces it.
+pub fn ensure(home: &Home, old: OldOne) -> Result<Ensured> {
+    let loaded = home.load()?;
+    let mut files = RealFiles::create(&loaded.config.state_dir)?;
+    if let Some(reason) = observe::markers(&mut files, None).down {
+        return Ok(Ensured::Down(reason));
+    }
+    match pulse(&loaded.config) {
+        Pulse::Absent => start(home, &loaded).map(Ensured::Started),
+        Pulse::Alive { held, .. } => Ok(Ensured::Alive(held)),
+        Pulse::Old { held, age_s } => {
+            tell(&mut files, &held, age_s)?;
+            match old {
+                OldOne::Tell => Ok(Ensured::Old(held, age_s)),
+                OldOne::Replace => {
+                    stop(&loaded.config)?;
+                    start(home, &loaded).map(|session| Ensured::Replaced(held, session))
+                }
+            }
+        }
+    }
+}
+
+/// Tells people of a watchdog that does not tick: once per standstill.
+fn tell(files: &mut RealFiles, held: &Held, age_s: f64) -> Result<()> {
+    let now = clock::wall();
+    let since = now.plus_s(-age_s);
+    // To the minute: the next `ensure` of the same standstill makes the same id.
+    let id = format!("watchdog-{}-{}", held.pid, since.0 / 60_000);
+    let near = format!("watchdog-{}-{}", held.pid, since.0 / 60_000 - 1);
+    let tail = String::from_utf8_lossy(&files.tail(table::OUTBOX, 1 << 20)?).into_owned();
+    if tail.contains(&id) || tail.contains(&near) {
+        return Ok(());
+    }
+    let text = format!(
+        "the watchdog (pid {}) has not ticked for {}; `watchkeeper ensure --replace` restarts it",
+        held.pid,
+        human_s(age_s)
+    );
+    let alert = Owed { id, at: now, level: Level::Human, unit: None, text };
+    files.append(
+        table::OUTBOX,
+        &serde_json::to_string(&alert).map_err(|error| Error::again(error.to_string()))?,
+    )
+}
+
+/// The watchdog's own session.
+pub fn session(config: &Config) -> String {
+    format!("{}watchkeeper", config.session_prefix)
+}
+
+/// Starts a watchdog in its tmux session and waits until it holds the lock. Returns the session.
+pub fn start(home: &Home, loaded: &LoadedConfig) -> Result<String> {
+    let config = &loaded.config;
+    let mut watchdog = run::open(config, "start")?;
+    let session = session(config);
+    let binary = Binary::running()?;
+    let mut argv = vec![binary.path.to_string_lossy().into_owned(), "--config".into()];
+    argv.push(home.config_path.to_string_lossy().into_owned());
+    if let Some(state) = &home.state_override {
+        argv.extend(["--state".to_owned(), state.to_string_lossy().into_owned()]);
+    }
+    argv.push("run".into());
+    let unit = UnitName::new("watchkeeper").map_err(Error::usage)?;
+    let dir =
+        home.config_path.parent().map(|dir| dir.to_string_lossy().into_owned()).unwrap_or_else(|| "/".into());
+    let launch = Launch {
+        unit,
+        session: session.clone(),
+        dir,
+        argv,
+        env: BTreeMap::new(),
+        env_remove: Vec::new(),
+        prompt: None,
+    };
+    let ours = |row: &&crate::sys::PaneRow| row.stamp == watchdog.stamp && row.session == session;
+    let list = watchdog.host.panes();
+    let action = match list.rows.iter().find(ours) {
+        Some(row) if row.dead => Action::Respawn { pane: row.pane.clone(), launch },
+        Some(_) => return wait_for_lock(config, session), // It is starting up.
+        None => Action::NewSession { launch },
+    };
+    match watchdog.host.perform(&action) {
+        Outcome::Done => wait_for_lock(config, session),
+        Outcome::Failed { why } => Err(Error::again(why).doing("starting the watchdog in tmux")),
+    }
+}
+
+fn wait_for_lock(config: &Config, session: String) -> Result<String> {
+    let deadline = clock::awake().plus_s(PATIENCE_S);
+    while clock::awake() < deadline {
+        if lock::held(&config.state_dir).is_some_and(|held| held.command == "run") {
+            return Ok(session);
+        }
+        outside::nap(0.05);
+    }
+    Err(Error::again(format!("the watchdog did not take the lock within {PATIENCE_S:.0} s"))
+        .hint(format!("its words are in the tmux session `{session}`")))
+}
+
+/// Ends the watchdog that holds the lock: TERM, patience, KILL. False when none lived.
+pub fn stop(config: &Config) -> Result<bool> {
+    let Some(held) = lock::held(&config.state_dir) else { return Ok(false) };
+    let stat = proc::stat(held.pid);
+    let Some(start) = stat.filter(|stat| stat.comm.starts_with("watchkeeper")).map(|stat| stat.start) else {
+        return Err(Error::again(format!(
+            "pid {} holds the lock but is no watchkeeper: not touched",
+            held.pid
+        )));
+    };
+    let process = crate::model::seen::Process { pid: held.pid, start };
+    for signal in [crate::model::action::Signal::Term, crate::model::action::Signal::Kill] {
+        let mut host = crate::sys::real_host::RealHost::new(&config.tmux_socket, &config.state_dir);
+        let _ = host.perform(&Action::Signal { processes: vec![process], signal });
+        let deadline = clock::awake().plus_s(PATIENCE_S);
+        while clock::awake() < deadline {
+            if lock::held(&config.state_dir).is_none_or(|now| now.pid != held.pid) {
+                return Ok(true);
+            }
+            outside::nap(0.05);
+        }
+    }
+    Err(Error::again(format!("the watchdog (pid {}) survives KILL", held.pid)))
+}
+
+/// Closes the watchdog's session after it has left.
+pub fn close_session(config: &Config) {
+    let mut host = crate::sys::real_host::RealHost::new(&config.tmux_socket, &config.state_dir);
+    let session = session(config);
+    let row = host.panes().rows.into_iter().find(|row| row.session == session);
+    if let Some(row) = row {
+        let _ = host.perform(&Action::KillSession { session, pane: row.pane });
+    }
+}

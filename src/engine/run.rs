@@ -1,0 +1,177 @@
+//! The loop: tick, sleep to the next due time, wake on a signal or a poke, read the config again, become the new binary.
+
+use super::home::{self, Home, LoadedConfig};
+use super::tick::{Identity, TickReport, Watchdog};
+use crate::base::error::Result;
+use crate::config::Config;
+use crate::model::seen::Scope;
+use crate::state::table;
+use crate::sys::exe::{self, Binary};
+use crate::sys::files::RealFiles;
+use crate::sys::lock::{self, Lock, TryLock};
+use crate::sys::real_host::RealHost;
+use crate::sys::run::Program;
+use crate::sys::signals::{Sig, Signals};
+use crate::sys::{Files, clock, outside};
+use std::time::Duration;
+
+/// The loop looks for a hand-made `poke` this often, seconds.
+const POKE_LOOK_S: f64 = 1.0;
+/// Follow-up ticks of one `tick`: those due within this time, seconds (SPEC 3) …
+const FOLLOW_UP_S: f64 = 3.0;
+/// … and at most that many.
+const FOLLOW_UPS_MAX: usize = 20;
+
+/// A watchdog on the real world.
+pub type RealWatchdog = Watchdog<RealHost, RealFiles>;
+
+/// Opens the state directory and the tmux server; takes no lock.
+pub fn open(config: &Config, command: &str) -> Result<RealWatchdog> {
+    let mut files = RealFiles::create(&config.state_dir)?;
+    let host = RealHost::new(&config.tmux_socket, &config.state_dir);
+    host.tmux().version()?;
+    let _ = files.clean_leftovers();
+    let identity = Identity {
+        pid: outside::pid(),
+        command: command.to_owned(),
+        started: clock::wall(),
+        binary: Binary::running().map(|binary| binary.identity()).unwrap_or_default(),
+    };
+    Ok(Watchdog::new(host, files, config.state_dir.to_string_lossy().into_owned(), identity))
+}
+
+/// The lock, or who holds it as an error (exit code 75).
+pub fn lock(config: &Config, command: &str) -> Result<Lock> {
+    if let Some(lock) = lock::adopt(&config.state_dir, command) {
+        return Ok(lock);
+    }
+    match lock::try_lock(&config.state_dir, command)? {
+        TryLock::Got(lock) => Ok(lock),
+        TryLock::Held(held) => Err(held
+            .error()
+            .hint("`watchkeeper status` shows what it does; commands reach it through the inbox, no second one is needed")),
+    }
+}
+
+/// Ticks until TERM or INT. `told` is called after each tick.
+pub fn run(
+    home: &Home,
+    args: &[std::ffi::OsString],
+    told: &mut dyn FnMut(&Config, &TickReport),
+) -> Result<()> {
+    let mut loaded = home.load()?;
+    let mut watchdog = open(&loaded.config, "run")?;
+    let lock = lock(&loaded.config, "run")?;
+    let mut signals = Signals::register()?;
+    let binary = Binary::running().ok();
+    let mut refused: Option<Binary> = None;
+    let mut judged = loaded.stamp.clone();
+    loop {
+        let _ = watchdog.files.remove(table::POKE);
+        let report = watchdog.tick(&loaded.config, Scope::All);
+        told(&loaded.config, &report);
+        match sleep(&mut watchdog, &mut signals, report.due_s) {
+            Woken::Leave => return Ok(()),
+            Woken::Reload => judged.clear(),
+            Woken::Due => {}
+        }
+        let stamp = home::stamp(&loaded.files);
+        if stamp != judged {
+            judged = stamp;
+            reload(home, &mut loaded, &mut watchdog);
+            if watchdog.has_trouble("config") {
+                // What mends it may lie in a file that the last good config did not name: look again at every tick.
+                judged.clear();
+            }
+        }
+        if let Some(new) = binary.as_ref().and_then(Binary::replacement)
+            && refused.as_ref() != Some(&new)
+        {
+            // Only comes back when the exec itself did not work, or the new binary refused the config.
+            let why = become_new(home, &new, args, &lock);
+            watchdog.trouble(
+                "binary",
+                Some(format!("a new binary lies at `{}`, the old one goes on: {why}", new.path.display())),
+            );
+            refused = Some(new);
+        }
+    }
+}
+
+enum Woken {
+    Due,
+    Reload,
+    Leave,
+}
+
+/// Sleeps to the due time. TERM and INT leave, HUP and USR1 and a poke wake.
+fn sleep(watchdog: &mut RealWatchdog, signals: &mut Signals, due_s: f64) -> Woken {
+    let until = clock::awake().plus_s(due_s);
+    loop {
+        let left = until.since_s(clock::awake());
+        let nap = left.min(POKE_LOOK_S);
+        for signal in signals.wait(Duration::from_secs_f64(nap.max(0.0))) {
+            match signal {
+                Sig::Term | Sig::Int => return Woken::Leave,
+                Sig::Hup => return Woken::Reload,
+                Sig::Usr1 => return Woken::Due,
+            }
+        }
+        if left <= nap || watchdog.files.stamp(table::POKE).is_some() {
+            return Woken::Due;
+        }
+    }
+}
+
+/// Reads the config again when it changed. An invalid one is told once; the last good one stays in force.
+fn reload(home: &Home, loaded: &mut LoadedConfig, watchdog: &mut RealWatchdog) {
+    match home.load() {
+        Ok(new)
+            if new.config.state_dir != loaded.config.state_dir
+                || new.config.tmux_socket != loaded.config.tmux_socket =>
+        {
+            let text = "the config names another state_dir or tmux_socket: that takes a restart of the watchdog, the old ones stay in force";
+            watchdog.trouble("config", Some(text.to_owned()));
+        }
+        Ok(new) => {
+            watchdog.trouble("config", None);
+            *loaded = new;
+        }
+        Err(error) => {
+            let text =
+                format!("the config became invalid, the last good one stays in force: {}", error.message());
+            watchdog.trouble("config", Some(text));
+        }
+    }
+}
+
+/// Becomes the new binary if it accepts the config. Returns why not.
+fn become_new(home: &Home, new: &Binary, args: &[std::ffi::OsString], lock: &Lock) -> String {
+    let mut check = Program::new(&new.path).args(["--config".as_ref(), home.config_path.as_os_str()]);
+    if let Some(state) = &home.state_override {
+        check = check.args(["--state".as_ref(), state.as_os_str()]);
+    }
+    match check.args(["check"]).deadline(Duration::from_secs(10)).run() {
+        Ok(ran) if ran.ok() => exe::exec(&new.path, args, lock).message(),
+        Ok(ran) => format!("its `check` of the config says: {}", ran.why()),
+        Err(error) => error.message(),
+    }
+}
+
+/// One tick, and the follow-up ticks that are due soon, so that a tick from cron finishes what it begins.
+pub fn tick(home: &Home, told: &mut dyn FnMut(&LoadedConfig, &TickReport) -> Result<()>) -> Result<()> {
+    let loaded = home.load()?;
+    let mut watchdog = open(&loaded.config, "tick")?;
+    let _lock = lock(&loaded.config, "tick")?;
+    let _ = watchdog.files.remove(table::POKE);
+    let deadline = clock::awake().plus_s(FOLLOW_UP_S);
+    for _ in 0..=FOLLOW_UPS_MAX {
+        let report = watchdog.tick(&loaded.config, Scope::All);
+        told(&loaded, &report)?;
+        if report.due_s > deadline.since_s(clock::awake()) {
+            break;
+        }
+        outside::nap(report.due_s);
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! What lies outside the state directory: the operator's files, home and environment.
+
+use crate::base::error::{Error, Kind, Result};
+use std::path::{Path, PathBuf};
+
+/// Reads a text file of the operator's (links are followed: people link their configs). `limit` in bytes.
+pub fn read_text(path: &Path, limit: u64) -> Result<String> {
+    use std::io::Read;
+    let failed = |error: std::io::Error| Error::from(error).at(path);
+    let meta = std::fs::metadata(path).map_err(failed)?;
+    if !meta.is_file() {
+        return Err(Error::usage("is not a regular file").at(path));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::usage(format!("is longer than the {limit} bytes that are read")).at(path));
+    }
+    String::from_utf8(bytes).map_err(|_| Error::usage("is not UTF-8 text").at(path))
+}
+
+/// Cheap identity of a file's contents; `-` when it is missing. Links are followed.
+pub fn stamp(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).map_or_else(
+        |_| "-".to_owned(),
+        |meta| format!("{}:{}:{}:{}:{}", meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), meta.ctime_nsec()),
+    )
+}
+
+/// Writes a text file of the operator's (a recorded tick).
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(|error| Error::from(error).at(dir))?;
+    }
+    std::fs::write(path, text).map_err(|error| Error::from(error).at(path))
+}
+
+/// The user's home directory; `/` when there is none.
+pub fn home() -> PathBuf {
+    std::env::home_dir().filter(|home| !home.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// An environment variable, if it is set and readable.
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// An absolute path without links, for something that exists; else made absolute as it stands.
+pub fn canonical(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The file of the config: as given, else `$WATCHKEEPER_CONFIG`, else `./agents.toml`. Absolute.
+pub fn config_path(given: Option<&Path>) -> Result<PathBuf> {
+    let named = given
+        .map(Path::to_owned)
+        .or_else(|| env("WATCHKEEPER_CONFIG").filter(|v| !v.is_empty()).map(PathBuf::from));
+    let path = named.clone().unwrap_or_else(|| PathBuf::from("agents.toml"));
+    if !path.exists() {
+        let hint = match named {
+            Some(_) => "name an existing file with --config or $WATCHKEEPER_CONFIG",
+            None => "run it where agents.toml is, or name it with --config; agents.example.toml is a start",
+        };
+        return Err(Error::new(Kind::Usage, "no such config file").at(&path).hint(hint));
+    }
+    std::path::absolute(&path).map_err(|error| Error::from(error).at(&path))
+}
+
+/// Sleeps.
+pub fn nap(seconds: f64) {
+    std::thread::sleep(std::time::Duration::from_secs_f64(seconds.clamp(0.0, 3600.0)));
+}
+
+/// This process.
+pub fn pid() -> u32 {
+    std::process::id()
+}
