@@ -110,7 +110,7 @@ fn sleep(watchdog: &mut RealWatchdog, signals: &mut Signals, due_s: f64) -> Woke
     loop {
         let left = until.since_s(clock::awake());
         let nap = left.min(POKE_LOOK_S);
-        for signal in signals.wait(Duration::from_secs_f64(nap.max(0.0))) {
+        if let Some(signal) = signals.wait(Duration::from_secs_f64(nap.max(0.0))).into_iter().next() {
             match signal {
                 Sig::Term | Sig::Int => return Woken::Leave,
                 Sig::Hup => return Woken::Reload,
