@@ -13,6 +13,7 @@ use crate::model::seen::{Ask, Request};
 use crate::state::State;
 use crate::state::mail::Taken;
 use crate::state::unit::UnitState;
+use crate::sys::clock;
 use crate::sys::files::RealFiles;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ use std::process::ExitCode;
 pub const WAIT_S: f64 = 30.0;
 /// Longest wait that can be asked for, seconds.
 const WAIT_MAX_S: f64 = 86_400.0;
+/// A unit that is still dead so long after its start has ended at once, seconds.
+const AT_ONCE_S: f64 = 2.0;
 /// The flag that changes it.
 pub const TIMEOUT: super::commands::Flag = super::commands::Flag {
     long: "timeout",
@@ -171,8 +174,9 @@ pub fn running(
             false => format!("runs already, pid {}", process.pid),
         }));
     }
-    // The start is written down in the tick that still saw the old end: only a later end is its own.
-    let ended = state.launch.at.is_some_and(|at| state.seen.since > at) && state.seen.exit_known.is_some();
+    // The start is written down in the tick that still saw the old end: an end counts when it stands a while after.
+    let stands = state.launch.at.is_some_and(|at| clock::wall().since_s(at) > AT_ONCE_S);
+    let ended = stands && state.seen.exit_known.is_some();
     if began && ended {
         let exit = state.seen.exit.clone().unwrap_or_default();
         return Some(Err(format!("started, and ended at once: {exit}")));
