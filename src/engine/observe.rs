@@ -29,6 +29,8 @@ const FRESH_S: f64 = 2.0;
 #[derive(Debug, Default)]
 pub struct Memory {
     looks: BTreeMap<UnitName, KeptLook>,
+    /// Stamp of a unit's folder when it held no marker: while it stands, there is none.
+    no_markers: BTreeMap<UnitName, String>,
     /// Actions of the last tick that did not work, by unit.
     pub failed: BTreeMap<UnitName, String>,
     /// Troubles with files that stand.
@@ -81,7 +83,7 @@ pub fn gather<H: Host, F: Files>(
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
         let mut seen = Seen {
-            markers: markers(files, Some(name)),
+            markers: unit_markers(files, name, memory),
             failed: memory.failed.remove(name),
             ..Seen::default()
         };
@@ -321,6 +323,20 @@ fn tree<H: Host>(host: &mut H, pane: &PaneSeen, signalled: &[Process]) -> Vec<Pr
         }
     }
     tree
+}
+
+/// The markers of a unit. A folder that held none and did not change since holds none now: one look instead of three.
+fn unit_markers<F: Files>(files: &mut F, name: &UnitName, memory: &mut Memory) -> Markers {
+    let folder = files.stamp(&format!("units/{name}"));
+    if folder.is_some() && memory.no_markers.get(name) == folder.as_ref() {
+        return Markers::default();
+    }
+    memory.no_markers.remove(name);
+    let found = markers(files, Some(name));
+    if let Some(folder) = folder.filter(|_| found == Markers::default()) {
+        memory.no_markers.insert(name.clone(), folder);
+    }
+    found
 }
 
 /// The markers of a unit, or of the fleet. A marker that can't be read is there all the same.
