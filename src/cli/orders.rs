@@ -81,7 +81,23 @@ pub fn give(
 ) -> Result<ExitCode> {
     let answers = ask::ask(home, asks, "cli", wait_s, settled)?;
     let results: Vec<Outcome> = answers.iter().map(|answer| result(answer, wait_s)).collect();
-    Ok(tell(invocation, &results, out))
+    Ok(tell(invocation, &with_holds(home, results)?, out))
+}
+
+/// What is not done yet is told with what holds it.
+fn with_holds(home: &Home, mut results: Vec<Outcome>) -> Result<Vec<Outcome>> {
+    if results.iter().all(|result| result.done || result.taken != Some(Taken::Accepted)) {
+        return Ok(results);
+    }
+    let config = home.load()?.config;
+    let state = ask::look(&mut RealFiles::new(&config.state_dir), &config);
+    for result in results.iter_mut().filter(|result| !result.done && result.taken == Some(Taken::Accepted)) {
+        let hold = result.unit.as_deref().and_then(|unit| state.units.get(unit)?.hold.as_ref());
+        if let Some(hold) = hold {
+            result.text.push_str(&format!(" ({} withheld: {})", hold.remedy, hold.why));
+        }
+    }
+    Ok(results)
 }
 
 /// Says what came of it; the exit code is of the worst.
@@ -110,7 +126,13 @@ pub fn result(answer: &Answer, wait_s: f64) -> Outcome {
     let (taken, done, text) = match (answer.taken, &answer.settled) {
         (None, _) => {
             let waited = human_s(wait_s);
-            (None, false, format!("nobody confirmed it within {waited}; the request waits in inbox.jsonl"))
+            (
+                None,
+                false,
+                format!(
+                    "nobody confirmed it within {waited}; the request waits in inbox.jsonl; `watchkeeper doctor` looks why"
+                ),
+            )
         }
         (Some(Taken::Refused), _) => (answer.taken, false, format!("refused: {said}")),
         (Some(Taken::Accepted), None) => (
