@@ -47,7 +47,7 @@ impl World {
         let head = format!(
             "[watchdog]\nsignal_interval = 1\n[defaults]\ntmux_socket = \"{SOCKET}\"\nbackend = \"demo\"\n"
         );
-        self.file("agents.toml", &format!("{head}{units}"));
+        self.file("agents.toml", format!("{head}{units}"));
     }
 
     /// Where the binary is called from: the folder with agents.toml.
@@ -130,6 +130,13 @@ impl World {
         let status = self.status();
         let units = status["units"].as_array().cloned().unwrap_or_default();
         units.into_iter().find(|unit| unit["name"] == name).unwrap_or(serde_json::Value::Null)
+    }
+
+    /// The state that `inspect` sees on a unit's screen now.
+    pub fn inspect(&self, name: &str) -> String {
+        let output = self.binary().args(["inspect", name, "--json"]).output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        json["state"].as_str().unwrap_or("").to_owned()
     }
 
     /// Waits until a unit is in this state.
@@ -408,6 +415,6 @@ impl Lines {
     /// The next line.
     #[track_caller]
     pub fn next(&self) -> String {
-        self.0.recv_timeout(WAIT_MAX).expect("no further line")
+        self.0.recv_timeout(WAIT_MAX).unwrap()
     }
 }
