@@ -312,7 +312,7 @@ mod tests {
         check(&Launch { env: BTreeMap::from([("-u".into(), "x".into())]), ..launch() }, "variable");
         check(&Launch { env_remove: vec![String::new()], ..launch() }, "variable");
         check(
-            Launch { prompt: Some(LaunchPrompt::Arg { text: "x".repeat(200_000) }), ..launch() },
+            &Launch { prompt: Some(LaunchPrompt::Arg { text: "x".repeat(200_000) }), ..launch() },
             "argument",
         );
     }
