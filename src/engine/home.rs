@@ -2,7 +2,7 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::text::digest;
-use crate::config::{self, Config, Parsed, Severity, Source};
+use crate::config::{self, Config, Parsed, Role, Severity, Source};
 use crate::sys::outside;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,7 @@ impl Home {
         match parsed.config {
             Some(mut config) => {
                 config.state_dir = canonical_state(&config.state_dir);
+                own_binary(&mut config);
                 Ok(LoadedConfig { config, text, digest, notes: rendered })
             }
             None => {
@@ -81,6 +82,19 @@ impl Home {
                     parsed.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
                 let count = crate::base::text::counted(errors, "error");
                 Err(Error::usage(format!("{count} in the config\n{}", rendered.trim_end())))
+            }
+        }
+    }
+}
+
+/// The demo backend's `watchkeeper` is this very binary, wherever it lies.
+fn own_binary(config: &mut Config) {
+    let Ok(binary) = crate::sys::exe::Binary::running() else { return };
+    for unit in config.units.values_mut() {
+        let Role::Agent(agent) = &mut unit.role else { continue };
+        for command in [&mut agent.backend.command, &mut agent.backend.version_command] {
+            if command.first().is_some_and(|name| name == "watchkeeper") {
+                command[0] = binary.path.to_string_lossy().into_owned();
             }
         }
     }

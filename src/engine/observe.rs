@@ -45,6 +45,11 @@ struct KeptLook {
 }
 
 impl Memory {
+    /// Forgets all looks.
+    pub fn forget(&mut self) {
+        self.looks.clear();
+    }
+
     /// The screen that the last look at a unit saw.
     pub fn screen(&self, unit: &UnitName) -> Option<&str> {
         self.looks.get(unit).map(|look| &*look.text)

@@ -92,6 +92,11 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
     }
 
+    /// Forgets all screens: the next tick captures every pane, as the first one of a process does.
+    pub fn forget_screens(&mut self) {
+        self.memory.forget();
+    }
+
     /// Observes and decides; writes nothing, does nothing.
     pub fn dry_run(&mut self, config: &Config, scope: Scope) -> (State, Observation, Decision) {
         let now = self.host.now();

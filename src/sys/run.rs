@@ -24,6 +24,13 @@ const REAP: Duration = Duration::from_millis(500);
 /// How often output sizes are looked at while waiting.
 const SLICE: Duration = Duration::from_millis(50);
 
+static STARTED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// Programs started by this process so far: a tick's cost is counted in them.
+pub fn programs_started() -> u64 {
+    STARTED.load(std::sync::atomic::Ordering::Relaxed)
+}
+
 /// A program about to be run.
 #[derive(Debug)]
 pub struct Program {
@@ -144,6 +151,7 @@ impl Program {
 
     /// Runs it to its end or to the deadline. An error means that it could not be started at all.
     pub fn run(self) -> Result<Ran> {
+        STARTED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let until = Instant::now() + self.deadline;
         let stdout = anonymous_file()?;
         let stderr = anonymous_file()?;

@@ -123,6 +123,7 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
 
     let mut turn = Reader::new(turn, &["signals", "turn"], errors);
     let (head, skip, end) = (turn.pattern("head"), turn.patterns("skip"), turn.patterns("end"));
+    let closed = turn.patterns("closed");
     turn.finish();
 
     let (error, kinds) = read_errors(error, errors);
@@ -152,6 +153,7 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
         head,
         skip,
         end,
+        closed,
         limit,
         error,
         kinds,

@@ -59,6 +59,8 @@ pub struct Signals {
     pub skip: Vec<Regex>,
     /// Rows that end a turn in good order: nothing above them is a final error.
     pub end: Vec<Regex>,
+    /// Rows with which every turn closes. Where there is none and no title tells either, the turn still runs.
+    pub closed: Vec<Regex>,
     /// A block that says: the plan's usage limit stopped the turn.
     pub limit: Vec<Regex>,
     /// A block that says: the turn ended in an error.

@@ -173,7 +173,8 @@ fn question<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'s>> {
     let before = last.saturating_sub(2);
     let row = (before..=last).rev().find(|&row| {
         let joined: String = (row..=last).map(|row| screen.text(row)).collect();
-        let tail = joined.len() - screen.text(last).len();
+        let tail =
+            if row < last && is_full(screen, row) { 0 } else { joined.len() - screen.text(last).len() };
         let blank = (row..=last).any(|row| screen.rows[row].is_blank());
         let ends_here =
             |pattern: &regex::Regex| pattern.find(&joined).is_some_and(|m| asked(&joined, m.range()) > tail);
@@ -190,6 +191,13 @@ fn question<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'s>> {
     dialog.text = format!("{}\n{asked_text}", normalise(signals, &shown)).trim().to_owned();
     dialog.top = top;
     Some(dialog)
+}
+
+/// Whether a row is as wide as the terminal, which the rules tell: what is typed in it goes on in the next one.
+fn is_full(screen: &Screen, row: usize) -> bool {
+    let columns = |row: usize| screen.text(row).chars().count();
+    let width = (0..screen.rows.len()).filter(|&row| is_rule(screen.text(row))).map(columns).max();
+    width.is_some_and(|width| columns(row) + 1 >= width)
 }
 
 /// Where the question itself ends: behind its `]:`.

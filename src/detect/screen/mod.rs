@@ -29,7 +29,9 @@ const EVIDENCE_CHARS_MAX: usize = 200;
 /// Longest limit line and last line handed on, characters.
 const LINE_CHARS_MAX: usize = 500;
 /// Rows at the bottom in which a viewer names its keys.
-const OVERLAY_ROWS: usize = 3;
+const OVERLAY_ROWS: usize = 2;
+/// Rows at the bottom in which the side panel's own last line stands.
+const SIDEBAR_ROWS: usize = 3;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +150,13 @@ fn with_composer(
                 None if not_ready(signals, screen, composer) => {
                     conclude(reading, ScreenState::Starting, None, prompt.clone())
                 }
-                None => {}
+                None => {
+                    let open =
+                        turn::open(signals, screen, composer.top).filter(|_| look.title.trim().is_empty());
+                    if let Some(row) = open {
+                        busy(reading, &signs, evidence("turn.open", screen, row));
+                    }
+                }
             }
             if reading.state == ScreenState::Unknown {
                 reading.state = rested;
@@ -320,7 +328,7 @@ fn cut_sidebar(signals: &Signals, screen: &mut Screen) {
         .rows
         .iter()
         .rev()
-        .take(OVERLAY_ROWS)
+        .take(SIDEBAR_ROWS)
         .find_map(|row| sidebar.find(&row.text).map(|found| row.text[..found.start()].chars().count()));
     if let Some(column) = last.filter(|&column| column > 0) {
         screen.cut(column);

@@ -98,6 +98,21 @@ pub(super) fn last_line<'s>(signals: &Signals, screen: &'s Screen, end: usize) -
     line.trim_start_matches(['│', '┃', ' ']).trim_end_matches(['│', ' '])
 }
 
+/// The row of the last block's head, when its turn has not closed: the only sign of streaming text that some CLIs have
+/// beside their title.
+pub(super) fn open(signals: &Signals, screen: &Screen, end: usize) -> Option<usize> {
+    let head = signals.head.as_ref().filter(|_| !signals.closed.is_empty())?;
+    for row in (0..end).rev().take(BLOCK_ROWS_MAX) {
+        if any(&signals.closed, screen.text(row)) {
+            return None;
+        }
+        if head.is_match(screen.text(row)) {
+            return Some(row);
+        }
+    }
+    None
+}
+
 fn block(signals: &Signals, screen: &Screen, end: usize) -> Option<Block> {
     match signals.blocks {
         Blocks::Heads => headed(signals, screen, end),
