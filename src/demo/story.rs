@@ -12,20 +12,21 @@ mod tell;
 
 use crate::base::error::Result;
 use crate::base::time::Wall;
-use crate::sys::clock;
 use crate::sys::exe::Binary;
-use crate::sys::signals::{Sig, Signals};
+use crate::sys::{clock, outside};
 use plot::Plot;
 use sight::Events;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use stage::Stage;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tell::Teller;
 
-/// How often is looked at what happened.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often is looked at what happened, seconds.
+const LOOK_S: f64 = 0.05;
 /// The story ends after so long, whatever is missing, seconds. It usually takes 35.
 const STORY_MAX_S: f64 = 55.0;
 
@@ -50,7 +51,7 @@ pub enum After {
 
 /// Tells the story. Exit code 0: everything happened as it should; 1: something is missing, which is said.
 pub fn run(out: &mut dyn Write, options: &Options) -> Result<ExitCode> {
-    let mut signals = Signals::register()?;
+    let interrupt = Interrupt::register()?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => Binary::running()?.path,
@@ -59,7 +60,7 @@ pub fn run(out: &mut dyn Write, options: &Options) -> Result<ExitCode> {
     let began = clock::wall();
     let mut teller = Teller::new(out, began);
     teller.opening(&stage)?;
-    let interrupted = play(&mut stage, &mut teller, &mut signals, began)?;
+    let interrupted = play(&mut stage, &mut teller, &interrupt, began)?;
     let code = match interrupted {
         Ended::ByItself(plot) => {
             let verdict = judge::judge(&stage, &plot);
@@ -92,7 +93,7 @@ enum Ended {
 }
 
 /// Looks, tells, and brings the next trouble, until the story is over.
-fn play(stage: &mut Stage, teller: &mut Teller<'_>, signals: &mut Signals, began: Wall) -> Result<Ended> {
+fn play(stage: &mut Stage, teller: &mut Teller<'_>, interrupt: &Interrupt, began: Wall) -> Result<Ended> {
     let mut events = Events::new(&stage.state_dir());
     let mut plot = Plot::default();
     stage.start_watchdog()?;
@@ -106,13 +107,34 @@ fn play(stage: &mut Stage, teller: &mut Teller<'_>, signals: &mut Signals, began
         if plot.is_over(clock::wall()) || clock::wall().since_s(began) > STORY_MAX_S {
             return Ok(Ended::ByItself(plot));
         }
-        for signal in signals.wait(LOOK) {
-            match signal {
-                Sig::Int => return Ok(Ended::BySignal(130)),
-                Sig::Term => return Ok(Ended::BySignal(143)),
-                Sig::Hup => return Ok(Ended::BySignal(129)),
-                Sig::Usr1 => {}
-            }
+        if let Some(code) = interrupt.exit_code() {
+            return Ok(Ended::BySignal(code));
         }
+        outside::nap(LOOK_S);
+    }
+}
+
+/// A wish to end early. Unlike the watchdog's own handlers, a second signal does not leave at once: everything is torn
+/// down first, which takes a moment and is bounded.
+#[derive(Debug, Default)]
+struct Interrupt {
+    /// The signal that came; 0 = none.
+    signal: Arc<AtomicUsize>,
+}
+
+impl Interrupt {
+    fn register() -> Result<Interrupt> {
+        let interrupt = Interrupt::default();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            signal_hook::flag::register_usize(signal, Arc::clone(&interrupt.signal), number)?;
+        }
+        Ok(interrupt)
+    }
+
+    /// 128 + n, as shells report it.
+    fn exit_code(&self) -> Option<u8> {
+        let signal = self.signal.load(Ordering::SeqCst);
+        (signal != 0).then(|| u8::try_from(128 + signal).unwrap_or(1))
     }
 }

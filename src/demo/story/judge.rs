@@ -62,7 +62,8 @@ fn builder(facts: &Facts<'_>, verdict: &mut Verdict) {
     let transcript = facts.of(BUILDER);
     let killed = facts.plot.builder_killed;
     let back = since(killed, transcript.starts().get(1).map(|start| start.at));
-    let works = since(killed, transcript.prompts().get(1).and_then(|prompt| transcript.worked_after(prompt.at)));
+    let works =
+        since(killed, transcript.prompts().get(1).and_then(|prompt| transcript.worked_after(prompt.at)));
     verdict.expect(
         back.is_some_and(|s| s <= HEAL_MAX_S),
         format!("the builder runs again within {HEAL_MAX_S} s of its death"),
@@ -138,7 +139,7 @@ fn deployer(facts: &Facts<'_>, verdict: &mut Verdict) {
     );
     verdict.expect(works.is_some(), "the deployer works on after the person's answer");
     let words = format!(
-        "asked for permission; a person was told after {}, nothing was typed; worked again {} after the answer",
+        "asked for permission; a person was told after {}, nothing was typed; worked on {} after the answer",
         told(alert),
         told(works)
     );
@@ -151,7 +152,9 @@ fn watchdog(facts: &Facts<'_>, verdict: &mut Verdict) {
         back.is_some_and(|s| s <= NUDGE_MAX_S),
         format!("the watchdog ticks again within {NUDGE_MAX_S} s of its death"),
     );
-    verdict.sum.push(("watchdog", format!("killed in the midst of the nudge; ticked again after {}", told(back))));
+    verdict
+        .sum
+        .push(("watchdog", format!("killed in the midst of the nudge; ticked again after {}", told(back))));
 }
 
 /// Every prompt arrived exactly once, and nobody was restarted who had not died.

@@ -91,7 +91,8 @@ impl Plot {
         if self.nudge_pasted && self.watchdog_killed.is_none() {
             stage.kill_watchdog();
             self.watchdog_killed = Some(now);
-            teller.deed(now, "kill -9 the watchdog, just after it pasted the nudge and before it submits it")?;
+            teller
+                .deed(now, "kill -9 the watchdog, just after it pasted the nudge and before it submits it")?;
         }
         let gone_for = self.watchdog_killed.map(|at| now.since_s(at));
         if gone_for.is_some_and(|gone| gone >= ABSENCE_S) && self.watchdog_pid.is_none() {

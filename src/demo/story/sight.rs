@@ -2,6 +2,7 @@
 
 use super::cast::{Player, transcript_file};
 use super::stage::text_of;
+use super::tell;
 use crate::base::time::Wall;
 use crate::policy::proposal::Event;
 use crate::state::table;
@@ -38,6 +39,7 @@ impl Events {
                 found.extend(serde_json::from_str::<Event>(line));
             }
         }
+        found.sort_by(|a, b| (a.at, &a.unit, tell::rank(a)).cmp(&(b.at, &b.unit, tell::rank(b))));
         found
     }
 }

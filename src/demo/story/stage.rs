@@ -14,7 +14,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// A socket's path has about 100 bytes (`sun_path`); tmux appends `/tmux-<uid>/<name>` to the folder's.
@@ -59,6 +59,11 @@ impl Stage {
     /// The socket's name.
     pub fn socket(&self) -> &str {
         &self.socket
+    }
+
+    /// The program that is shown.
+    pub fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// The state directory.
@@ -122,7 +127,7 @@ impl Stage {
         let Some(child) = &mut self.watchdog else { return Ok(()) };
         let Some(status) = child.try_wait()? else { return Ok(()) };
         self.watchdog = None;
-        Err(Error::again(format!("the watchdog left ({}): {}", words(status), self.last_words())))
+        Err(Error::again(format!("the watchdog left ({}): {}", status, self.last_words())))
     }
 
     fn last_words(&self) -> String {
@@ -194,10 +199,6 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
     if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
         let _ = rustix::process::kill_process(pid, signal);
     }
-}
-
-fn words(status: ExitStatus) -> String {
-    status.to_string()
 }
 
 /// Everything in a file, as text; empty when it is missing.

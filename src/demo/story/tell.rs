@@ -1,6 +1,6 @@
 //! The words of the story: one line per event, what is done to the fleet set apart, and the closing sum.
 
-use super::cast::TESTER;
+use super::cast::BUILDER;
 use super::judge::Verdict;
 use super::stage::Stage;
 use crate::base::error::Result;
@@ -93,14 +93,15 @@ impl<'a> Teller<'a> {
 
     /// How to look around.
     pub fn kept(&mut self, stage: &Stage) -> Result<()> {
-        let dir = stage.dir().display();
-        self.plain(&format!("\nKept, with the agents running and no watchdog: {dir}"))?;
+        let (dir, binary) = (stage.dir().display(), stage.binary().display());
+        self.plain(&format!("\nKept in {dir}: the agents still run, the watchdog was stopped."))?;
         self.plain(&format!("  export TMUX_TMPDIR={dir} WATCHKEEPER_CONFIG={dir}/agents.toml"))?;
-        self.plain(&format!("  cat {dir}/.watchkeeper/status"))?;
-        self.plain(&format!("  cat {dir}/.watchkeeper/units/tester/unit.json"))?;
-        self.plain(&format!("  tmux -L {} attach -t crew-builder   # leave with C-b d", stage.socket()))?;
-        self.plain(&format!("  {}", stage.command_line("run")))?;
-        self.plain("and when you have seen enough:")?;
+        self.plain(&format!("  {binary} status"))?;
+        self.plain(&format!("  {binary} why tester"))?;
+        self.plain(&format!("  {binary} attach builder      # leave it with C-b d"))?;
+        self.plain(&format!("  {binary} run                 # the watchdog again, until C-c"))?;
+        self.plain(&format!("  ls {dir}/.watchkeeper"))?;
+        self.plain("When you have seen enough:")?;
         self.plain(&format!("  tmux -L {} kill-server; rm -r {dir}", stage.socket()))
     }
 
@@ -109,17 +110,29 @@ impl<'a> Teller<'a> {
     }
 }
 
+/// In which order the events of one tick read best: what is, then what is concluded, then what is done.
+pub fn rank(event: &Event) -> u8 {
+    match event.kind {
+        EventKind::State | EventKind::Fleet | EventKind::File | EventKind::Request => 0,
+        EventKind::Limit | EventKind::Delivery | EventKind::Wake | EventKind::Failed => 1,
+        EventKind::Hold => 2,
+        EventKind::Act | EventKind::Would | EventKind::Alert => 3,
+    }
+}
+
 /// Turns of work come and go every few seconds, and each text takes four steps: told are the states that mean trouble,
-/// and the steps of the one text whose typing is interrupted.
+/// and the steps of those texts that are not a first prompt.
 fn matters(event: &Event) -> bool {
     match event.kind {
-        EventKind::State => ["dead", "shell", "blocked", "limited", "error", "breaker"]
-            .iter()
-            .any(|word| event.text.contains(&format!("→ {word}")) || event.text.contains(word) && *word == "breaker"),
+        EventKind::State => {
+            let trouble = ["→ dead:", "→ shell", "→ blocked", "→ limited", "→ error", "breaker"];
+            trouble.iter().any(|word| event.text.contains(word))
+        }
         EventKind::Act => {
+            let first = event.why.as_ref().is_some_and(|why| why.seen.starts_with("delivery 1:"));
+            let again = event.unit.as_deref() == Some(BUILDER.name);
             let step = ["load text", "paste text", "submit text"].contains(&event.text.as_str());
-            let interrupted = event.unit.as_deref() == Some(TESTER.name);
-            event.text != "kickoff" && (!step || interrupted)
+            event.text != "kickoff" && (!step || !(first || again))
         }
         EventKind::Would
         | EventKind::Failed
