@@ -109,7 +109,8 @@ impl Lab {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
             let row = self.row(name);
-            if row.dead {
+            // tmux may notice the closed terminal before the ended process: dead, and not yet known how.
+            if row.dead && row.exit.is_some() {
                 return row;
             }
             assert!(Instant::now() < until, "{row:?}");
@@ -124,10 +125,10 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let run = |args: &[&str]| Command::new("tmux").args(["-L", &self.socket]).args(args).output();
-        let path = run(&["display-message", "-p", "#{socket_path}"]).map(|o| o.stdout).unwrap_or_default();
-        let _ = run(&["kill-server"]);
-        let _ = std::fs::remove_file(String::from_utf8_lossy(&path).trim());
+        let _ = Command::new("tmux").args(["-L", &self.socket, "kill-server"]).output();
+        let folder = std::env::var("TMUX_TMPDIR").unwrap_or_else(|_| "/tmp".to_owned());
+        let user = rustix::process::getuid().as_raw();
+        let _ = std::fs::remove_file(format!("{folder}/tmux-{user}/{}", self.socket));
     }
 }
 
@@ -534,4 +535,32 @@ fn the_foreground_command_is_followed() {
 fn the_installed_tmux_is_new_enough() {
     let said = Tmux::new("").version().unwrap();
     assert!(said.starts_with("tmux "), "{said}");
+}
+
+#[test]
+#[ignore = "makes 1100 panes, several seconds"]
+fn a_thousand_panes_are_seen_in_one_call_each() {
+    let mut lab = Lab::new();
+    let mut script = String::new();
+    for n in 0..1100 {
+        script.push_str(&format!("new-session -d -s s{n} -x 80 -y 24 'echo pane {n}; exec sleep 1000'\n"));
+    }
+    let file = lab.dir.path().join("script");
+    std::fs::write(&file, script).unwrap();
+    lab.tmux(&["source-file", file.to_str().unwrap()]);
+    let rows = lab.host.panes().rows;
+    assert_eq!(rows.len(), 1101);
+    let panes: Vec<String> = rows.iter().map(|r| r.pane.clone()).collect();
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let screens = lab.host.capture(&panes);
+        let right = |r: &&PaneRow| {
+            let number = r.session.strip_prefix('s').unwrap_or_default();
+            screens.get(&r.pane).is_some_and(|s| s.trim() == format!("pane {number}"))
+        };
+        if rows.iter().filter(right).count() == 1100 {
+            break;
+        }
+        assert!(Instant::now() < until, "{}", screens.len());
+    }
 }

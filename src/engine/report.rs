@@ -3,8 +3,9 @@
 use super::observe::Memory;
 use crate::base::time::Now;
 use crate::config::Config;
+use crate::model::seen::Observation;
 use crate::policy::proposal::{Decision, Event};
-use crate::policy::summary;
+use crate::policy::summary_text;
 use crate::state::State;
 use crate::state::mail::Owed;
 use crate::state::table;
@@ -55,8 +56,14 @@ pub fn screens<F: Files>(files: &mut F, decision: &Decision, memory: &Memory) {
 }
 
 /// `status`, for `cat`: rewritten only when it changed.
-pub fn status<F: Files>(files: &mut F, config: &Config, state: &State, last: &mut String) {
-    let text = summary::lines(config, state);
+pub fn status<F: Files>(
+    files: &mut F,
+    config: &Config,
+    state: &State,
+    seen: &Observation,
+    last: &mut String,
+) {
+    let text = summary_text::lines(config, state, seen);
     if text == *last {
         return;
     }

@@ -238,7 +238,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         };
         errors.extend(report::outbox(&mut self.files, &decision.next, &seen.outbox_has, recorded));
         report::screens(&mut self.files, decision, &self.memory);
-        report::status(&mut self.files, config, &decision.next, &mut self.status);
+        report::status(&mut self.files, config, &decision.next, seen, &mut self.status);
         errors
     }
 

@@ -21,6 +21,7 @@ pub mod proposal;
 pub mod restart;
 pub mod stall;
 pub mod summary;
+pub mod summary_text;
 pub mod veto;
 pub mod wake;
 pub mod wants;

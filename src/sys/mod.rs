@@ -4,6 +4,7 @@
 //! every program has a deadline, every read a size.
 
 pub mod clock;
+pub mod env;
 pub mod exe;
 pub mod files;
 pub mod lock;
@@ -14,6 +15,7 @@ mod quarantine;
 pub mod real_host;
 pub mod run;
 pub mod signals;
+pub mod tail;
 pub mod tmux;
 mod tmux_act;
 mod tmux_capture;
@@ -70,9 +72,11 @@ pub struct PaneRow {
     pub pane: String,
     pub pid: i32,
     pub dead: bool,
-    /// Only when dead; None when tmux gives neither status nor signal.
+    /// Only when dead; None when tmux gives neither status nor signal: for an instant after a death (the terminal is
+    /// closed, the process not yet waited for), and as long as a process lives on that closed its terminal.
     pub exit: Option<Exit>,
     pub dead_at: Option<Wall>,
+    /// Foreground program; "" when unknown (of panes that are not ours it may be).
     pub command: String,
     pub in_mode: bool,
     pub attached: u32,

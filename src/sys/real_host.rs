@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::files::RealFiles;
 use super::tmux::Tmux;
+use super::tmux_list::Commands;
 use super::{Files, Host, PaneList, PaneRow, Replaced, Sync, files, pressure, proc, tmux_act, transcript};
 use crate::base::names::UnitName;
 use crate::base::time::Now;
@@ -24,11 +25,25 @@ pub struct RealHost {
     stamp: String,
     files: RealFiles,
     clock: Clock,
-    /// Foreground command of each pane, with the row's look when it was read.
-    commands: HashMap<String, (String, String)>,
+    /// What is known of the living panes' processes, by pid: read again only when the pane's row looks different.
+    processes: HashMap<i32, Known>,
     /// Length of each transcript when its end was last read, and what was found.
     looks: HashMap<String, (u64, bool)>,
 }
+
+/// What is known of a pane's process.
+#[derive(Clone, Debug)]
+struct Known {
+    /// The row that it was read with.
+    look: String,
+    /// The row was some seconds old: what changes later changes the row (tmux counts output in whole seconds).
+    settled: bool,
+    command: String,
+    start: Option<u64>,
+}
+
+/// A row older than this can't change any more without looking different, milliseconds.
+const SETTLED_MS: i64 = 2000;
 
 impl RealHost {
     /// The host with the tmux server behind `socket` ("" = the user's default one). `state_dir` must be absolute and
@@ -39,7 +54,7 @@ impl RealHost {
             stamp: state_dir.to_string_lossy().into_owned(),
             files: RealFiles::new(state_dir),
             clock: Clock::new(),
-            commands: HashMap::new(),
+            processes: HashMap::new(),
             looks: HashMap::new(),
         }
     }
@@ -59,19 +74,25 @@ impl RealHost {
         }
     }
 
-    /// Fills in the foreground commands of our own living panes: read from `/proc`, and only when the row changed.
-    fn name_commands(&mut self, rows: &mut [PaneRow]) {
-        let mut known = HashMap::new();
-        for row in rows.iter_mut().filter(|r| !r.dead && r.command.is_empty() && r.stamp == self.stamp) {
-            let look = format!("{}|{}|{}|{}", row.pid, row.output_at.0, row.shape, row.title);
-            let command = match self.commands.remove(&row.pane) {
-                Some((old_look, command)) if old_look == look && !command.is_empty() => command,
-                Some(_) | None => proc::foreground_command(row.pid),
-            };
-            row.command.clone_from(&command);
-            known.insert(row.pane.clone(), (look, command));
+    /// Remembers the living panes' processes; fills in the foreground commands that tmux was not asked for, of our
+    /// own panes only.
+    fn learn(&mut self, rows: &mut [PaneRow]) {
+        let now = super::clock::wall();
+        let mut known = HashMap::with_capacity(rows.len());
+        for row in rows.iter_mut().filter(|r| !r.dead && r.stamp == self.stamp) {
+            let look = format!("{} {} {} {}", row.pane, row.output_at.0, row.shape, row.title);
+            let old = self.processes.remove(&row.pid).filter(|k| k.settled && k.look == look);
+            let start = old.as_ref().and_then(|k| k.start);
+            if row.command.is_empty() {
+                row.command = match old {
+                    Some(old) => old.command,
+                    None => proc::foreground_command(row.pid),
+                };
+            }
+            let settled = now.0.saturating_sub(row.output_at.0) > SETTLED_MS;
+            known.insert(row.pid, Known { look, settled, command: row.command.clone(), start });
         }
-        self.commands = known;
+        self.processes = known;
     }
 
     /// The words to start; a prompt is written to its file first.
@@ -108,8 +129,13 @@ impl Host for RealHost {
     }
 
     fn panes(&mut self) -> PaneList {
-        let mut list = self.tmux.list();
-        self.name_commands(&mut list.rows);
+        // The first time every pane is new, and tmux reads them all faster than we do.
+        let commands = match cfg!(target_os = "linux") && !self.processes.is_empty() {
+            true => Commands::LeftOut,
+            false => Commands::Told,
+        };
+        let mut list = self.tmux.list_with(commands);
+        self.learn(&mut list.rows);
         self.remind_of_children(&list);
         list
     }
@@ -119,7 +145,15 @@ impl Host for RealHost {
     }
 
     fn process_start(&mut self, pid: i32) -> Option<u64> {
-        proc::start(pid)
+        let known = self.processes.get_mut(&pid);
+        if let Some(start) = known.as_ref().and_then(|k| k.start) {
+            return Some(start);
+        }
+        let start = proc::start(pid);
+        if let Some(known) = known {
+            known.start = start;
+        }
+        start
     }
 
     fn process_tree(&mut self, pid: i32) -> Vec<Process> {
@@ -152,6 +186,9 @@ impl Host for RealHost {
     }
 
     fn perform(&mut self, action: &Action) -> Outcome {
+        // What is done may end or replace processes: nothing is known of them any more.
+        self.processes.values_mut().for_each(|known| known.settled = false);
+        self.processes.values_mut().for_each(|known| known.start = None);
         let failed = |why: String| Outcome::Failed { why };
         match action {
             Action::NewSession { launch } => match self.prepare(launch) {

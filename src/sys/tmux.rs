@@ -6,6 +6,7 @@
 
 use super::run::{Program, Ran};
 use super::tmux_act::{self, Need, Refusal};
+use super::tmux_list::Commands;
 use super::{PaneList, tmux_capture, tmux_list};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::text::{one_line, strip_controls};
@@ -65,8 +66,13 @@ impl Tmux {
 
     /// All panes, buffers and the server's identity, in one call.
     pub fn list(&self) -> PaneList {
+        self.list_with(Commands::Told)
+    }
+
+    /// The same, with or without each pane's foreground command.
+    pub(super) fn list_with(&self, commands: Commands) -> PaneList {
         let nonce = nonce();
-        let ran = self.call(tmux_list::list_args(&nonce));
+        let ran = self.call(tmux_list::list_args(&nonce, commands));
         let unknown = |why: String| PaneList {
             server: ServerSeen::Unknown { why },
             rows: Vec::new(),

@@ -1,0 +1,145 @@
+//! The state directory as a reading command sees it: what is there now, without a lock. What is missing or broken is
+//! left out, and said.
+//!
+//! Deliberately not here: the tick's own reading, which puts broken files aside (engine).
+
+use crate::base::names::UnitName;
+use crate::base::time::Now;
+use crate::config::Config;
+use crate::engine::observe::markers;
+use crate::model::seen::{Markers, ServerSeen};
+use crate::policy::summary::{Live, Sight};
+use crate::state::clocks::Clocks;
+use crate::state::heartbeat::Heartbeat;
+use crate::state::json::{self, Broken};
+use crate::state::mail::Mail;
+use crate::state::unit::UnitState;
+use crate::state::{State, table};
+use crate::sys::clock::Clock;
+use crate::sys::files::RealFiles;
+use crate::sys::lock::{self, Held};
+use crate::sys::tmux::Tmux;
+use crate::sys::{Files, PaneRow};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Longest state file, bytes.
+const FILE_MAX: u64 = 16 << 20;
+/// How long tmux may take before a reading command goes on without it.
+const TMUX_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is in the state directory.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The clocks.
+    pub now: Now,
+    /// Units, clocks and mail.
+    pub state: State,
+    /// Markers for the whole fleet.
+    pub fleet: Markers,
+    /// Markers of units.
+    pub markers: BTreeMap<UnitName, Markers>,
+    /// The watchdog's last sign of life.
+    pub heartbeat: Option<Heartbeat>,
+    /// Who holds the lock.
+    pub holder: Option<Held>,
+    /// Units whose file can't be read.
+    pub broken: BTreeMap<UnitName, String>,
+    /// What tmux says now; None when it was not asked or did not answer.
+    pub live: Option<BTreeMap<UnitName, Live>>,
+}
+
+impl Snapshot {
+    /// Reads the files.
+    pub fn read(config: &Config) -> Snapshot {
+        let now = Clock::new().now();
+        let mut files = RealFiles::new(&config.state_dir);
+        let mut snapshot = Snapshot {
+            state: State::default(),
+            fleet: markers(&mut files, None),
+            markers: BTreeMap::new(),
+            heartbeat: load::<Heartbeat>(&mut files, table::HEARTBEAT, &now).ok().flatten(),
+            holder: lock::held(&config.state_dir),
+            broken: BTreeMap::new(),
+            live: None,
+            now,
+        };
+        let now = &snapshot.now;
+        snapshot.state.clocks =
+            load::<Clocks>(&mut files, table::CLOCKS, now).ok().flatten().unwrap_or_default();
+        snapshot.state.mail = load::<Mail>(&mut files, table::MAIL, now).ok().flatten().unwrap_or_default();
+        for name in config.units.keys() {
+            match load::<UnitState>(&mut files, &table::unit(name), now) {
+                Ok(Some(state)) => drop(snapshot.state.units.insert(name.clone(), state)),
+                Ok(None) => {}
+                Err(why) => drop(snapshot.broken.insert(name.clone(), why)),
+            }
+            let found = markers(&mut files, Some(name));
+            snapshot.markers.insert(name.clone(), found);
+        }
+        snapshot
+    }
+
+    /// Asks tmux once what lives; without an answer the recorded state stands.
+    pub fn look(&mut self, config: &Config) {
+        let list = Tmux::new(&config.tmux_socket).deadline(TMUX_PATIENCE).list();
+        self.live = match list.server {
+            ServerSeen::Unknown { .. } => None,
+            ServerSeen::Absent | ServerSeen::Alive(_) => Some(live(config, &list.rows)),
+        };
+    }
+
+    /// What a summary is made from.
+    pub fn sight<'a>(&'a self, config: &'a Config) -> Sight<'a> {
+        Sight {
+            config,
+            now: &self.now,
+            units: &self.state.units,
+            fleet: &self.fleet,
+            markers: &self.markers,
+            live: self.live.as_ref(),
+            broken: &self.broken,
+        }
+    }
+}
+
+/// The row of a unit's session, and whether the session is ours.
+pub fn row<'r>(config: &Config, session: &str, rows: &'r [PaneRow]) -> Option<(&'r PaneRow, Ownership)> {
+    let stamp = config.state_dir.to_string_lossy();
+    let row = rows.iter().find(|row| row.session == session)?;
+    Some((row, if row.stamp == stamp { Ownership::Ours } else { Ownership::Foreign }))
+}
+
+/// Whose session it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// It carries our stamp.
+    Ours,
+    /// It carries none, or another fleet's.
+    Foreign,
+}
+
+fn live(config: &Config, rows: &[PaneRow]) -> BTreeMap<UnitName, Live> {
+    let says = |session: &str| match row(config, session, rows) {
+        None => Live::Absent,
+        Some((_, Ownership::Foreign)) => Live::Foreign,
+        Some((row, Ownership::Ours)) if row.dead => Live::Dead,
+        Some((_, Ownership::Ours)) => Live::Alive,
+    };
+    config.units.iter().map(|(name, unit)| (name.clone(), says(&unit.session))).collect()
+}
+
+/// A state file, None when it is missing. The error is a fragment.
+pub fn load<T: DeserializeOwned + Default>(
+    files: &mut impl Files,
+    path: &str,
+    now: &Now,
+) -> Result<Option<T>, String> {
+    let Some(bytes) = files.read(path, FILE_MAX).map_err(|e| e.message())? else { return Ok(None) };
+    match json::load::<T>(&bytes, now) {
+        Ok(loaded) => Ok(Some(loaded.value)),
+        Err(Broken { line: 0, message, .. }) => Err(format!("`{path}`: {message}")),
+        Err(Broken { line, column, message }) => Err(format!("`{path}:{line}:{column}`: {message}")),
+    }
+}
