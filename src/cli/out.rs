@@ -105,6 +105,21 @@ impl Out {
     }
 }
 
+/// For what tells at length: here a closed pipe is an error, so that it can end.
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text(&String::from_utf8_lossy(bytes));
+        match self.broken() {
+            Some(why) => Err(io::Error::new(io::ErrorKind::BrokenPipe, why)),
+            None => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// An error as the program says it: `watchkeeper: …`, then `hint: …`.
 pub fn complain(error: &Error) {
     complain_with(&format!("watchkeeper: {error}\n"));
