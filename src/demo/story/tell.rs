@@ -99,7 +99,7 @@ impl<'a> Teller<'a> {
         self.plain(&format!("  {binary} status"))?;
         self.plain(&format!("  {binary} why tester"))?;
         self.plain(&format!("  {binary} attach builder      # leave it with C-b d"))?;
-        self.plain(&format!("  {binary} run                 # the watchdog again, until C-c"))?;
+        self.plain(&format!("  {binary} up                  # the watchdog again, in a session of its own"))?;
         self.plain(&format!("  ls {dir}/.watchkeeper"))?;
         self.plain("When you have seen enough:")?;
         self.plain(&format!("  tmux -L {} kill-server; rm -r {dir}", stage.socket()))
