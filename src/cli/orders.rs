@@ -171,7 +171,7 @@ pub fn running(
             false => format!("runs already, pid {}", process.pid),
         }));
     }
-    let ended = state.launch.at.is_some_and(|at| state.seen.since >= at) && state.seen.exit_known.is_some();
+    let ended = state.launch.at.is_some_and(|at| state.seen.since > at) && state.seen.exit_known.is_some();
     if began && ended {
         let exit = state.seen.exit.clone().unwrap_or_default();
         return Some(Err(format!("started, and ended at once: {exit}")));

@@ -92,6 +92,11 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
     }
 
+    /// Does this trouble stand?
+    pub fn has_trouble(&self, key: &str) -> bool {
+        self.memory.troubles.iter().any(|trouble| trouble.key == key)
+    }
+
     /// Forgets all screens: the next tick captures every pane, as the first one of a process does.
     pub fn forget_screens(&mut self) {
         self.memory.forget();

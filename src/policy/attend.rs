@@ -24,6 +24,8 @@ const ERROR_FIRST_S: f64 = 60.0;
 const ERROR_NUDGES: u32 = 5;
 /// A dialog is answered at most that often before a person is told.
 const ANSWERS_MAX: u32 = 3;
+/// So many dialogs one after the other get their answers; past that they count as one.
+const DIALOGS_MAX: u32 = 10;
 /// Between two answers to one dialog, seconds.
 const ANSWER_GAP_S: f64 = 3.0;
 /// Looks at which a draft must stand unchanged.
@@ -54,6 +56,7 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
         state.attend.dialog = None;
         state.attend.dialog_look = None;
         state.attend.answers = 0;
+        state.attend.dialogs = 0;
         state.attend.answered_awake_s = None;
         return;
     }
@@ -61,6 +64,11 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let look = digest(text.as_bytes());
     let stable = state.attend.dialog_look.as_deref() == Some(look.as_str());
     if !stable {
+        // Another dialog (trust, then login, then key) has tries of its own.
+        if state.attend.answers > 0 && state.attend.dialogs < DIALOGS_MAX {
+            state.attend.dialogs += 1;
+            state.attend.answers = 0;
+        }
         state.attend.dialog_look = Some(look);
         return;
     }
@@ -136,6 +144,7 @@ fn errors(context: &UnitContext<'_>, state: &mut UnitState) {
     if state.seen.state != ScreenState::Error {
         // Short work between two errors is the retry itself; a finished turn is progress.
         if state.seen.state == ScreenState::Idle {
+            state.attend.overflowed = false;
             state.attend.error_nudges = 0;
             state.attend.error_awake_s = None;
         }
@@ -145,6 +154,7 @@ fn errors(context: &UnitContext<'_>, state: &mut UnitState) {
         return;
     }
     state.attend.error_awake_s.get_or_insert(now);
+    state.attend.overflowed = state.seen.substate == Some(Substate::Context);
     let (key, text) = match state.seen.substate {
         Some(Substate::Auth) => {
             ("auth", "its credentials are refused; the whole account is held until that is mended")

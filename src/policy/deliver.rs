@@ -251,13 +251,15 @@ pub fn dialog(pane: &AlivePane) -> Option<&'static str> {
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     let Some(agent) = context.agent() else { return };
     let Some(delivery) = &state.delivery.current else { return next(context, state, agent, out) };
-    let origin = origin(&delivery.message);
+    let origin = origin(state, &delivery.message);
     let label = format!("type ({:?})", delivery.message.purpose).to_lowercase();
     if state.ending.is_some() {
         return;
     }
+    // The first prompt belongs to the start, and a unit that is only looked at is started all the same.
+    let least = if delivery.message.purpose == Purpose::Kickoff { Watch::None } else { Watch::Heal };
     let gate = match origin {
-        Origin::Policy => context.gate(state, Watch::Heal),
+        Origin::Policy => context.gate(state, least),
         Origin::Person => context.fleet.blind.clone().map(|why| format!("blind: {why}")),
     };
     if let Some(why) = gate {
@@ -267,7 +269,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         return out.hold(&label, "its pane is dead or gone");
     };
     match typable(context, state, pane, delivery) {
-        Typable::Yes => step(context, agent, pane, delivery, out),
+        Typable::Yes => step(context, agent, pane, delivery, origin, out),
         Typable::Clear => {
             let why = Reason::new("deliver.clear", "an older text of ours stands in the composer", vec![]);
             let keys = agent.backend.clear_keys.clone();
@@ -341,9 +343,9 @@ fn step(
     agent: &Agent,
     pane: &AlivePane,
     delivery: &Delivery,
+    origin: Origin,
     out: &mut Proposals,
 ) {
-    let origin = origin(&delivery.message);
     let buffer = buffer(context.config, context.name, delivery.id);
     let id = delivery.id;
     let load = |out: &mut Proposals, seen: &str| {
@@ -381,7 +383,7 @@ fn step(
             }
             match shows(pane, &delivery.message.text) {
                 Shown::Yes | Shown::NoComposer => {
-                    submit(agent, pane, delivery, "the text shows, no dialog is open", out);
+                    submit(agent, pane, delivery, origin, "the text shows, no dialog is open", out);
                 }
                 Shown::No => out.due_in(0.5),
             }
@@ -389,7 +391,9 @@ fn step(
         (DeliveryStep::Submitted { at_awake_s, presses, content }, _) => {
             let passed = context.now.awake_s.since_s(*at_awake_s);
             match verdict(context, pane, delivery, content, passed, *presses) {
-                Verdict::Press => submit(agent, pane, delivery, "the text still stands in the composer", out),
+                Verdict::Press => {
+                    submit(agent, pane, delivery, origin, "the text still stands in the composer", out);
+                }
                 Verdict::Wait => out.due_in(0.5),
                 Verdict::Seen | Verdict::Failed(_) => {}
             }
@@ -398,7 +402,14 @@ fn step(
     }
 }
 
-fn submit(agent: &Agent, pane: &AlivePane, delivery: &Delivery, seen: &str, out: &mut Proposals) {
+fn submit(
+    agent: &Agent,
+    pane: &AlivePane,
+    delivery: &Delivery,
+    origin: Origin,
+    seen: &str,
+    out: &mut Proposals,
+) {
     let busy = pane.reading.state == ScreenState::Busy;
     let key = match &agent.backend.queue_key {
         Some(queue) if busy => queue.clone(),
@@ -406,7 +417,7 @@ fn submit(agent: &Agent, pane: &AlivePane, delivery: &Delivery, seen: &str, out:
     };
     let why = Reason::new("deliver.submit", format!("delivery {}: {seen}; key {key}", delivery.id), vec![]);
     let action = Action::Keys { pane: pane.pane.clone(), keys: vec![key] };
-    push(out, origin(&delivery.message), "submit text", action, why);
+    push(out, origin, "submit text", action, why);
 }
 
 fn push(out: &mut Proposals, origin: Origin, label: &str, action: Action, why: Reason) {
@@ -416,8 +427,9 @@ fn push(out: &mut Proposals, origin: Origin, label: &str, action: Action, why: R
     }
 }
 
-fn origin(message: &Message) -> Origin {
-    if message.request.is_some() { Origin::Person } else { Origin::Policy }
+fn origin(state: &UnitState, message: &Message) -> Origin {
+    let ordered = message.purpose == Purpose::Kickoff && state.launch.kickoff == Kickoff::Ordered;
+    if ordered || message.request.is_some() { Origin::Person } else { Origin::Policy }
 }
 
 /// Nothing is under way: the kickoff first, then what waits.
@@ -425,17 +437,8 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
     if context.alive().is_none() || state.ending.is_some() || state.seen.process.is_none() {
         return;
     }
-    if state.launch.kickoff == Kickoff::Due {
-        if state.seen.state != ScreenState::Idle {
-            return;
-        }
-        if let Some(why) = context.gate(state, Watch::None).or_else(|| context.account_held()) {
-            return out.hold("type (kickoff)", why);
-        }
-        let text = guard_text::guarded(super::launch::first_prompt(agent));
-        let why = Reason::new("deliver.kickoff", "it was started and its composer is ready", vec![]);
-        let message = Message { purpose: Purpose::Kickoff, text, request: None };
-        return out.want(Claim::Kickoff, "kickoff", What::Deliver(message), why);
+    if state.launch.kickoff != Kickoff::Done {
+        return kickoff(context, state, agent, out);
     }
     let Some(message) = state.delivery.queue.first().cloned() else { return };
     match message.purpose {
@@ -455,6 +458,23 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
             let why = Reason::new("deliver.report", "news of a unit that it is the parent of", vec![]);
             out.want(Claim::Report, "report", What::Deliver(message), why);
         }
+    }
+}
+
+/// The first prompt of a start; a pause does not hold the one of a start that a person ordered.
+fn kickoff(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut Proposals) {
+    if state.seen.state != ScreenState::Idle {
+        return;
+    }
+    let text = guard_text::guarded(super::launch::first_prompt(agent));
+    let why = Reason::new("deliver.kickoff", "it was started and its composer is ready", vec![]);
+    let what = What::Deliver(Message { purpose: Purpose::Kickoff, text, request: None });
+    if state.launch.kickoff == Kickoff::Ordered {
+        return out.asked(Claim::Kickoff, "kickoff", what, why);
+    }
+    match context.gate(state, Watch::None).or_else(|| context.account_held()) {
+        Some(held) => out.hold("type (kickoff)", held),
+        None => out.want(Claim::Kickoff, "kickoff", what, why),
     }
 }
 

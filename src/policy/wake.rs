@@ -125,6 +125,6 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     state.wake.last = Some(context.now.wall);
     state.wake.due = next(context, wake, context.now.wall);
     if granted.claim == Claim::Start {
-        launch::charge(context, state);
+        launch::charge(context, granted.origin, state);
     }
 }

@@ -110,6 +110,8 @@ pub enum Kickoff {
     Done,
     /// To be typed once the composer is there.
     Due,
+    /// The same, and a person ordered the start: a pause does not hold it.
+    Ordered,
 }
 
 /// An end under way: TERM, grace, KILL, and what comes after.
@@ -143,8 +145,10 @@ pub enum Then {
 pub enum EndCause {
     /// The `down` marker.
     Down,
-    /// A person (`restart`) or a changed config: waits for the end of the turn.
+    /// A person (`restart`): waits for the end of the turn.
     Ordered,
+    /// A changed config: waits for the end of the turn, and a pause holds it.
+    Changed,
     /// The ladder, with proof.
     Ladder,
     /// A task's next run, its previous one being over.
@@ -272,10 +276,14 @@ pub struct AttendState {
     pub dialog: Option<String>,
     /// Times that this dialog was answered.
     pub answers: u32,
+    /// Dialogs that were answered before this one, since none was open.
+    pub dialogs: u32,
     /// When.
     pub answered_awake_s: Option<Awake>,
     /// The composer's text at the last look, while idle with text in it.
     pub draft: Option<Draft>,
+    /// The conversation is too long to go on: the next start begins a new one.
+    pub overflowed: bool,
     /// Error nudges since the last progress.
     pub error_nudges: u32,
     /// The last one, or the first sight of the error.
