@@ -210,7 +210,10 @@ fn pane<H: Host>(
     };
     if row.dead && row.exit.is_none() && host.process_start(row.pid).is_some() {
         // Its terminal was closed, but the process lives on: a second one beside it would be worse than none.
-        let text = format!("the pane of `{}` is closed, but its process (pid {}) lives on: end it, and it is started anew", unit.name, row.pid);
+        let text = format!(
+            "the pane of `{}` is closed, but its process (pid {}) lives on: end it, and it is started anew",
+            unit.name, row.pid
+        );
         memory.trouble_once(&format!("closed {}", unit.name), text);
         return PaneSeen::Unknown;
     }

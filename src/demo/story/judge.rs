@@ -85,7 +85,7 @@ fn tester(facts: &Facts<'_>, verdict: &mut Verdict) {
     let silent = since(fell_silent, nudge);
     let works = since(nudge, nudge.and_then(|nudge| transcript.worked_after(nudge)));
     verdict.expect(
-        silent.is_some_and(|s| s >= STALL_IDLE_S && s <= STALL_IDLE_S + NUDGE_MAX_S),
+        silent.is_some_and(|s| (STALL_IDLE_S..=STALL_IDLE_S + NUDGE_MAX_S).contains(&s)),
         format!("the tester is nudged after {STALL_IDLE_S} s of silence, and within {NUDGE_MAX_S} s more"),
     );
     verdict.expect(works.is_some(), "the tester works again after its nudge");
