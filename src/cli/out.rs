@@ -109,10 +109,14 @@ impl Out {
     }
 }
 
+/// For what tells at length: here a closed pipe is an error, so that it can end.
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes(bytes);
-        Ok(bytes.len())
+        match self.broken() {
+            Some(why) => Err(io::Error::new(io::ErrorKind::BrokenPipe, why)),
+            None => Ok(bytes.len()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
