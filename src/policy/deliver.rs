@@ -231,13 +231,14 @@ fn finish(
         state.launch.kickoff = Kickoff::Done;
     }
     let text = one_line(&delivery.message.text, 60);
+    let word = format!("{purpose:?}").to_lowercase();
     let words = match &outcome {
-        DeliveryOutcome::Seen => format!("delivered ({purpose:?}): {text}").to_lowercase(),
+        DeliveryOutcome::Seen => format!("delivered ({word}): {text}"),
         DeliveryOutcome::Failed { why } => {
-            format!("not delivered ({purpose:?}): {why}; text: {text}").to_lowercase()
+            format!("not delivered ({word}): {why}; text: {text}")
         }
         DeliveryOutcome::Unknown { why } => {
-            format!("perhaps not delivered ({purpose:?}): {why}; text: {text}").to_lowercase()
+            format!("perhaps not delivered ({word}): {why}; text: {text}")
         }
     };
     if is_news(purpose, &outcome) {
