@@ -175,7 +175,7 @@ fn the_loop_says_what_happens_and_leaves_its_units() {
             break;
         }
     }
-    world.await_that("the service runs", || world.unit("dash")["up"] == true);
+    world.await_state("dash", "busy");
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(world.tmux(&["list-sessions", "-F", "#{session_name}"]).contains("crew-dash"));
