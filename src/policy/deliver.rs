@@ -69,6 +69,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         return lost_process(context, state, delivery, notes);
     }
     match &delivery.step {
+        DeliveryStep::Wanted if must_wait_for_limit(state, &delivery) => put_back(state, delivery),
         DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => obsolete(context, state, delivery, notes),
         DeliveryStep::Pasted { at_awake_s, .. } => {
             let passed = context.now.awake_s.since_s(*at_awake_s);
@@ -109,6 +110,24 @@ fn lost_process(context: &UnitContext<'_>, state: &mut UnitState, mut delivery: 
             delivery.process = None;
             state.delivery.current = Some(delivery);
         }
+    }
+}
+
+/// Nothing but the probe is typed into a limited unit, and the probe needs the place that this text takes.
+fn must_wait_for_limit(state: &UnitState, delivery: &Delivery) -> bool {
+    state.limit.active.is_some()
+        && state.seen.state == ScreenState::Limited
+        && delivery.message.purpose != Purpose::Probe
+}
+
+/// Nothing of it was typed: it waits again, first in the queue. A reminder is made anew if it is still due.
+fn put_back(state: &mut UnitState, delivery: Delivery) {
+    state.delivery.current = None;
+    match delivery.message.purpose {
+        Purpose::Operator | Purpose::Report | Purpose::Wake => {
+            state.delivery.queue.insert(0, delivery.message)
+        }
+        Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe => {}
     }
 }
 
@@ -268,6 +287,12 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     let Some(pane) = context.alive() else {
         return out.hold(&label, "its pane is dead or gone");
     };
+    if matches!(delivery.step, DeliveryStep::Loaded { .. }) && must_wait_for_limit(state, delivery) {
+        let buffer = buffer(context.config, context.name, delivery.id);
+        let why =
+            Reason::new("deliver.limited", "it is limited: the text waits, the probe comes first", vec![]);
+        return push(out, origin, "drop text", Action::DropBuffer { buffer }, why);
+    }
     match typable(context, state, pane, delivery) {
         Typable::Yes => step(context, agent, pane, delivery, origin, out),
         Typable::Clear => {
@@ -441,6 +466,9 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
         return kickoff(context, state, agent, out);
     }
     let Some(message) = state.delivery.queue.first().cloned() else { return };
+    if state.seen.state == ScreenState::Limited {
+        return out.hold("type what waits", "it is limited");
+    }
     match message.purpose {
         Purpose::Operator => {
             let why = Reason::new("deliver.operator", "a person asked for it", vec![]);
@@ -484,6 +512,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     let process = context.process();
     let Some(delivery) = &mut state.delivery.current else { return };
     match (&granted.what, granted.label.as_str()) {
+        (What::Act(Action::DropBuffer { .. }), _) => delivery.step = DeliveryStep::Wanted,
         (What::Act(Action::LoadBuffer { .. }), _) => delivery.step = DeliveryStep::Loaded { at_awake_s },
         (What::Act(Action::Paste { .. }), _) => {
             delivery.step = DeliveryStep::Pasted { at_awake_s, content };
