@@ -22,6 +22,9 @@ pub const POLICY: Policy = Policy { name: "deliver", fold, propose, charge };
 
 /// Most presses of the submit key for one text.
 pub const PRESSES_MAX: u32 = 3;
+/// A text that still shows after a press is submitted again after this long, seconds. Not sooner: a slow CLI (aider)
+/// leaves the submitted line where it stood for a moment, and a press too many answers the question that comes next.
+const PRESS_AGAIN_S: f64 = 3.0;
 /// A pasted text must show within this time, seconds.
 const SHOWN_S: f64 = 10.0;
 /// A submitted text must have an effect within this time, seconds.
@@ -188,6 +191,7 @@ fn verdict(
         return Verdict::Seen; // Its turn began and asks already.
     }
     match shown {
+        Shown::Yes if passed < PRESS_AGAIN_S => Verdict::Wait,
         Shown::Yes if presses < PRESSES_MAX => Verdict::Press,
         Shown::Yes if passed < EFFECT_S => Verdict::Wait,
         Shown::Yes => Verdict::Failed(format!(
@@ -354,8 +358,14 @@ fn typable(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane, deliv
     }
     let before_paste = matches!(delivery.step, DeliveryStep::Wanted | DeliveryStep::Loaded { .. })
         || (matches!(delivery.step, DeliveryStep::Pasted { .. }) && context.seen.buffer == Some(true));
-    let composer = pane.reading.composer.as_deref().unwrap_or("");
-    if !before_paste || composer.is_empty() {
+    if !before_paste {
+        return Typable::Yes;
+    }
+    // Without one nobody reads: what aider or a shell gets while it works is run line by line afterwards.
+    let Some(composer) = pane.reading.composer.as_deref() else {
+        return hold("it shows no composer to type into");
+    };
+    if composer.is_empty() {
         return Typable::Yes;
     }
     let stale =

@@ -106,3 +106,35 @@ fn a_text_under_way_makes_room_for_the_probe() {
         assert!(world.state_of("a").delivery.queue.is_empty());
     }
 }
+
+/// aider reads nothing while it works: lines pasted then are prompts of their own afterwards.
+#[test]
+fn nothing_is_typed_where_no_composer_is() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").reading().composer = None;
+    ask(&mut world, "two\nlines");
+    world.run(300.0);
+    assert!(!world.acts("a").contains(&"paste text"), "{}", world.story());
+    world.unit("a").idle();
+    world.tick_now();
+    world.run(60.0);
+    world.expect_act("a", "paste text");
+}
+
+/// The submitted line stands for a moment where it was typed.
+#[test]
+fn a_line_that_lingers_is_not_submitted_at_once_again() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").idle();
+    world.ticks(3);
+    ask(&mut world, "go on");
+    while !world.acts("a").contains(&"paste text") {
+        world.tick();
+    }
+    world.deaf.insert("a".into());
+    world.run(60.0);
+    let pressed = world.times("a", "submit text");
+    assert_eq!(pressed.len(), 3, "{}", world.story());
+    assert!(pressed.windows(2).all(|pair| pair[1] - pair[0] >= 3.0), "{}", world.story());
+    world.expect_alerts("stays in the composer after 3 presses", 1);
+}
