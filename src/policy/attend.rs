@@ -26,8 +26,9 @@ const ERROR_NUDGES: u32 = 5;
 const ANSWERS_MAX: u32 = 3;
 /// So many dialogs one after the other get their answers; past that they count as one.
 const DIALOGS_MAX: u32 = 10;
-/// Between two answers to one dialog, seconds.
-const ANSWER_GAP_S: f64 = 3.0;
+/// Between two answers, seconds. A CLI that restarts itself for the first one (gemini, its trust) shows the old dialog
+/// for some seconds more, and a second key would answer the next one unseen.
+const ANSWER_GAP_S: f64 = 10.0;
 /// Looks at which a draft must stand unchanged.
 const DRAFT_LOOKS: u32 = 2;
 /// What goes on after an error.

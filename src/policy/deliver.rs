@@ -23,6 +23,9 @@ pub const POLICY: Policy = Policy { name: "deliver", fold, propose, charge };
 
 /// Most presses of the submit key for one text.
 pub const PRESSES_MAX: u32 = 3;
+/// A text that still shows after a press is submitted again after this long, seconds. Not sooner: a slow CLI (aider)
+/// leaves the submitted line where it stood for a moment, and a press too many answers the question that comes next.
+const PRESS_AGAIN_S: f64 = 3.0;
 /// A pasted text must show within this time, seconds.
 const SHOWN_S: f64 = 10.0;
 /// A submitted text must have an effect within this time, seconds.
@@ -83,6 +86,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         return finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
     }
     match &delivery.step {
+        DeliveryStep::Wanted if must_wait_for_limit(state, &delivery) => put_back(state, delivery),
         DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => obsolete(context, state, delivery, notes),
         DeliveryStep::Pasted { at_awake_s, .. } => {
             let passed = context.now.awake_s.since_s(*at_awake_s);
@@ -133,6 +137,24 @@ fn lost_process(context: &UnitContext<'_>, state: &mut UnitState, mut delivery: 
             (delivery.tries, delivery.clears) = (0, 0);
             state.delivery.current = Some(delivery);
         }
+    }
+}
+
+/// Nothing but the probe is typed into a limited unit, and the probe needs the place that this text takes.
+fn must_wait_for_limit(state: &UnitState, delivery: &Delivery) -> bool {
+    state.limit.active.is_some()
+        && state.seen.state == ScreenState::Limited
+        && delivery.message.purpose != Purpose::Probe
+}
+
+/// Nothing of it was typed: it waits again, first in the queue. A reminder is made anew if it is still due.
+fn put_back(state: &mut UnitState, delivery: Delivery) {
+    state.delivery.current = None;
+    match delivery.message.purpose {
+        Purpose::Operator | Purpose::Report | Purpose::Wake => {
+            state.delivery.queue.insert(0, delivery.message)
+        }
+        Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe => {}
     }
 }
 
@@ -201,6 +223,7 @@ fn verdict(
         return Verdict::Seen; // Its turn began and asks already.
     }
     match shown {
+        Shown::Yes if passed < PRESS_AGAIN_S => Verdict::Wait,
         Shown::Yes if presses < PRESSES_MAX => Verdict::Press,
         Shown::Yes if passed < EFFECT_S => Verdict::Wait,
         Shown::Yes => Verdict::Failed(format!(
@@ -314,6 +337,12 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     let Some(pane) = context.alive() else {
         return out.hold(&label, "its pane is dead or gone");
     };
+    if matches!(delivery.step, DeliveryStep::Loaded { .. }) && must_wait_for_limit(state, delivery) {
+        let buffer = buffer(context.config, context.name, delivery.id);
+        let why =
+            Reason::new("deliver.limited", "it is limited: the text waits, the probe comes first", vec![]);
+        return push(out, origin, "drop text", Action::DropBuffer { buffer }, why);
+    }
     match typable(context, state, pane, delivery) {
         Typable::Yes => step(context, agent, pane, delivery, origin, out),
         Typable::Clear => {
@@ -375,8 +404,14 @@ fn typable(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane, deliv
     }
     let before_paste = matches!(delivery.step, DeliveryStep::Wanted | DeliveryStep::Loaded { .. })
         || (matches!(delivery.step, DeliveryStep::Pasted { .. }) && context.seen.buffer == Some(true));
-    let composer = pane.reading.composer.as_deref().unwrap_or("");
-    if !before_paste || composer.is_empty() {
+    if !before_paste {
+        return Typable::Yes;
+    }
+    // Without one nobody reads: what aider or a shell gets while it works is run line by line afterwards.
+    let Some(composer) = pane.reading.composer.as_deref() else {
+        return hold("it shows no composer to type into");
+    };
+    if composer.is_empty() {
         return Typable::Yes;
     }
     let stale =
@@ -500,6 +535,9 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
         return kickoff(context, state, agent, out);
     }
     let Some(message) = state.delivery.queue.first().cloned() else { return };
+    if state.seen.state == ScreenState::Limited {
+        return out.hold("type what waits", "it is limited");
+    }
     match message.purpose {
         Purpose::Operator => {
             let why = Reason::new("deliver.operator", "a person asked for it", vec![]);
@@ -543,6 +581,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     let process = context.process();
     let Some(delivery) = &mut state.delivery.current else { return };
     match (&granted.what, granted.label.as_str()) {
+        (What::Act(Action::DropBuffer { .. }), _) => delivery.step = DeliveryStep::Wanted,
         (What::Act(Action::LoadBuffer { .. }), _) => {
             delivery.step = DeliveryStep::Loaded { at_awake_s };
             delivery.tries += 1;

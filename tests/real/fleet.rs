@@ -55,7 +55,9 @@ impl Fleet {
         );
         for cli in &self.clis {
             let start = self.lab.start(cli);
-            text += &format!("[backend.{cli}]\ncommand = [{start:?}]\n");
+            // What the mock proposes as a command is one only in this format.
+            let more = if cli == "aider" { ", \"--edit-format\", \"diff\"" } else { "" };
+            text += &format!("[backend.{cli}]\ncommand = [{start:?}{more}]\n");
             std::fs::write(self.lab.dir.join(format!("{cli}.md")), kickoff(cli)).unwrap();
             text += &format!(
                 "[[agent]]\nname = \"{cli}\"\nbackend = \"{cli}\"\nkind = \"{kind}\"\ndir = \"work/{cli}\"\n\

@@ -27,6 +27,8 @@ impl Lab {
         lab.call(&[&["prepare"], &names[..]].concat());
         for cli in clis {
             let line = lab.call(&["command", cli]);
+            // Only subscribers have plan limits.
+            let line = line.replace("ANTHROPIC_API_KEY=sk-test", "CLAUDE_CODE_OAUTH_TOKEN=sk-ant-oat01-test");
             let start = format!("#!/bin/sh\nexec {} \"$@\"\n", line.trim());
             let path = lab.start(cli);
             std::fs::write(&path, start).unwrap();

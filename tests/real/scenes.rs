@@ -84,7 +84,9 @@ fn busy(fleet: &Fleet, cli: &str) -> Played {
             return Ok(());
         }
         let n = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        fleet.deliver(cli, &format!("SLOW 25\nturn {n} of {cli}"), 120)?;
+        // aider is not typed to while it works: each text waits for the end of its turn.
+        let length = if cli == "aider" { 4 } else { 25 };
+        fleet.deliver(cli, &format!("SLOW {length}\nturn {n} of {cli}"), 120)?;
         fleet.wait_state(cli, "busy", 30)
     });
     let rested = fleet.wait_state(cli, "idle", 300);
@@ -190,6 +192,9 @@ fn dialog(fleet: &Fleet, cli: &str) -> Played {
     let keys: &[&str] = if cli == "aider" { &["n", "Enter"] } else { &["Escape"] };
     fleet.tmux(&[&["send-keys", "-t", &fleet.pane(cli)], keys].concat());
     fleet.wait(cli, "the held text", 60, || fleet.delivered(cli, &id))??;
+    fleet.wait_state(cli, "idle", 60)?;
+    // opencode keeps a text that comes while a turn is being called off, and gives it to the model with the next one.
+    fleet.deliver(cli, &format!("[dialog {cli}] and one more"), 60)?;
     came_once(fleet, cli, &mine)?;
     fleet.wait_state(cli, "idle", 60)?;
     if file.exists() {
