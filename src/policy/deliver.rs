@@ -30,6 +30,12 @@ const EFFECT_S: f64 = 10.0;
 const STALE_S: f64 = 3600.0;
 /// Ended deliveries remembered.
 const PAST_MAX: usize = 20;
+/// Why a policy's text was given up quietly: it is wanted anew when the limit is over.
+const LIMITED: &str = "it became limited";
+/// Ends that nobody needs to be told of.
+const QUIET: &[&str] = &["it works again", "its process ended before", LIMITED];
+/// Times that our own stale text is cleared from the composer before it counts as somebody else's.
+const CLEARS_MAX: u32 = 3;
 /// Texts waiting, at most.
 pub const QUEUE_MAX: usize = 50;
 
@@ -67,6 +73,14 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     let Some(pane) = context.alive() else { return };
     if delivery.process.is_some() && delivery.process != context.process() {
         return lost_process(context, state, delivery, notes);
+    }
+    if context.unfolded.limit.active.is_some() && delivery.message.purpose != Purpose::Probe {
+        match delivery.step {
+            DeliveryStep::Wanted | DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. } => {
+                return step_aside(context, state, delivery, notes);
+            }
+            DeliveryStep::Submitted { .. } => {}
+        }
     }
     match &delivery.step {
         DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => obsolete(context, state, delivery, notes),
@@ -108,6 +122,23 @@ fn lost_process(context: &UnitContext<'_>, state: &mut UnitState, mut delivery: 
             delivery.step = DeliveryStep::Wanted;
             delivery.process = None;
             state.delivery.current = Some(delivery);
+        }
+    }
+}
+
+/// A limit came in between: the text waits until it is over, or it would stand in the way of the probe that ends the
+/// limit. What was pasted already was not submitted; it is cleared as our own stale text before the next paste.
+fn step_aside(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery, notes: &mut Notes) {
+    match delivery.message.purpose {
+        Purpose::Operator | Purpose::Report => {
+            state.delivery.current = None;
+            state.delivery.queue.insert(0, delivery.message);
+        }
+        // It is still due.
+        Purpose::Kickoff => state.delivery.current = None,
+        Purpose::Nudge | Purpose::Continue | Purpose::Probe | Purpose::Wake => {
+            let why = LIMITED.to_owned();
+            finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
         }
     }
 }
@@ -205,12 +236,13 @@ fn finish(
             format!("not delivered ({purpose:?}): {why}; text: {text}").to_lowercase()
         }
     };
-    let quiet = matches!(&outcome, DeliveryOutcome::Failed { why } if why == "it works again" || why == "its process ended before");
+    let quiet = matches!(&outcome, DeliveryOutcome::Failed { why } if QUIET.contains(&why.as_str()));
     if matches!(outcome, DeliveryOutcome::Failed { .. }) && !quiet {
         let alert = format!("text for `{}` was {words}", context.name);
         state.owe(context.name.as_str(), context.now.wall, Level::Warning, alert);
     }
     notes.event(context.now.wall, Some(context.name), EventKind::Delivery, words);
+    notes.due_in(0.5); // Others wait for how it ended, and learn it at the next tick.
     record(context, state, delivery, outcome);
 }
 
@@ -249,7 +281,7 @@ pub fn dialog(pane: &AlivePane) -> Option<&'static str> {
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
-    let Some(agent) = context.agent() else { return };
+    let Some(agent) = context.agent().filter(|_| context.is_wanted()) else { return };
     let Some(delivery) = &state.delivery.current else { return next(context, state, agent, out) };
     let origin = origin(&delivery.message);
     let label = format!("type ({:?})", delivery.message.purpose).to_lowercase();
@@ -425,6 +457,10 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
     if context.alive().is_none() || state.ending.is_some() || state.seen.process.is_none() {
         return;
     }
+    let waits = state.launch.kickoff == Kickoff::Due || !state.delivery.queue.is_empty();
+    if waits && let Some(limit) = &state.limit.active {
+        return out.hold("type", format!("it is limited until {}", limit.until));
+    }
     if state.launch.kickoff == Kickoff::Due {
         if state.seen.state != ScreenState::Idle {
             return;
@@ -469,6 +505,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
             delivery.step = DeliveryStep::Pasted { at_awake_s, content };
             delivery.process = process;
             state.delivery.last_text = delivery.message.text.clone();
+            state.delivery.clears = 0;
         }
         (What::Act(Action::Keys { .. }), "submit text") => {
             let presses = match delivery.step {
@@ -477,7 +514,12 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
             };
             delivery.step = DeliveryStep::Submitted { at_awake_s, presses, content };
         }
-        (What::Act(Action::Keys { .. }), _) => state.delivery.last_text.clear(),
+        (What::Act(Action::Keys { .. }), "clear composer") => {
+            state.delivery.clears += 1;
+            if state.delivery.clears >= CLEARS_MAX {
+                state.delivery.last_text.clear();
+            }
+        }
         (What::Act(_) | What::Deliver(_) | What::End(_), _) => {}
     }
 }

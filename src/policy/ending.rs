@@ -25,6 +25,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if ending.then == Then::StayDown && context.is_wanted() {
         ending.then = Then::Start;
         ending.cause = EndCause::Ordered;
+        notes.event(context.now.wall, Some(context.name), EventKind::State, "wanted again: it is started after its end");
     }
     let ended =
         matches!(context.seen.pane, PaneSeen::Absent) && context.seen.tree.as_ref().is_none_or(Vec::is_empty);

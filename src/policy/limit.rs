@@ -66,10 +66,10 @@ fn still(
     notes: &mut Notes,
 ) {
     let text = banner(pane);
-    let failed = delivery_failed(state, &limit);
+    let failed = delivery_failed(context, &limit);
     let answered = limit.asked_awake_s.is_some_and(|asked| {
         // The old banner may still show right after the probe was typed.
-        context.now.awake_s.since_s(asked) >= 1.0 && state.delivery.current.is_none()
+        context.now.awake_s.since_s(asked) >= 1.0 && context.unfolded.delivery.current.is_none()
     });
     if text != limit.text || answered {
         let (mut until, mut readable) = until(context, &text);
@@ -95,7 +95,7 @@ fn still(
         limit.probing_awake_s = None;
         limit.until = context.now.wall.plus_s(context.config.watchdog.limit_probe_fallback_s);
     }
-    note_asked(context, state, &mut limit);
+    note_asked(context, &mut limit);
     if limit.probes >= LOUD_PROBES && !limit.loud {
         limit.loud = true;
         let words = format!(
@@ -109,7 +109,7 @@ fn still(
 
 /// No banner: does it work again?
 fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit, notes: &mut Notes) {
-    note_asked(context, state, &mut limit);
+    note_asked(context, &mut limit);
     let works = state.seen.state == ScreenState::Busy && state.seen.substate != Some(Substate::Retrying);
     let answered = matches!(state.seen.state, ScreenState::Idle | ScreenState::Blocked | ScreenState::Draft);
     let over = match limit.asked_awake_s {
@@ -134,7 +134,7 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
         return;
     }
     let silent = limit.asked_awake_s.is_some_and(|asked| context.now.awake_s.since_s(asked) >= VERDICT_S);
-    if silent || delivery_failed(state, &limit) {
+    if silent || delivery_failed(context, &limit) {
         limit.until = context.now.wall.plus_s(context.config.watchdog.limit_probe_fallback_s);
         limit.probes += u32::from(silent);
         limit.probing_awake_s = None;
@@ -144,11 +144,11 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
 }
 
 /// The probe was typed: from now on its answer is awaited.
-fn note_asked(context: &UnitContext<'_>, state: &UnitState, limit: &mut Limit) {
+fn note_asked(context: &UnitContext<'_>, limit: &mut Limit) {
     let Some(since) = limit.probing_awake_s else { return };
-    let in_flight = state.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
-    let seen = state
-        .delivery
+    let delivery = &context.unfolded.delivery;
+    let in_flight = delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
+    let seen = delivery
         .past
         .last()
         .is_some_and(|past| past.purpose == Purpose::Probe && past.outcome == DeliveryOutcome::Seen);
@@ -157,10 +157,10 @@ fn note_asked(context: &UnitContext<'_>, state: &UnitState, limit: &mut Limit) {
     }
 }
 
-fn delivery_failed(state: &UnitState, limit: &Limit) -> bool {
-    let in_flight = state.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
-    let failed = state
-        .delivery
+fn delivery_failed(context: &UnitContext<'_>, limit: &Limit) -> bool {
+    let delivery = &context.unfolded.delivery;
+    let in_flight = delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
+    let failed = delivery
         .past
         .last()
         .is_some_and(|past| past.purpose == Purpose::Probe && past.outcome != DeliveryOutcome::Seen);
@@ -200,7 +200,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     else {
         return;
     };
-    if state.ending.is_some() {
+    if state.ending.is_some() || !context.is_wanted() {
         return;
     }
     if let Some(why) = context.gate(state, Watch::Heal) {
@@ -279,7 +279,9 @@ fn turn(context: &UnitContext<'_>, limit: &Limit) -> Turn {
     let rivals = mates().filter_map(|(name, unit)| {
         let mate = state_of(name)?;
         let active = mate.limit.active.as_ref().filter(|active| active.kind == limit.kind)?;
-        let able = mate.seen.process.is_some() && mate.seen.state == ScreenState::Limited && unit.enabled;
+        // One that is asking right now looks busy until it has its answer.
+        let asks = active.probing_awake_s.is_some() || mate.seen.state == ScreenState::Limited;
+        let able = mate.seen.process.is_some() && asks && unit.enabled;
         able.then(|| (key(name, active, unit.position), active.clone()))
     });
     if let Some(freed) = freed {
