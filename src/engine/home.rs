@@ -71,7 +71,10 @@ impl Home {
         // Stamped before it is read: a write in between is seen as a change at the next look.
         let config_stamp = outside::stamp(&self.config_path);
         let (parsed, text, files) = self.parse()?;
-        let stamp = std::iter::once(config_stamp).chain(files.iter().skip(1).map(|file| outside::stamp(file))).collect::<Vec<_>>().join(" ");
+        let stamp = std::iter::once(config_stamp)
+            .chain(files.iter().skip(1).map(|file| outside::stamp(file)))
+            .collect::<Vec<_>>()
+            .join(" ");
         let rendered = config::render(&self.shown_path, &parsed.problems);
         match parsed.config {
             Some(mut config) => {

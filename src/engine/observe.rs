@@ -22,8 +22,9 @@ const MARKER_BYTES: u64 = 4096;
 const INBOX_BYTES: u64 = 8 << 20;
 /// How much of the outbox's end is searched for owed alerts, bytes.
 const OUTBOX_TAIL_BYTES: u64 = 1 << 20;
-/// tmux's activity time has whole seconds: a screen that changed this recently may have changed again unseen.
-const FRESH_S: f64 = 2.0;
+/// tmux's activity time has whole seconds: a screen may change again in the second in which it was captured, and
+/// nothing tells. A capture this long after the last output has seen it all.
+const SETTLED_S: f64 = 1.0;
 
 /// What is kept from look to look, so that an unchanged pane is neither captured nor read again. Losing it costs time.
 #[derive(Debug, Default)]
@@ -40,6 +41,8 @@ pub struct Memory {
 #[derive(Debug)]
 struct KeptLook {
     signature: String,
+    /// The capture came so long after the last output that an equal signature means an equal screen.
+    settled: bool,
     pid_start: u64,
     text: Arc<str>,
     vote: Option<Vote>,
@@ -78,7 +81,7 @@ pub fn gather<H: Host, F: Files>(
     let list = host.panes();
     let needs = wants(config, state, &now);
     let panes = match_panes(config, state, &list, stamp);
-    let screens = capture(host, &now, &panes, memory);
+    let screens = capture(host, &panes, memory);
     let mut units = BTreeMap::new();
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
@@ -87,7 +90,7 @@ pub fn gather<H: Host, F: Files>(
             failed: memory.failed.remove(name),
             ..Seen::default()
         };
-        seen.pane = pane(host, unit, &list.server, row, screens.get(name), memory);
+        seen.pane = pane(host, unit, &list.server, row, screens.get(name), &now, memory);
         seen.foreign = foreign(unit, &list, stamp, row);
         details(host, unit, state, &needs, &list, &mut seen);
         units.insert(name.clone(), seen);
@@ -168,7 +171,6 @@ fn signature(row: &PaneRow) -> String {
 /// Captures the screens that may have changed since the last look, all in one call.
 fn capture<H: Host>(
     host: &mut H,
-    now: &Now,
     panes: &BTreeMap<UnitName, &PaneRow>,
     memory: &mut Memory,
 ) -> BTreeMap<UnitName, String> {
@@ -176,9 +178,8 @@ fn capture<H: Host>(
     let changed: Vec<(&UnitName, &&PaneRow)> = panes
         .iter()
         .filter(|(name, row)| {
-            let fresh = now.wall.since_s(row.output_at) < FRESH_S;
-            let same = memory.looks.get(*name).is_some_and(|look| look.signature == signature(row));
-            !row.dead && (fresh || !same)
+            let known = |look: &KeptLook| look.settled && look.signature == signature(row);
+            !row.dead && !memory.looks.get(*name).is_some_and(known)
         })
         .collect();
     if changed.is_empty() {
@@ -200,6 +201,7 @@ fn pane<H: Host>(
     server: &ServerSeen,
     row: Option<&PaneRow>,
     screen: Option<&String>,
+    now: &Now,
     memory: &mut Memory,
 ) -> PaneSeen {
     let Some(row) = row else {
@@ -210,7 +212,10 @@ fn pane<H: Host>(
     };
     if row.dead && row.exit.is_none() && host.process_start(row.pid).is_some() {
         // Its terminal was closed, but the process lives on: a second one beside it would be worse than none.
-        let text = format!("the pane of `{}` is closed, but its process (pid {}) lives on: end it, and it is started anew", unit.name, row.pid);
+        let text = format!(
+            "the pane of `{}` is closed, but its process (pid {}) lives on: end it, and it is started anew",
+            unit.name, row.pid
+        );
         memory.trouble_once(&format!("closed {}", unit.name), text);
         return PaneSeen::Unknown;
     }
@@ -228,6 +233,7 @@ fn pane<H: Host>(
                 if kept.vote == vote { kept.reading.clone() } else { read(unit, row, &kept.text, vote) };
             KeptLook {
                 signature: signature(row),
+                settled: kept.settled,
                 pid_start: kept.pid_start,
                 text: kept.text.clone(),
                 vote,
@@ -238,7 +244,9 @@ fn pane<H: Host>(
         (Some(text), _) => {
             let Some(pid_start) = host.process_start(row.pid) else { return PaneSeen::Unknown };
             let reading = read(unit, row, text, vote);
-            KeptLook { signature: signature(row), pid_start, text: Arc::from(text.as_str()), vote, reading }
+            let settled = now.wall.since_s(row.output_at) >= SETTLED_S;
+            let text = Arc::from(text.as_str());
+            KeptLook { signature: signature(row), settled, pid_start, text, vote, reading }
         }
     };
     let alive = AlivePane {
@@ -408,3 +416,6 @@ fn outbox_has<F: Files>(files: &mut F, state: &State) -> Vec<String> {
         .collect();
     owed.into_iter().filter(|id| there.contains(*id)).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests;

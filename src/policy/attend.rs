@@ -13,7 +13,7 @@ use crate::config::{Permission, Watch};
 use crate::model::action::Action;
 use crate::model::seen::{AlivePane, ScreenState, Substate};
 use crate::state::mail::Level;
-use crate::state::unit::{DeliveryStep, Draft, EndCause, Message, Purpose, Then, UnitState};
+use crate::state::unit::{Draft, EndCause, Message, Purpose, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "attend", fold, propose, charge };
@@ -24,8 +24,11 @@ const ERROR_FIRST_S: f64 = 60.0;
 const ERROR_NUDGES: u32 = 5;
 /// A dialog is answered at most that often before a person is told.
 const ANSWERS_MAX: u32 = 3;
-/// Between two answers to one dialog, seconds.
-const ANSWER_GAP_S: f64 = 3.0;
+/// So many dialogs one after the other get their answers; past that they count as one.
+const DIALOGS_MAX: u32 = 10;
+/// Between two answers, seconds. A CLI that restarts itself for the first one (gemini, its trust) shows the old dialog
+/// for some seconds more, and a second key would answer the next one unseen.
+const ANSWER_GAP_S: f64 = 10.0;
 /// Looks at which a draft must stand unchanged.
 const DRAFT_LOOKS: u32 = 2;
 /// What goes on after an error.
@@ -54,6 +57,7 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
         state.attend.dialog = None;
         state.attend.dialog_look = None;
         state.attend.answers = 0;
+        state.attend.dialogs = 0;
         state.attend.answered_awake_s = None;
         return;
     }
@@ -61,6 +65,11 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let look = digest(text.as_bytes());
     let stable = state.attend.dialog_look.as_deref() == Some(look.as_str());
     if !stable {
+        // Another dialog (trust, then login, then key) has tries of its own.
+        if state.attend.answers > 0 && state.attend.dialogs < DIALOGS_MAX {
+            state.attend.dialogs += 1;
+            state.attend.answers = 0;
+        }
         state.attend.dialog_look = Some(look);
         return;
     }
@@ -105,12 +114,8 @@ fn answer(context: &UnitContext<'_>, pane: &AlivePane) -> Option<(Vec<String>, &
 
 fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let text = pane.reading.composer.clone().unwrap_or_default();
-    // Of a delivery that waits, nothing stands in the composer yet: the draft is what it waits for.
-    let typing = context.unfolded.delivery.current.as_ref().is_some_and(|delivery| match delivery.step {
-        DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => false,
-        DeliveryStep::Pasted { .. } | DeliveryStep::Submitted { .. } => true,
-    });
-    let stands = state.seen.state == ScreenState::Draft && !text.is_empty() && !typing;
+    let stands =
+        state.seen.state == ScreenState::Draft && !text.is_empty() && state.delivery.current.is_none();
     if !stands {
         state.attend.draft = None;
         return;
@@ -140,6 +145,7 @@ fn errors(context: &UnitContext<'_>, state: &mut UnitState) {
     if state.seen.state != ScreenState::Error {
         // Short work between two errors is the retry itself; a finished turn is progress.
         if state.seen.state == ScreenState::Idle {
+            state.attend.overflowed = false;
             state.attend.error_nudges = 0;
             state.attend.error_awake_s = None;
         }
@@ -149,6 +155,7 @@ fn errors(context: &UnitContext<'_>, state: &mut UnitState) {
         return;
     }
     state.attend.error_awake_s.get_or_insert(now);
+    state.attend.overflowed = state.seen.substate == Some(Substate::Context);
     let (key, text) = match state.seen.substate {
         Some(Substate::Auth) => {
             ("auth", "its credentials are refused; the whole account is held until that is mended")
@@ -172,6 +179,9 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     let (Some(pane), None) = (context.alive(), &state.ending) else { return };
     if context.agent().is_none() || pane.reading.overlay || !context.is_wanted() {
         return;
+    }
+    if state.limit.active.is_some() && matches!(state.seen.state, ScreenState::Error | ScreenState::Shell) {
+        return; // No heal while limited: the limit's own probe finds out.
     }
     match state.seen.state {
         ScreenState::Blocked | ScreenState::Onboarding => propose_answer(context, state, pane, out),

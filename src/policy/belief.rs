@@ -14,15 +14,15 @@ pub const SECOND_LOOK_S: f64 = 0.4;
 /// Takes this tick's look into `state`.
 pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, state: &mut SeenState) {
     let Some(seen) = seen else { return };
-    state.foreign = seen.foreign.is_some();
-    if let ServerSeen::Alive(id) = server
-        && state.pane.is_some()
-    {
-        state.server = Some(id.clone());
-    }
-    if let Some(why) = seen.failed.as_ref().filter(|_| state.process.is_none()) {
-        state.exit = Some(format!("start failed: {why}"));
-        state.exit_known = None;
+    match server {
+        ServerSeen::Unknown { .. } => {}
+        ServerSeen::Absent => state.foreign = false,
+        ServerSeen::Alive(id) => {
+            state.foreign = seen.foreign.is_some();
+            if state.pane.is_some() {
+                state.server = Some(id.clone());
+            }
+        }
     }
     match &seen.pane {
         PaneSeen::Unknown => {}
@@ -30,6 +30,17 @@ pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, st
         PaneSeen::Dead { pane, exit, .. } => dead(now, state, pane, *exit),
         PaneSeen::Alive(pane) => alive(now, server, unit, state, pane),
     }
+    if let Some(why) = seen.failed.as_ref().filter(|_| state.process.is_none()) {
+        state.exit = Some(format!("start failed: {why}"));
+        state.exit_known = None;
+    }
+}
+
+/// A start was ordered: what comes next is judged afresh, also an end that nobody saw the life before.
+pub fn started(now: &Now, state: &mut SeenState) {
+    state.candidate = None;
+    state.substate = None;
+    set(now, state, ScreenState::Starting);
 }
 
 /// A first look that needs a second one is under way.

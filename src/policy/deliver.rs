@@ -9,6 +9,7 @@ use super::guard_text;
 use super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reason, What};
 use crate::base::names::UnitName;
 use crate::base::text::{digest, one_line};
+use crate::base::time::human_s;
 use crate::config::{Agent, Config, Watch};
 use crate::model::action::Action;
 use crate::model::seen::{AlivePane, ScreenState, Substate};
@@ -22,22 +23,30 @@ pub const POLICY: Policy = Policy { name: "deliver", fold, propose, charge };
 
 /// Most presses of the submit key for one text.
 pub const PRESSES_MAX: u32 = 3;
+/// A text that still shows after a press is submitted again after this long, seconds. Not sooner: a slow CLI (aider)
+/// leaves the submitted line where it stood for a moment, and a press too many answers the question that comes next.
+const PRESS_AGAIN_S: f64 = 3.0;
 /// A pasted text must show within this time, seconds.
 const SHOWN_S: f64 = 10.0;
 /// A submitted text must have an effect within this time, seconds.
 const EFFECT_S: f64 = 10.0;
 /// A policy's text that could not be typed for this long is stale, seconds; a person's waits for ever.
 const STALE_S: f64 = 3600.0;
+/// A probe that could not be typed for this long is given up, seconds: another unit asks for the account.
+const PROBE_STALE_S: f64 = 60.0;
+/// Times that tmux is told to load or to paste one text.
+const TRIES_MAX: u32 = 6;
+/// Times that a stale text of ours is cleared away: C-u takes one line.
+const CLEARS_MAX: u32 = 5;
+/// Why a text is not needed any more, or has nobody to read it: no news for people.
+const WORKS_AGAIN: &str = "it works again";
+const ENDED_BEFORE: &str = "its process ended before";
 /// Ended deliveries remembered.
 const PAST_MAX: usize = 20;
-/// Why a policy's text was given up quietly: it is wanted anew when the limit is over.
-const LIMITED: &str = "it became limited";
-/// Ends that nobody needs to be told of.
-const QUIET: &[&str] = &["it works again", "its process ended before", LIMITED];
-/// Times that our own stale text is cleared from the composer before it counts as somebody else's.
-const CLEARS_MAX: u32 = 3;
 /// Texts waiting, at most.
 pub const QUEUE_MAX: usize = 50;
+/// And this many bytes of them: unit.json holds them, and a state file is read up to 4 MiB.
+pub const QUEUE_BYTES_MAX: usize = 256 << 10;
 
 /// Name of the tmux buffer of a delivery: unique on the whole server.
 pub fn buffer(config: &Config, unit: &UnitName, id: u64) -> String {
@@ -47,7 +56,9 @@ pub fn buffer(config: &Config, unit: &UnitName, id: u64) -> String {
 
 /// Begins a delivery.
 pub fn begin(context: &UnitContext<'_>, state: &mut UnitState, message: Message) {
-    state.delivery.queue.retain(|queued| *queued != message);
+    if let Some(place) = state.delivery.queue.iter().position(|queued| *queued == message) {
+        state.delivery.queue.remove(place);
+    }
     state.delivery.count += 1;
     state.delivery.current = Some(Delivery {
         id: state.delivery.count,
@@ -55,14 +66,9 @@ pub fn begin(context: &UnitContext<'_>, state: &mut UnitState, message: Message)
         step: DeliveryStep::Wanted,
         since_awake_s: context.now.awake_s,
         process: None,
+        tries: 0,
+        clears: 0,
     });
-}
-
-/// Ends the delivery under way, if there is one.
-pub fn abandon(context: &UnitContext<'_>, state: &mut UnitState, why: &str) {
-    if let Some(delivery) = state.delivery.current.take() {
-        record(context, state, delivery, DeliveryOutcome::Failed { why: why.to_owned() });
-    }
 }
 
 fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
@@ -74,15 +80,13 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if delivery.process.is_some() && delivery.process != context.process() {
         return lost_process(context, state, delivery, notes);
     }
-    if context.unfolded.limit.active.is_some() && delivery.message.purpose != Purpose::Probe {
-        match delivery.step {
-            DeliveryStep::Wanted | DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. } => {
-                return step_aside(context, state, delivery, notes);
-            }
-            DeliveryStep::Submitted { .. } => {}
-        }
+    if delivery.tries >= TRIES_MAX && not_taken(context, &delivery) {
+        let said = context.seen.failed.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = format!("tmux did not take it in {TRIES_MAX} tries{said}");
+        return finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
     }
     match &delivery.step {
+        DeliveryStep::Wanted if must_wait_for_limit(state, &delivery) => put_back(state, delivery),
         DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => obsolete(context, state, delivery, notes),
         DeliveryStep::Pasted { at_awake_s, .. } => {
             let passed = context.now.awake_s.since_s(*at_awake_s);
@@ -105,41 +109,52 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     }
 }
 
+/// What tmux was last told to do with the text did not happen.
+fn not_taken(context: &UnitContext<'_>, delivery: &Delivery) -> bool {
+    match (&delivery.step, context.seen.buffer) {
+        (DeliveryStep::Loaded { .. }, Some(false)) | (DeliveryStep::Pasted { .. }, Some(true)) => true,
+        (DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. }, _)
+        | (DeliveryStep::Wanted | DeliveryStep::Submitted { .. }, _) => false,
+    }
+}
+
 /// The process that was to read it is gone. What it had not been given waits for the next one; what it had is over.
 fn lost_process(context: &UnitContext<'_>, state: &mut UnitState, mut delivery: Delivery, notes: &mut Notes) {
     match (&delivery.step, delivery.message.purpose) {
         (_, Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe) => {
-            let why = "its process ended before".to_owned();
+            let why = ENDED_BEFORE.to_owned();
             finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
         }
         (DeliveryStep::Submitted { .. }, Purpose::Wake | Purpose::Operator | Purpose::Report) => {
             let why =
                 "its process ended right after the submit key: not known whether it was read".to_owned();
-            finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
+            finish(context, state, delivery, DeliveryOutcome::Unknown { why }, notes);
         }
         (DeliveryStep::Wanted, _) => {}
         (DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. }, _) => {
             delivery.step = DeliveryStep::Wanted;
             delivery.process = None;
+            (delivery.tries, delivery.clears) = (0, 0);
             state.delivery.current = Some(delivery);
         }
     }
 }
 
-/// A limit came in between: the text waits until it is over, or it would stand in the way of the probe that ends the
-/// limit. What was pasted already was not submitted; it is cleared as our own stale text before the next paste.
-fn step_aside(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery, notes: &mut Notes) {
+/// Nothing but the probe is typed into a limited unit, and the probe needs the place that this text takes.
+fn must_wait_for_limit(state: &UnitState, delivery: &Delivery) -> bool {
+    state.limit.active.is_some()
+        && state.seen.state == ScreenState::Limited
+        && delivery.message.purpose != Purpose::Probe
+}
+
+/// Nothing of it was typed: it waits again, first in the queue. A reminder is made anew if it is still due.
+fn put_back(state: &mut UnitState, delivery: Delivery) {
+    state.delivery.current = None;
     match delivery.message.purpose {
-        Purpose::Operator | Purpose::Report => {
-            state.delivery.current = None;
-            state.delivery.queue.insert(0, delivery.message);
+        Purpose::Operator | Purpose::Report | Purpose::Wake => {
+            state.delivery.queue.insert(0, delivery.message)
         }
-        // It is still due.
-        Purpose::Kickoff => state.delivery.current = None,
-        Purpose::Nudge | Purpose::Continue | Purpose::Probe | Purpose::Wake => {
-            let why = LIMITED.to_owned();
-            finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
-        }
+        Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe => {}
     }
 }
 
@@ -151,10 +166,18 @@ fn obsolete(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery
     let works = matches!(purpose, Purpose::Nudge | Purpose::Continue)
         && state.seen.state == ScreenState::Busy
         && moved;
-    let stale =
-        waited > STALE_S && !matches!(purpose, Purpose::Operator | Purpose::Report | Purpose::Kickoff);
-    if works || stale {
-        let why = if works { "it works again" } else { "it could not be typed for an hour" }.to_owned();
+    let patience = match purpose {
+        Purpose::Operator | Purpose::Report | Purpose::Kickoff => f64::INFINITY,
+        // Others of the account wait for its answer.
+        Purpose::Probe => PROBE_STALE_S,
+        Purpose::Nudge | Purpose::Continue | Purpose::Wake => STALE_S,
+    };
+    if works || waited > patience {
+        let why = if works {
+            WORKS_AGAIN.to_owned()
+        } else {
+            format!("it could not be typed for {}", human_s(patience))
+        };
         finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
     }
 }
@@ -200,6 +223,7 @@ fn verdict(
         return Verdict::Seen; // Its turn began and asks already.
     }
     match shown {
+        Shown::Yes if passed < PRESS_AGAIN_S => Verdict::Wait,
         Shown::Yes if presses < PRESSES_MAX => Verdict::Press,
         Shown::Yes if passed < EFFECT_S => Verdict::Wait,
         Shown::Yes => Verdict::Failed(format!(
@@ -230,20 +254,33 @@ fn finish(
         state.launch.kickoff = Kickoff::Done;
     }
     let text = one_line(&delivery.message.text, 60);
+    let word = format!("{purpose:?}").to_lowercase();
     let words = match &outcome {
-        DeliveryOutcome::Seen => format!("delivered ({purpose:?}): {text}").to_lowercase(),
+        DeliveryOutcome::Seen => format!("delivered ({word}): {text}"),
         DeliveryOutcome::Failed { why } => {
-            format!("not delivered ({purpose:?}): {why}; text: {text}").to_lowercase()
+            format!("not delivered ({word}): {why}; text: {text}")
+        }
+        DeliveryOutcome::Unknown { why } => {
+            format!("perhaps not delivered ({word}): {why}; text: {text}")
         }
     };
-    let quiet = matches!(&outcome, DeliveryOutcome::Failed { why } if QUIET.contains(&why.as_str()));
-    if matches!(outcome, DeliveryOutcome::Failed { .. }) && !quiet {
+    if is_news(purpose, &outcome) {
         let alert = format!("text for `{}` was {words}", context.name);
         state.owe(context.name.as_str(), context.now.wall, Level::Warning, alert);
     }
     notes.event(context.now.wall, Some(context.name), EventKind::Delivery, words);
-    notes.due_in(0.5); // Others wait for how it ended, and learn it at the next tick.
     record(context, state, delivery, outcome);
+}
+
+/// Should people hear how it ended? A probe is tried again anyway; the limit policy speaks for it.
+fn is_news(purpose: Purpose, outcome: &DeliveryOutcome) -> bool {
+    match outcome {
+        DeliveryOutcome::Seen => false,
+        DeliveryOutcome::Unknown { .. } => true,
+        DeliveryOutcome::Failed { why } => {
+            purpose != Purpose::Probe && why != WORKS_AGAIN && why != ENDED_BEFORE
+        }
+    }
 }
 
 fn record(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery, outcome: DeliveryOutcome) {
@@ -281,15 +318,17 @@ pub fn dialog(pane: &AlivePane) -> Option<&'static str> {
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
-    let Some(agent) = context.agent().filter(|_| context.is_wanted()) else { return };
+    let Some(agent) = context.agent() else { return };
     let Some(delivery) = &state.delivery.current else { return next(context, state, agent, out) };
-    let origin = origin(&delivery.message);
+    let origin = origin(state, &delivery.message);
     let label = format!("type ({:?})", delivery.message.purpose).to_lowercase();
     if state.ending.is_some() {
         return;
     }
+    // The first prompt belongs to the start, and a unit that is only looked at is started all the same.
+    let least = if delivery.message.purpose == Purpose::Kickoff { Watch::None } else { Watch::Heal };
     let gate = match origin {
-        Origin::Policy => context.gate(state, Watch::Heal),
+        Origin::Policy => context.gate(state, least),
         Origin::Person => context.fleet.blind.clone().map(|why| format!("blind: {why}")),
     };
     if let Some(why) = gate {
@@ -298,8 +337,14 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     let Some(pane) = context.alive() else {
         return out.hold(&label, "its pane is dead or gone");
     };
+    if matches!(delivery.step, DeliveryStep::Loaded { .. }) && must_wait_for_limit(state, delivery) {
+        let buffer = buffer(context.config, context.name, delivery.id);
+        let why =
+            Reason::new("deliver.limited", "it is limited: the text waits, the probe comes first", vec![]);
+        return push(out, origin, "drop text", Action::DropBuffer { buffer }, why);
+    }
     match typable(context, state, pane, delivery) {
-        Typable::Yes => step(context, agent, pane, delivery, out),
+        Typable::Yes => step(context, agent, pane, delivery, origin, out),
         Typable::Clear => {
             let why = Reason::new("deliver.clear", "an older text of ours stands in the composer", vec![]);
             let keys = agent.backend.clear_keys.clone();
@@ -359,13 +404,23 @@ fn typable(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane, deliv
     }
     let before_paste = matches!(delivery.step, DeliveryStep::Wanted | DeliveryStep::Loaded { .. })
         || (matches!(delivery.step, DeliveryStep::Pasted { .. }) && context.seen.buffer == Some(true));
-    let composer = pane.reading.composer.as_deref().unwrap_or("");
-    if !before_paste || composer.is_empty() {
+    if !before_paste {
+        return Typable::Yes;
+    }
+    // Without one nobody reads: what aider or a shell gets while it works is run line by line afterwards.
+    let Some(composer) = pane.reading.composer.as_deref() else {
+        return hold("it shows no composer to type into");
+    };
+    if composer.is_empty() {
         return Typable::Yes;
     }
     let stale =
         !state.delivery.last_text.is_empty() && guard_text::is_ours(composer, &state.delivery.last_text);
-    if stale { Typable::Clear } else { hold("a person's draft stands in the composer") }
+    match (stale, delivery.clears < CLEARS_MAX) {
+        (true, true) => Typable::Clear,
+        (true, false) => hold("an older text of ours stands in the composer and can't be cleared"),
+        (false, _) => hold("a person's draft stands in the composer"),
+    }
 }
 
 fn step(
@@ -373,9 +428,9 @@ fn step(
     agent: &Agent,
     pane: &AlivePane,
     delivery: &Delivery,
+    origin: Origin,
     out: &mut Proposals,
 ) {
-    let origin = origin(&delivery.message);
     let buffer = buffer(context.config, context.name, delivery.id);
     let id = delivery.id;
     let load = |out: &mut Proposals, seen: &str| {
@@ -398,6 +453,15 @@ fn step(
             Reason::new("deliver.paste", format!("delivery {id}: {seen}"), vec![]),
         );
     };
+    if let DeliveryStep::Loaded { at_awake_s } | DeliveryStep::Pasted { at_awake_s, .. } = &delivery.step
+        && not_taken(context, delivery)
+    {
+        // Each try waits longer for tmux than the one before.
+        let left = f64::from(delivery.tries) * 0.5 - context.now.awake_s.since_s(*at_awake_s);
+        if left > 0.0 {
+            return out.due_in(left);
+        }
+    }
     match (&delivery.step, context.seen.buffer) {
         (DeliveryStep::Wanted, _) => load(out, "composer is free"),
         (DeliveryStep::Loaded { .. }, Some(true)) => paste(out, "buffer is there"),
@@ -413,7 +477,7 @@ fn step(
             }
             match shows(pane, &delivery.message.text) {
                 Shown::Yes | Shown::NoComposer => {
-                    submit(agent, pane, delivery, "the text shows, no dialog is open", out);
+                    submit(agent, pane, delivery, origin, "the text shows, no dialog is open", out);
                 }
                 Shown::No => out.due_in(0.5),
             }
@@ -421,7 +485,9 @@ fn step(
         (DeliveryStep::Submitted { at_awake_s, presses, content }, _) => {
             let passed = context.now.awake_s.since_s(*at_awake_s);
             match verdict(context, pane, delivery, content, passed, *presses) {
-                Verdict::Press => submit(agent, pane, delivery, "the text still stands in the composer", out),
+                Verdict::Press => {
+                    submit(agent, pane, delivery, origin, "the text still stands in the composer", out);
+                }
                 Verdict::Wait => out.due_in(0.5),
                 Verdict::Seen | Verdict::Failed(_) => {}
             }
@@ -430,7 +496,14 @@ fn step(
     }
 }
 
-fn submit(agent: &Agent, pane: &AlivePane, delivery: &Delivery, seen: &str, out: &mut Proposals) {
+fn submit(
+    agent: &Agent,
+    pane: &AlivePane,
+    delivery: &Delivery,
+    origin: Origin,
+    seen: &str,
+    out: &mut Proposals,
+) {
     let busy = pane.reading.state == ScreenState::Busy;
     let key = match &agent.backend.queue_key {
         Some(queue) if busy => queue.clone(),
@@ -438,7 +511,7 @@ fn submit(agent: &Agent, pane: &AlivePane, delivery: &Delivery, seen: &str, out:
     };
     let why = Reason::new("deliver.submit", format!("delivery {}: {seen}; key {key}", delivery.id), vec![]);
     let action = Action::Keys { pane: pane.pane.clone(), keys: vec![key] };
-    push(out, origin(&delivery.message), "submit text", action, why);
+    push(out, origin, "submit text", action, why);
 }
 
 fn push(out: &mut Proposals, origin: Origin, label: &str, action: Action, why: Reason) {
@@ -448,8 +521,9 @@ fn push(out: &mut Proposals, origin: Origin, label: &str, action: Action, why: R
     }
 }
 
-fn origin(message: &Message) -> Origin {
-    if message.request.is_some() { Origin::Person } else { Origin::Policy }
+fn origin(state: &UnitState, message: &Message) -> Origin {
+    let ordered = message.purpose == Purpose::Kickoff && state.launch.kickoff == Kickoff::Ordered;
+    if ordered || message.request.is_some() { Origin::Person } else { Origin::Policy }
 }
 
 /// Nothing is under way: the kickoff first, then what waits.
@@ -457,23 +531,13 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
     if context.alive().is_none() || state.ending.is_some() || state.seen.process.is_none() {
         return;
     }
-    let waits = state.launch.kickoff == Kickoff::Due || !state.delivery.queue.is_empty();
-    if waits && let Some(limit) = &state.limit.active {
-        return out.hold("type", format!("it is limited until {}", limit.until));
-    }
-    if state.launch.kickoff == Kickoff::Due {
-        if state.seen.state != ScreenState::Idle {
-            return;
-        }
-        if let Some(why) = context.gate(state, Watch::None).or_else(|| context.account_held()) {
-            return out.hold("type (kickoff)", why);
-        }
-        let text = guard_text::guarded(super::launch::first_prompt(agent));
-        let why = Reason::new("deliver.kickoff", "it was started and its composer is ready", vec![]);
-        let message = Message { purpose: Purpose::Kickoff, text, request: None };
-        return out.want(Claim::Kickoff, "kickoff", What::Deliver(message), why);
+    if state.launch.kickoff != Kickoff::Done {
+        return kickoff(context, state, agent, out);
     }
     let Some(message) = state.delivery.queue.first().cloned() else { return };
+    if state.seen.state == ScreenState::Limited {
+        return out.hold("type what waits", "it is limited");
+    }
     match message.purpose {
         Purpose::Operator => {
             let why = Reason::new("deliver.operator", "a person asked for it", vec![]);
@@ -494,18 +558,39 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
     }
 }
 
+/// The first prompt of a start; a pause does not hold the one of a start that a person ordered.
+fn kickoff(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut Proposals) {
+    if state.seen.state != ScreenState::Idle {
+        return;
+    }
+    let text = guard_text::guarded(super::launch::first_prompt(agent));
+    let why = Reason::new("deliver.kickoff", "it was started and its composer is ready", vec![]);
+    let what = What::Deliver(Message { purpose: Purpose::Kickoff, text, request: None });
+    if state.launch.kickoff == Kickoff::Ordered {
+        return out.asked(Claim::Kickoff, "kickoff", what, why);
+    }
+    match context.gate(state, Watch::None).or_else(|| context.account_held()) {
+        Some(held) => out.hold("type (kickoff)", held),
+        None => out.want(Claim::Kickoff, "kickoff", what, why),
+    }
+}
+
 fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
     let at_awake_s = context.now.awake_s;
     let content = context.alive().map(|pane| pane.reading.content.clone()).unwrap_or_default();
     let process = context.process();
     let Some(delivery) = &mut state.delivery.current else { return };
     match (&granted.what, granted.label.as_str()) {
-        (What::Act(Action::LoadBuffer { .. }), _) => delivery.step = DeliveryStep::Loaded { at_awake_s },
+        (What::Act(Action::DropBuffer { .. }), _) => delivery.step = DeliveryStep::Wanted,
+        (What::Act(Action::LoadBuffer { .. }), _) => {
+            delivery.step = DeliveryStep::Loaded { at_awake_s };
+            delivery.tries += 1;
+        }
         (What::Act(Action::Paste { .. }), _) => {
+            delivery.tries += 1;
             delivery.step = DeliveryStep::Pasted { at_awake_s, content };
             delivery.process = process;
             state.delivery.last_text = delivery.message.text.clone();
-            state.delivery.clears = 0;
         }
         (What::Act(Action::Keys { .. }), "submit text") => {
             let presses = match delivery.step {
@@ -514,12 +599,10 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
             };
             delivery.step = DeliveryStep::Submitted { at_awake_s, presses, content };
         }
-        (What::Act(Action::Keys { .. }), "clear composer") => {
-            state.delivery.clears += 1;
-            if state.delivery.clears >= CLEARS_MAX {
-                state.delivery.last_text.clear();
-            }
-        }
+        (What::Act(Action::Keys { .. }), _) => delivery.clears += 1,
         (What::Act(_) | What::Deliver(_) | What::End(_), _) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 use super::Policy;
 use super::context::UnitContext;
+use super::launch;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
 use crate::base::time::human_s;
 use crate::config::Watch;
@@ -17,15 +18,21 @@ pub const POLICY: Policy = Policy { name: "ending", fold, propose, charge };
 const KILL_AGAIN_S: f64 = 10.0;
 
 fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
-    if context.alive().is_some() && state.launch.digest.is_empty() {
-        // State was lost or the unit was started by hand: it runs as it runs, nothing is restarted for that.
-        state.launch.digest = context.unit.launch_digest.clone();
-    }
+    launch::adopt(context, state);
     let Some(ending) = &mut state.ending else { return };
-    if ending.then == Then::StayDown && context.is_wanted() {
+    if !context.unit.enabled || (up_again(context, ending) && ending.step == EndStep::Wanted) {
+        let text = format!("end called off: it is no longer wanted ({})", ending.why);
+        notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+        state.ending = None;
+        return;
+    }
+    if up_again(context, ending) {
         ending.then = Then::Start;
         ending.cause = EndCause::Ordered;
-        notes.event(context.now.wall, Some(context.name), EventKind::State, "wanted again: it is started after its end");
+    } else if ending.then == Then::Start && !context.is_wanted() {
+        // Marked down while it was being restarted: the end goes on, the start does not follow.
+        ending.then = Then::StayDown;
+        ending.cause = EndCause::Down;
     }
     let ended =
         matches!(context.seen.pane, PaneSeen::Absent) && context.seen.tree.as_ref().is_none_or(Vec::is_empty);
@@ -42,9 +49,15 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     }
 }
 
-/// A kill that the ladder wants, not begun yet, of a unit that moved on any clock since: no proof any more.
+/// The stop is under way, and the unit is wanted again.
+fn up_again(context: &UnitContext<'_>, ending: &Ending) -> bool {
+    ending.then == Then::StayDown && context.is_wanted()
+}
+
+/// A kill that a policy concluded, not begun yet, of a unit that moved on any clock since: no proof any more.
 fn revived(context: &UnitContext<'_>, ending: &Ending) -> bool {
-    let not_begun = ending.cause == EndCause::Ladder && ending.step == EndStep::Wanted;
+    let concluded = matches!(ending.cause, EndCause::Ladder | EndCause::Rerun);
+    let not_begun = concluded && ending.step == EndStep::Wanted;
     let moved = super::activity::last_change(context.clocks).is_some_and(|at| at >= ending.since_awake_s);
     not_begun && moved && context.alive().is_some()
 }
@@ -84,12 +97,15 @@ fn ordered(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         if let Some(why) = context.gate(state, Watch::Heal) {
             return out.hold("restart", why);
         }
+        if state.limit.active.is_some() {
+            return out.hold("restart", "its config changed; it is limited and is restarted after that");
+        }
         let why = Reason::new(
             "ending.config",
             "its command, directory or environment changed in the config",
             vec![],
         );
-        let end = ending(context, Then::Start, EndCause::Ordered, &why);
+        let end = ending(context, Then::Start, EndCause::Changed, &why);
         out.want(Claim::Order, "restart", What::End(end), why);
     }
 }
@@ -100,12 +116,14 @@ pub fn ending(context: &UnitContext<'_>, then: Then, cause: EndCause, why: &Reas
 }
 
 fn step(context: &UnitContext<'_>, state: &UnitState, ending: &Ending, out: &mut Proposals) {
-    let by_person = matches!(ending.cause, EndCause::Down | EndCause::Ordered);
     let label = match ending.then {
         Then::StayDown => "stop",
         Then::Start => "restart",
     };
-    let blocked = if by_person { context.fleet.blind.clone() } else { context.gate(state, Watch::Heal) };
+    let blocked = match ending.cause {
+        EndCause::Down | EndCause::Ordered => context.fleet.blind.clone().map(|why| format!("blind: {why}")),
+        EndCause::Changed | EndCause::Ladder | EndCause::Rerun => context.gate(state, Watch::Heal),
+    };
     if let Some(why) = blocked {
         return out.hold(label, why);
     }
@@ -146,7 +164,8 @@ fn first(
     let waited = context.now.awake_s.since_s(ending.since_awake_s);
     let grace = context.config.watchdog.advance_grace_s;
     let in_turn = context.agent().is_some() && state.seen.state == ScreenState::Busy;
-    if ending.cause == EndCause::Ordered && in_turn && waited < grace {
+    let patient = matches!(ending.cause, EndCause::Ordered | EndCause::Changed);
+    if patient && in_turn && waited < grace {
         out.due_in(1.0);
         let why =
             format!("waits for the end of its turn ({} of at most {})", human_s(waited), human_s(grace));
@@ -179,7 +198,7 @@ fn propose_signal(
     let what = What::Act(Action::Signal { processes, signal });
     match ending.cause {
         EndCause::Down | EndCause::Ordered => out.asked(Claim::End, label, what, why),
-        EndCause::Ladder | EndCause::Rerun => out.want(Claim::End, label, what, why),
+        EndCause::Changed | EndCause::Ladder | EndCause::Rerun => out.want(Claim::End, label, what, why),
     }
 }
 
@@ -208,3 +227,6 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         What::Act(_) | What::Deliver(_) | What::End(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! How a unit is started, and what its state remembers of a start. Used by every policy that starts something.
 
+use super::belief;
 use super::context::UnitContext;
+use super::proposal::Origin;
 use crate::config::backend::PromptDelivery;
 use crate::config::{Agent, AgentKind, Role};
 use crate::model::action::{Action, Launch, LaunchPrompt};
@@ -21,7 +23,10 @@ pub fn action(context: &UnitContext<'_>, state: &UnitState) -> Option<Action> {
 /// Will this start continue the last conversation?
 pub fn resumes(context: &UnitContext<'_>, state: &UnitState) -> bool {
     context.agent().is_some_and(|agent| {
-        agent.kind == AgentKind::Persistent && !agent.backend.resume.is_empty() && state.launch.count > 0
+        agent.kind == AgentKind::Persistent
+            && !agent.backend.resume.is_empty()
+            && state.launch.count > 0
+            && !state.attend.overflowed
     })
 }
 
@@ -34,8 +39,21 @@ pub fn first_prompt(agent: &Agent) -> &str {
     }
 }
 
+/// A unit that is seen and that no start is remembered of: state was lost, or it was started by hand. It runs as it
+/// runs; nothing is restarted for that, and its conversation can be resumed.
+pub fn adopt(context: &UnitContext<'_>, state: &mut UnitState) {
+    match &context.seen.pane {
+        PaneSeen::Alive(_) if state.launch.digest.is_empty() => {
+            state.launch.digest = context.unit.launch_digest.clone();
+        }
+        PaneSeen::Alive(_) | PaneSeen::Dead { .. } => {}
+        PaneSeen::Absent | PaneSeen::Unknown => return,
+    }
+    state.launch.count = state.launch.count.max(1);
+}
+
 /// What the state remembers of a start, before it happens. The last conversation's memory goes with it.
-pub fn charge(context: &UnitContext<'_>, state: &mut UnitState) {
+pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     let resumed = resumes(context, state);
     let typed = context.agent().is_some_and(|agent| {
         agent.backend.prompt_delivery == PromptDelivery::Paste
@@ -45,7 +63,11 @@ pub fn charge(context: &UnitContext<'_>, state: &mut UnitState) {
     state.launch.at = Some(context.now.wall);
     state.launch.at_awake_s = Some(context.now.awake_s);
     state.launch.digest = context.unit.launch_digest.clone();
-    state.launch.kickoff = if typed { Kickoff::Due } else { Kickoff::Done };
+    state.launch.kickoff = match (typed, by) {
+        (false, _) => Kickoff::Done,
+        (true, Origin::Policy) => Kickoff::Due,
+        (true, Origin::Person) => Kickoff::Ordered,
+    };
     state.launch.count += 1;
     state.ending = None;
     state.operator.start = false;
@@ -54,6 +76,7 @@ pub fn charge(context: &UnitContext<'_>, state: &mut UnitState) {
     state.stall.progress_since_awake_s = None;
     state.stall.approved = false;
     state.limit.active = None;
+    belief::started(context.now, &mut state.seen);
 }
 
 fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {

@@ -5,6 +5,7 @@
 //! *charge* (each policy pays for what was granted, before it happens). One file per policy, one row per policy in
 //! [`POLICIES`]; any order of the rows gives the same decision.
 
+pub mod account;
 pub mod activity;
 pub mod arbiter;
 pub mod attend;
@@ -22,9 +23,16 @@ pub mod restart;
 pub mod stall;
 pub mod summary;
 pub mod summary_text;
+#[cfg(test)]
+mod testing;
 pub mod veto;
 pub mod wake;
 pub mod wants;
+
+#[cfg(test)]
+mod stories;
+#[cfg(test)]
+mod tests;
 
 use crate::config::Config;
 use crate::model::seen::Observation;
@@ -80,8 +88,11 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         let state = next.units.entry(name.clone()).or_default();
         belief::fold(&seen.now, &seen.server, unit, seen.units.get(name), &mut state.seen);
     }
-    let fleet = Fleet::new(config, previous, &next, seen);
     operator::handle(config, seen, &mut next, &mut markers, &mut notes);
+    // A pause or a stop that is asked for in this tick counts in this tick.
+    let marked = operator::with_marks(seen, &markers);
+    let seen = marked.as_ref();
+    let fleet = Fleet::new(config, previous, &next, seen);
 
     let mut proposals = Vec::new();
     for (name, unit) in &config.units {
@@ -107,10 +118,8 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         match &granted.what {
             What::Act(_) => {}
             What::Deliver(message) => deliver::begin(&context, &mut state, message.clone()),
-            What::End(ending) => {
-                deliver::abandon(&context, &mut state, "its process is being ended");
-                ending::begin(&mut state, ending.clone());
-            }
+            // A text under way waits for what comes of it: the next process, or the end being called off.
+            What::End(ending) => ending::begin(&mut state, ending.clone()),
         }
         for policy in policies.iter().filter(|policy| policy.name == granted.by) {
             (policy.charge)(&context, granted, &mut state);
@@ -119,7 +128,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         state.last_act = Some(granted.as_last_act(seen.now.wall));
         next.units.insert(granted.unit.clone(), state);
     }
-    notify::pass(config, previous, seen, &ruling, &mut next, &mut notes);
+    notify::pass(config, previous, seen, &fleet, &ruling, &mut next, &mut notes);
     Decision {
         next,
         markers,

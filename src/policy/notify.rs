@@ -2,6 +2,7 @@
 //! no longer owed; parents are told of their children.
 
 use super::arbiter::Ruling;
+use super::context::Fleet;
 use super::deliver::QUEUE_MAX;
 use super::proposal::{EventKind, Notes};
 use crate::base::names::UnitName;
@@ -18,13 +19,13 @@ pub fn pass(
     config: &Config,
     previous: &State,
     seen: &Observation,
+    fleet: &Fleet,
     ruling: &Ruling,
     next: &mut State,
     notes: &mut Notes,
 ) {
     server(previous, seen, next, notes);
     let mut reports: Vec<(UnitName, String)> = Vec::new();
-    let mut died = Vec::new();
     let fresh = UnitState::default();
     for name in config.units.keys() {
         let before = previous.units.get(name).unwrap_or(&fresh);
@@ -33,10 +34,6 @@ pub fn pass(
         if let Some(change) = transition(before, after) {
             notes.event(seen.now.wall, Some(name), EventKind::State, change.clone());
             let (was, is) = (before.seen.process.is_some(), after.seen.process.is_some());
-            // An end that was ordered is no death.
-            if was && !is && before.ending.is_none() {
-                died.push(name.clone());
-            }
             let parent =
                 config.units.get(name).and_then(|unit| unit.agent()).and_then(|agent| agent.parent.clone());
             let news = was != is && before.launch.count > 0;
@@ -54,7 +51,7 @@ pub fn pass(
         }
     }
     report(config, next, reports);
-    mass_death(seen, &died, next, notes);
+    mass_death(seen, fleet, next, notes);
     standing(seen, next);
     fleet_alerts(previous, seen, next, notes);
 }
@@ -104,13 +101,22 @@ fn holds(seen: &Observation, ruling: &Ruling, name: &UnitName, state: &mut UnitS
     });
 }
 
-/// The words without their numbers: a counting hold is one hold.
+/// The words without their numbers and durations: a counting hold is one hold.
 fn skeleton(why: &str) -> String {
-    why.chars()
-        .filter(|c| !c.is_ascii_digit() && *c != '.')
-        .collect::<String>()
-        .replace("min  s", "")
-        .replace(" min", " s")
+    let mut words: Vec<&str> = Vec::new();
+    for word in why.split_whitespace() {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let number = bare.starts_with(|c: char| c.is_ascii_digit())
+            && bare.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let unit = words.last() == Some(&"#") && matches!(bare, "s" | "min" | "h" | "d");
+        match (number, unit) {
+            (true, _) if words.last() == Some(&"#") => {}
+            (true, _) => words.push("#"),
+            (false, true) => {}
+            (false, false) => words.push(word),
+        }
+    }
+    words.join(" ")
 }
 
 fn alerts(seen: &Observation, name: &UnitName, before: &[Owed], state: &mut UnitState, notes: &mut Notes) {
@@ -154,11 +160,12 @@ fn server(previous: &State, seen: &Observation, next: &mut State, notes: &mut No
     }
 }
 
-fn mass_death(seen: &Observation, died: &[UnitName], next: &mut State, notes: &mut Notes) {
-    if died.len() < super::context::MASS_DEATH || seen.server == ServerSeen::Absent {
+fn mass_death(seen: &Observation, fleet: &Fleet, next: &mut State, notes: &mut Notes) {
+    let died = &fleet.mass_death;
+    if died.is_empty() || seen.server == ServerSeen::Absent {
         return;
     }
-    let names = died.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let names = died.keys().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let text = format!("{} units died at once ({names}): one event; they come back staggered", died.len());
     notes.event(seen.now.wall, None, EventKind::Fleet, text.clone());
     next.mail.owe(seen.now.wall, Level::Warning, text);

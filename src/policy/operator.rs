@@ -1,16 +1,17 @@
 //! What people ask for: requests from the inbox become markers, orders and texts. Each is taken once, and confirmed.
 
-use super::deliver::QUEUE_MAX;
+use super::deliver::{QUEUE_BYTES_MAX, QUEUE_MAX};
 use super::guard_text;
 use super::proposal::{EventKind, Notes};
 use crate::base::names::UnitName;
-use crate::base::text::one_line;
-use crate::config::{Config, Role};
+use crate::base::text::{counted, one_line};
+use crate::config::{AgentKind, Config, Role};
 use crate::model::action::{Action, Marker, MarkerKind};
-use crate::model::seen::{Ask, Observation, Request};
+use crate::model::seen::{Ask, Observation, Paused, Request};
 use crate::state::State;
 use crate::state::mail::{HANDLED_MAX, Handled, Taken};
 use crate::state::unit::{Breaker, EndCause, EndStep, Ending, Message, Purpose, Then, UnitState};
+use std::borrow::Cow;
 
 /// A request older than this is no longer meant: its command gave up long ago, and a lost mail.json must not replay it.
 const REQUEST_AGE_S: f64 = 600.0;
@@ -61,11 +62,36 @@ fn start_paused(config: &Config, seen: &Observation, next: &mut State, markers: 
     const KEY: &str = "start_paused";
     let told = next.mail.told.iter().any(|told| told.key == KEY);
     if config.watchdog.start_paused && !told {
-        next.mail.told.push(crate::state::mail::Told { key: KEY.into(), at_awake_s: seen.now.awake_s });
-        markers.push(mark(None, MarkerKind::Paused, "start_paused is set in the config".into()));
+        // Remembered only when the marker stands: until then it is set again, and the pause holds all the same.
+        if seen.markers.paused.is_some() {
+            next.mail.told.push(crate::state::mail::Told { key: KEY.into(), at_awake_s: seen.now.awake_s });
+        } else {
+            markers.push(mark(None, MarkerKind::Paused, "start_paused is set in the config".into()));
+        }
     } else if !config.watchdog.start_paused && told {
         next.mail.told.retain(|told| told.key != KEY);
     }
+}
+
+/// The observation with the markers that are about to be set; one that is about to be removed stands until it is gone.
+pub fn with_marks<'a>(seen: &'a Observation, markers: &[Action]) -> Cow<'a, Observation> {
+    let mut marked = Cow::Borrowed(seen);
+    for action in markers {
+        let Action::Mark { marker, text } = action else { continue };
+        let seen = marked.to_mut();
+        let target = match &marker.unit {
+            None => &mut seen.markers,
+            Some(unit) => match seen.units.get_mut(unit) {
+                Some(seen) => &mut seen.markers,
+                None => continue,
+            },
+        };
+        match marker.kind {
+            MarkerKind::Down => target.down = Some(text.clone()),
+            MarkerKind::Paused => target.paused = Some(Paused { reason: text.clone(), until: None }),
+        }
+    }
+    marked
 }
 
 fn mark(unit: Option<&UnitName>, kind: MarkerKind, text: String) -> Action {
@@ -88,7 +114,9 @@ fn take(
             markers.push(unmark(None, MarkerKind::Down));
             for (name, unit) in &config.units {
                 let down = seen.units.get(name).is_some_and(|seen| seen.markers.down.is_some());
-                if unit.enabled && !down {
+                // A task that does not run has ended: its next run is its schedule's, or a person's who names it.
+                let task = unit.agent().is_some_and(|agent| agent.kind == AgentKind::Task);
+                if unit.enabled && !down && !task {
                     want_start(next.units.entry(name.clone()).or_default());
                 }
             }
@@ -193,11 +221,13 @@ fn restart(
         state.operator.start = true;
         return Ok(format!("`{name}`: it does not run; starting"));
     }
+    // One that is under way goes on: who was signalled is not forgotten.
+    let step = state.ending.take().map_or(EndStep::Wanted, |under_way| under_way.step);
     state.ending = Some(Ending {
         then: Then::Start,
         cause: EndCause::Ordered,
         why: "a person ordered a restart".into(),
-        step: EndStep::Wanted,
+        step,
         since_awake_s: seen.now.awake_s,
     });
     Ok(format!(
@@ -211,6 +241,7 @@ fn approve(config: &Config, next: &mut State, name: &UnitName) -> Result<String,
     let was = state.restart.breaker.clone();
     state.restart.breaker = Breaker::Closed;
     state.restart.past_awake_s.clear();
+    state.restart.told_awake_s = None;
     state.stall.approved = true;
     state.attend.error_nudges = 0;
     state.attend.told = None;
@@ -238,8 +269,10 @@ fn nudge(
     if text.trim().is_empty() {
         return Err("the text is empty".into());
     }
-    if state.delivery.queue.len() >= QUEUE_MAX {
-        return Err(format!("{QUEUE_MAX} texts wait for `{name}` already"));
+    let waiting = state.delivery.queue.len();
+    let bytes: usize = state.delivery.queue.iter().map(|message| message.text.len()).sum();
+    if waiting >= QUEUE_MAX || bytes + text.len() > QUEUE_BYTES_MAX {
+        return Err(format!("{} ({bytes} bytes) wait for `{name}` already", counted(waiting, "text")));
     }
     if once(state, request) {
         let request = Some(request.id.clone());

@@ -2,7 +2,7 @@
 
 use crate::base::names::UnitName;
 use crate::base::time::Wall;
-use crate::model::action::Action;
+use crate::model::action::{Action, Signal};
 use crate::state::State;
 use crate::state::unit::{Ending, LastAct, Message};
 use serde::{Deserialize, Serialize};
@@ -259,9 +259,11 @@ impl Proposal {
         LastAct { what: self.label.clone(), why: self.why.sentence(), at }
     }
 
-    /// Does it end or replace a running process?
+    /// Does it end a running process, or begin to? The beginning counts, and so does the first signal: many that wait
+    /// for the end of their turns may come to it in one instant.
     pub fn is_disruption(&self) -> bool {
-        self.claim == Claim::Order || self.claim == Claim::Kill
+        let term = matches!(&self.what, What::Act(Action::Signal { signal: Signal::Term, .. }));
+        term || self.claim == Claim::Order || self.claim == Claim::Kill
     }
 }
 

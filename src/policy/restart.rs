@@ -8,7 +8,7 @@ use super::launch;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
 use crate::base::time::{Awake, human_s};
 use crate::config::{AgentKind, WakeWhen, Watch};
-use crate::model::seen::{PaneSeen, ScreenState};
+use crate::model::seen::{Exit, PaneSeen, ScreenState};
 use crate::state::mail::Level;
 use crate::state::unit::{Breaker, EndCause, Then, UnitState};
 
@@ -27,6 +27,8 @@ pub const BREAKER_RESTARTS: usize = 5;
 pub const BREAKER_WINDOW_S: f64 = 900.0;
 /// An open breaker allows one try after this long.
 pub const BREAKER_S: f64 = 600.0;
+/// A breaker that opens again and again is told this often, seconds.
+const DAILY_S: f64 = 86_400.0;
 /// Restarts remembered.
 const PAST_MAX: usize = 20;
 
@@ -40,7 +42,23 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         alive(context, state, notes);
     } else if is_down_hard(context, state) {
         dead(context, state, notes);
+        if task(context) {
+            failed_run(context, state);
+        }
     }
+}
+
+/// A run that ended badly is told once; it waits for its next time.
+fn failed_run(context: &UnitContext<'_>, state: &mut UnitState) {
+    let Some(before) = context.before.units.get(context.name) else { return };
+    let just_now = before.seen.state != ScreenState::Dead && before.launch.count > 0;
+    let well = state.seen.exit_known == Some(Exit::Status(0));
+    if !just_now || well || before.ending.is_some() || context.gate(state, Watch::None).is_some() {
+        return;
+    }
+    let exit = state.seen.exit.clone().unwrap_or_else(|| "unknown end".into());
+    let text = format!("the run of `{}` failed: {exit}; it waits for its next time", context.name);
+    state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
 }
 
 fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
@@ -54,6 +72,7 @@ fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     let tried = matches!(state.restart.breaker, Breaker::HalfOpen { .. } | Breaker::Open { .. });
     if tried && age >= context.unit.ladder.quiet_s {
         state.restart.breaker = Breaker::Closed;
+        state.restart.told_awake_s = None;
         let text = format!("circuit breaker closed: alive for {}", human_s(age));
         notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     }
@@ -82,7 +101,11 @@ fn dead(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         context.name
     );
     notes.event(context.now.wall, Some(context.name), EventKind::State, text.clone());
-    state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    // Every failed try opens it again: that is an event each time, and news for people once a day.
+    if state.restart.told_awake_s.is_none_or(|told| now.since_s(told) >= DAILY_S) {
+        state.restart.told_awake_s = Some(now);
+        state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    }
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
@@ -143,10 +166,13 @@ impl Kind {
 
 fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
     if let Some(ending) = &state.ending {
+        if context.seen.tree.as_ref().is_some_and(|left| !left.is_empty()) {
+            return None; // The end is still at work on what the old process left behind.
+        }
         return match (ending.then, ending.cause) {
             (Then::StayDown, _) => None,
             (Then::Start, EndCause::Ordered | EndCause::Down) => Some(Kind::Asked),
-            (Then::Start, EndCause::Rerun) => Some(Kind::Fresh),
+            (Then::Start, EndCause::Changed | EndCause::Rerun) => Some(Kind::Fresh),
             (Then::Start, EndCause::Ladder) => Some(Kind::Heal),
         };
     }
@@ -240,5 +266,8 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         }
     }
     state.restart.not_before_awake_s = None;
-    launch::charge(context, state);
+    launch::charge(context, granted.origin, state);
 }
+
+#[cfg(test)]
+mod tests;

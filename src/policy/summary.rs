@@ -240,7 +240,7 @@ fn doing(state: &UnitState) -> Option<String> {
     if let Some(ending) = &state.ending {
         let what = match (ending.then, ending.cause) {
             (Then::StayDown, _) => "stopping",
-            (Then::Start, EndCause::Ordered) => "restart ordered",
+            (Then::Start, EndCause::Ordered | EndCause::Changed) => "restart ordered",
             (Then::Start, EndCause::Down | EndCause::Ladder | EndCause::Rerun) => "restarting",
         };
         return Some(what.to_owned());

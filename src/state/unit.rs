@@ -110,6 +110,8 @@ pub enum Kickoff {
     Done,
     /// To be typed once the composer is there.
     Due,
+    /// The same, and a person ordered the start: a pause does not hold it.
+    Ordered,
 }
 
 /// An end under way: TERM, grace, KILL, and what comes after.
@@ -143,8 +145,10 @@ pub enum Then {
 pub enum EndCause {
     /// The `down` marker.
     Down,
-    /// A person (`restart`) or a changed config: waits for the end of the turn.
+    /// A person (`restart`): waits for the end of the turn.
     Ordered,
+    /// A changed config: waits for the end of the turn, and a pause holds it.
+    Changed,
     /// The ladder, with proof.
     Ladder,
     /// A task's next run, its previous one being over.
@@ -248,6 +252,8 @@ pub struct Limit {
     pub until: Wall,
     /// Whether a reset time was readable.
     pub readable: bool,
+    /// When the limit last spoke: first seen, or a probe refused.
+    pub armed: Wall,
     /// Probes sent so far.
     pub probes: u32,
     /// A probe is under way since.
@@ -272,10 +278,14 @@ pub struct AttendState {
     pub dialog: Option<String>,
     /// Times that this dialog was answered.
     pub answers: u32,
+    /// Dialogs that were answered before this one, since none was open.
+    pub dialogs: u32,
     /// When.
     pub answered_awake_s: Option<Awake>,
     /// The composer's text at the last look, while idle with text in it.
     pub draft: Option<Draft>,
+    /// The conversation is too long to go on: the next start begins a new one.
+    pub overflowed: bool,
     /// Error nudges since the last progress.
     pub error_nudges: u32,
     /// The last one, or the first sight of the error.
@@ -322,8 +332,6 @@ pub struct DeliveryState {
     pub past: Vec<PastDelivery>,
     /// The text last pasted: a draft that holds it is ours.
     pub last_text: String,
-    /// Times that it was cleared from the composer since.
-    pub clears: u32,
     /// Deliveries so far: the next one's number.
     pub count: u64,
 }
@@ -372,6 +380,12 @@ pub struct Delivery {
     pub since_awake_s: Awake,
     /// The process that it is for once it was pasted: another one never saw it.
     pub process: Option<Process>,
+    /// Times that tmux was told to load or to paste it.
+    #[serde(default)]
+    pub tries: u32,
+    /// Times that an older text of ours was to be cleared away for it.
+    #[serde(default)]
+    pub clears: u32,
 }
 
 /// Where a delivery stands. The buffer tells across a crash: still there = not pasted, gone = pasted.
@@ -409,8 +423,10 @@ pub struct PastDelivery {
 pub enum DeliveryOutcome {
     /// The CLI took it.
     Seen,
-    /// It did not arrive, or it is not known; why.
+    /// It did not arrive; why.
     Failed { why: String },
+    /// It may have been read: it is told, and never typed again; why nobody knows.
+    Unknown { why: String },
 }
 
 /// What people asked of the unit.

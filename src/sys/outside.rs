@@ -25,7 +25,16 @@ pub fn stamp(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).map_or_else(
         |_| "-".to_owned(),
-        |meta| format!("{}:{}:{}:{}:{}", meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), meta.ctime_nsec()),
+        |meta| {
+            format!(
+                "{}:{}:{}:{}:{}",
+                meta.ino(),
+                meta.size(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+                meta.ctime_nsec()
+            )
+        },
     )
 }
 

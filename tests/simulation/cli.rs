@@ -376,7 +376,10 @@ impl Cli {
             (Kind::Talk, rng.between(10, 120) * 1000)
         };
         let until = t + lasts;
-        self.turn_to(t, Play::Work(Work { kind, began: work.began, until, left: work.left - 1, probe: false }));
+        self.turn_to(
+            t,
+            Play::Work(Work { kind, began: work.began, until, left: work.left - 1, probe: false }),
+        );
         self.next = if kind == Kind::Talk { (t + rng.between(2000, 15_000)).min(until) } else { until };
         if kind == Kind::Hang {
             self.next = i64::MAX;

@@ -182,7 +182,8 @@ pub fn remove(sim: &mut Sim) {
     let mut world = sim.world.borrow_mut();
     world.silent_until = 0;
     world.offset = 0;
-    let foreign: Vec<u64> = world.panes.values().filter(|pane| pane.stamp.is_empty()).map(|pane| pane.id).collect();
+    let foreign: Vec<u64> =
+        world.panes.values().filter(|pane| pane.stamp.is_empty()).map(|pane| pane.id).collect();
     for id in foreign {
         world.panes.remove(&id);
     }
@@ -279,7 +280,9 @@ fn host(sim: &mut Sim, swarm: &Swarm, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> S
     }
     if rng.chance(swarm.foreign) {
         let unit = any(rng);
-        if world.pane_of(&unit).is_none() && !world.panes.values().any(|p| world.units.get(&unit).is_some_and(|u| u.session == p.session)) {
+        if world.pane_of(&unit).is_none()
+            && !world.panes.values().any(|p| world.units.get(&unit).is_some_and(|u| u.session == p.session))
+        {
             world.tell(format!("{unit}: somebody else takes its session's name"));
             world.foreign_session(&unit);
         }
@@ -333,12 +336,15 @@ fn people(sim: &mut Sim, swarm: &Swarm, rng: &mut Rng, any: &dyn Fn(&mut Rng) ->
         let world = &mut *sim.world.borrow_mut();
         let unit = match does {
             PersonDoes::AnswerDialog => {
-                let open = world.panes.values().find(|pane| pane.cli.dialog_open()).map(|pane| pane.unit.clone());
+                let open =
+                    world.panes.values().find(|pane| pane.cli.dialog_open()).map(|pane| pane.unit.clone());
                 open.unwrap_or_else(|| any(rng))
             }
             PersonDoes::Submit | PersonDoes::Clear | PersonDoes::LeaveDraft => any(rng),
         };
-        let free = world.living(&unit).is_some_and(|pane| pane.cli.composer.text.is_empty() || does == PersonDoes::AnswerDialog);
+        let free = world
+            .living(&unit)
+            .is_some_and(|pane| pane.cli.composer.text.is_empty() || does == PersonDoes::AnswerDialog);
         let agent = world.units.get(&unit).is_some_and(|unit| unit.agent);
         let shell = world.living(&unit).is_some_and(|pane| pane.cli.play == Play::Shell);
         if free && agent && !shell {
@@ -405,7 +411,11 @@ fn markers(sim: &mut Sim, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> String) {
         text = format!("by hand until {until}\n");
     }
     sim.world.borrow_mut().tell(format!("{path} {}", if there { "is removed" } else { "is made" }));
-    if there { sim.disk.borrow_mut().delete(&path) } else { sim.disk.borrow_mut().put(&path, text.into_bytes()) }
+    if there {
+        sim.disk.borrow_mut().delete(&path)
+    } else {
+        sim.disk.borrow_mut().put(&path, text.into_bytes())
+    }
     // Fleet-wide markers do not stay for long, or nothing happens in the run.
     if !there && unit.is_none() {
         sim.fleet_marker_until = Some((path, sim.world.borrow().t + 400_000));

@@ -232,7 +232,8 @@ impl Files for SimFiles {
         let disk = self.disk.borrow();
         let prefix = format!("{path}/");
         let names = disk.files.keys().filter_map(|file| file.strip_prefix(&prefix));
-        let names: BTreeSet<String> = names.filter_map(|rest| rest.split('/').next()).map(str::to_owned).collect();
+        let names: BTreeSet<String> =
+            names.filter_map(|rest| rest.split('/').next()).map(str::to_owned).collect();
         Ok(names.into_iter().collect())
     }
 

@@ -127,7 +127,9 @@ command = ["./queue.sh"]
 /// Reads it.
 pub fn config(text: &str) -> Config {
     let read = |path: &Path| match path.file_name().and_then(|name| name.to_str()) {
-        Some("builder.md") => Ok("You are a builder. Work through the plan, step by step.\nNever stop.".to_owned()),
+        Some("builder.md") => {
+            Ok("You are a builder. Work through the plan, step by step.\nNever stop.".to_owned())
+        }
         Some("tester.md") => Ok("You are a tester: break what the builders build.".to_owned()),
         Some("boss.md") => Ok("You look after the others.".to_owned()),
         _ => Err("no such file".to_owned()),

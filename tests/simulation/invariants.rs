@@ -469,7 +469,7 @@ impl Checker {
             report.decision.granted.iter().filter(|p| p.claim == Claim::Probe).map(|p| p.unit.as_str()).collect();
         for unit in &probes {
             let mates = || config.units.keys().filter(|mate| mate.as_str() != *unit && account(mate.as_str()) == account(unit));
-            let since = report.before.units.get(*unit).and_then(|state| state.limit.active.as_ref()).map(|limit| limit.since);
+            let since = report.before.units.get(*unit).and_then(|state| state.limit.active.as_ref()).map(|limit| limit.armed);
             let freed = mates().any(|mate| {
                 report.before.units.get(mate).is_some_and(|state| state.limit.freed.is_some_and(|freed| since.is_none_or(|since| freed > since)))
             });
@@ -691,7 +691,7 @@ fn term(world: &mut World, config: &Config, name: &str, before: &UnitState) {
         return;
     }
     match ending.cause {
-        EndCause::Ordered => {
+        EndCause::Ordered | EndCause::Changed => {
             let Some(pane) = world.living(name) else { return };
             let waited = (world.awake() - ending.since_awake_s.0) as f64 / 1000.0;
             let agent = world.units.get(name).is_some_and(|truth| truth.agent);

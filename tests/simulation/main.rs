@@ -26,7 +26,14 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 fn plan(seed: u64) -> Plan {
-    Plan { seed, decide: watchkeeper::policy::decide, thorough: true, safety_ticks: 250, liveness: true, swarm: None }
+    Plan {
+        seed,
+        decide: watchkeeper::policy::decide,
+        thorough: true,
+        safety_ticks: 250,
+        liveness: true,
+        swarm: None,
+    }
 }
 
 #[test]

@@ -106,7 +106,8 @@ impl Sim {
     }
 
     fn watchdog(&self) -> Watchdog<SimHost, SimFiles> {
-        let grace_s = self.config.units.iter().map(|(name, unit)| (name.to_string(), unit.ladder.grace_s)).collect();
+        let grace_s =
+            self.config.units.iter().map(|(name, unit)| (name.to_string(), unit.ladder.grace_s)).collect();
         let host = SimHost {
             world: self.world.clone(),
             disk: self.disk.clone(),
@@ -163,7 +164,13 @@ impl Sim {
         if killed {
             self.world.borrow_mut().tell("the watchdog is killed");
         }
-        self.check.after(&mut self.world.borrow_mut(), &mut self.disk.borrow_mut(), &self.config, &report, killed);
+        self.check.after(
+            &mut self.world.borrow_mut(),
+            &mut self.disk.borrow_mut(),
+            &self.config,
+            &report,
+            killed,
+        );
         if killed {
             return None;
         }
@@ -203,7 +210,13 @@ impl Sim {
         let world = self.world.borrow();
         let (invariant, detail) = world.violations.first()?.clone();
         let tick = self.ticks;
-        Some(Failure { seed: self.seed, tick, invariant, detail, story: world.story.iter().cloned().collect() })
+        Some(Failure {
+            seed: self.seed,
+            tick,
+            invariant,
+            detail,
+            story: world.story.iter().cloned().collect(),
+        })
     }
 
     pub fn fail(&self, invariant: &'static str, detail: String) -> Failure {

@@ -200,7 +200,13 @@ impl World {
     }
 
     pub fn tell(&mut self, what: impl AsRef<str>) {
-        let line = format!("tick {:4} t {:8.1} {}  {}", self.tick, self.t as f64 / 1000.0, self.local(), what.as_ref());
+        let line = format!(
+            "tick {:4} t {:8.1} {}  {}",
+            self.tick,
+            self.t as f64 / 1000.0,
+            self.local(),
+            what.as_ref()
+        );
         if std::env::var_os("STORY").is_some() {
             println!("{line}");
         }
@@ -256,7 +262,8 @@ impl World {
         loop {
             let due = self.panes.values().filter(|p| p.root.is_some()).map(|p| (p.cli.next, p.id)).min();
             let person = self.panes.values().filter_map(|p| Some((person_due(p)?, p.id))).min();
-            let next = [due.map(|d| d.0), person.map(|d| d.0)].into_iter().flatten().min().unwrap_or(i64::MAX);
+            let next =
+                [due.map(|d| d.0), person.map(|d| d.0)].into_iter().flatten().min().unwrap_or(i64::MAX);
             if next > end {
                 break;
             }
@@ -338,7 +345,10 @@ impl World {
             if let Some(pane) = self.panes.get_mut(&id) {
                 pane.tools.push(tool);
             }
-        } else if !wants && has && let Some(pane) = self.panes.get_mut(&id) {
+        } else if !wants
+            && has
+            && let Some(pane) = self.panes.get_mut(&id)
+        {
             pane.tools.clear();
             pane.cli.cpu_ms = 0;
         }
@@ -514,7 +524,8 @@ impl World {
     pub fn person_arrives(&mut self, unit: &str, then: PersonDoes) {
         let (t, local) = (self.t, self.local());
         let (types, stays) = (self.rng.between(5, 60) * 1000, self.rng.between(1, 200) * 1000);
-        let Some(pane) = self.pane_of_mut(unit).filter(|pane| pane.root.is_some() && pane.person.is_none()) else {
+        let Some(pane) = self.pane_of_mut(unit).filter(|pane| pane.root.is_some() && pane.person.is_none())
+        else {
             return;
         };
         pane.person = Some(Person { typing_until: t + types, leaves_at: t + types + stays, then });

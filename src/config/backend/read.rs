@@ -370,6 +370,7 @@ impl<'t, 'e> Reader<'t, 'e> {
                 ("onboarding", MenuKind::Onboarding),
                 ("limit", MenuKind::Limit),
                 ("overlay", MenuKind::Overlay),
+                ("starting", MenuKind::Starting),
             ];
             let menu = Menu {
                 name: r.text("name").unwrap_or_default(),

@@ -128,6 +128,8 @@ pub enum MenuKind {
     Limit,
     /// A picker that a person opened: the state before stands.
     Overlay,
+    /// It goes away by itself: the CLI is getting ready (signing in).
+    Starting,
 }
 
 /// What sort of error ended a turn.

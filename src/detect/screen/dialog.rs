@@ -75,6 +75,7 @@ fn judge<'s>(signals: &'s Signals, screen: &Screen, rows: Range<usize>, marks: V
             MenuKind::Onboarding => format!("onboarding: {}", menu.name),
             MenuKind::Limit => format!("limit menu: {}", menu.name),
             MenuKind::Overlay => format!("overlay: {}", menu.name),
+            MenuKind::Starting => format!("starting: {}", menu.name),
         };
         evidence_of.push(found);
     }

@@ -106,9 +106,11 @@ fn with_dialog(signals: &Signals, screen: &Screen, dialog: dialog::Dialog<'_>, r
             reading.answer_keys = keys.filter(|keys| !keys.is_empty());
         }
         Some(MenuKind::Overlay) => reading.overlay = true,
+        Some(MenuKind::Starting) => reading.state = ScreenState::Starting,
         None => reading.state = ScreenState::Blocked,
     }
-    reading.dialog = (!reading.overlay).then_some(dialog.text);
+    let open = !reading.overlay && reading.state != ScreenState::Starting;
+    reading.dialog = open.then_some(dialog.text);
     finish(signals, screen, dialog.top, None, reading);
 }
 

@@ -1,0 +1,117 @@
+//! Which screens are captured again.
+
+use super::*;
+use crate::base::time::{Awake, Wall};
+use crate::config::Source;
+use crate::model::action::{Action, Outcome};
+use crate::model::seen::{HostSeen, Process, ScreenState, ServerId, TranscriptSeen};
+use crate::sys::PaneList;
+use crate::sys::files::RealFiles;
+use std::path::Path;
+
+/// One pane of one demo agent.
+struct OnePane {
+    now_ms: i64,
+    output_at: Wall,
+    screen: &'static str,
+    captures: usize,
+}
+
+impl Host for OnePane {
+    fn now(&mut self) -> Now {
+        Now { wall: Wall(self.now_ms), awake_s: Awake(self.now_ms), boot: "b".into(), zone: "UTC".into() }
+    }
+
+    fn panes(&mut self) -> PaneList {
+        let row = PaneRow {
+            session: "crew-a".into(),
+            pane: "%1".into(),
+            pid: 7,
+            dead: false,
+            exit: None,
+            dead_at: None,
+            command: "watchkeeper".into(),
+            in_mode: false,
+            attached: 0,
+            typed_at: None,
+            output_at: self.output_at,
+            shape: "80x24".into(),
+            stamp: "here".into(),
+            unit: "a".into(),
+            title: String::new(),
+        };
+        let server = ServerSeen::Alive(ServerId { pid: 1, started: 1 });
+        PaneList { server, rows: vec![row], buffers: vec![] }
+    }
+
+    fn capture(&mut self, panes: &[String]) -> BTreeMap<String, String> {
+        self.captures += 1;
+        panes.iter().map(|pane| (pane.clone(), self.screen.to_owned())).collect()
+    }
+
+    fn process_start(&mut self, _: i32) -> Option<u64> {
+        Some(1)
+    }
+
+    fn process_tree(&mut self, _: i32) -> Vec<Process> {
+        vec![]
+    }
+
+    fn tools_cpu_ms(&mut self, _: i32) -> Option<u64> {
+        None
+    }
+
+    fn vote(&mut self, _: &str, _: i32) -> Option<Vote> {
+        None
+    }
+
+    fn transcript(&mut self, _: &str, _: &str, _: i32, _: &str) -> Option<TranscriptSeen> {
+        None
+    }
+
+    fn pressure(&mut self) -> HostSeen {
+        HostSeen::default()
+    }
+
+    fn perform(&mut self, _: &Action) -> Outcome {
+        Outcome::Done
+    }
+}
+
+const BUSY: &str =
+    "* Working… (3s · esc to interrupt)\n\n──────────\n> \n──────────\n  demo agent · esc to interrupt\n";
+const IDLE: &str = "• done\n\n──────────\n> \n──────────\n  demo agent · ? for help\n";
+
+/// The turn ends in the very second in which its screen was captured: tmux's time of the last output stays the same.
+#[test]
+fn a_screen_that_changes_within_its_second_is_looked_at_again() {
+    let parsed = crate::config::parse(&Source {
+        path: Path::new("/fleet/agents.toml"),
+        text: "[[agent]]\nname = \"a\"\nbackend = \"demo\"\n",
+        home: Path::new("/home/op"),
+        env: &|_| None,
+        read: &|_| Ok(String::new()),
+        state_override: None,
+    });
+    let config = parsed.config.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    let mut memory = Memory::default();
+    let mut host = OnePane { now_ms: 20_200, output_at: Wall(20_000), screen: BUSY, captures: 0 };
+    let mut look = |host: &mut OnePane| {
+        let state = State::default();
+        let seen = gather(host, &mut files, &config, &state, &mut memory, "here", Scope::All);
+        match &seen.units.values().next().unwrap().pane {
+            PaneSeen::Alive(pane) => pane.reading.state,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(look(&mut host), ScreenState::Busy);
+    host.screen = IDLE; // at 20.9 s
+    host.now_ms = 22_300;
+    assert_eq!(look(&mut host), ScreenState::Idle);
+    assert_eq!(host.captures, 2);
+    host.now_ms = 52_300;
+    assert_eq!(look(&mut host), ScreenState::Idle);
+    assert_eq!(host.captures, 2, "a screen that stands still is captured no more");
+}

@@ -1,0 +1,547 @@
+//! A small fleet for tests: config text, hand-made screens, a clock that is stepped tick by tick through `decide`.
+//!
+//! What is granted happens at once, unless the test says otherwise: a start makes a process, a paste fills the composer,
+//! the submit key empties it, TERM ends the process. Deliberately not here: files, faults, randomness (the simulator's).
+
+use super::proposal::{Decision, What};
+use super::{POLICIES, Policy, decide_with, wants};
+use crate::base::names::UnitName;
+use crate::base::time::{Awake, Now, Wall};
+use crate::config::{self, Config, Source};
+use crate::model::action::{Action, MarkerKind, Signal};
+use crate::model::seen::{
+    AlivePane, Ask, Exit, HostSeen, Markers, Observation, PaneSeen, Paused, Process, Reading, Request, Scope,
+    ScreenState, Seen, ServerId, ServerSeen, Substate,
+};
+use crate::state::State;
+use crate::state::unit::UnitState;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// 2026-11-21T10:00:00Z
+pub const START: Wall = Wall(1_795_255_200_000);
+
+/// A fleet, its watchdog's memory, and what was done so far.
+pub struct World {
+    pub config: Config,
+    pub state: State,
+    pub seen: Observation,
+    pub policies: Vec<Policy>,
+    pub last: Decision,
+    /// Granted since the last [`World::forget`]: seconds since the start, unit, label, reason.
+    pub done: Vec<(f64, String, String, String)>,
+    /// Alerts that reached people, oldest first.
+    pub alerts: Vec<String>,
+    /// Every event since the last [`World::forget`].
+    pub events: Vec<String>,
+    /// Units that take no notice of what is done to them (`a`), or of one thing (`a: paste text`).
+    pub deaf: BTreeSet<String>,
+    hidden: Hidden,
+    /// When the next tick is due.
+    next_at: Awake,
+}
+
+/// What the pretended tmux knows beyond the observation.
+#[derive(Default)]
+struct Hidden {
+    buffers: BTreeMap<String, String>,
+    trees: BTreeMap<UnitName, Vec<Process>>,
+    outbox: Vec<String>,
+    pids: i32,
+    requests: u64,
+}
+
+/// Config text to config; panics with every problem.
+#[track_caller]
+pub fn parsed(text: &str) -> Config {
+    let parsed = config::parse(&Source {
+        path: Path::new("/fleet/agents.toml"),
+        text,
+        home: Path::new("/home/op"),
+        env: &|_| None,
+        read: &|_| Ok("Do the work.".to_owned()),
+        state_override: None,
+    });
+    let problems = config::render("agents.toml", &parsed.problems);
+    parsed.config.unwrap_or_else(|| panic!("{text}\n{problems}"))
+}
+
+pub fn name(name: &str) -> UnitName {
+    UnitName::new(name).unwrap()
+}
+
+impl World {
+    /// A world in which nothing runs yet. The config's text; no tick was made.
+    #[track_caller]
+    pub fn new(text: &str) -> World {
+        let config = parsed(text);
+        let units = config.units.keys().map(|unit| (unit.clone(), absent())).collect();
+        let seen = Observation {
+            now: Now { wall: START, awake_s: Awake(1_000_000), boot: "b1".into(), zone: "UTC".into() },
+            scope: Scope::All,
+            server: ServerSeen::Alive(ServerId { pid: 50, started: 1 }),
+            units,
+            markers: Markers::default(),
+            requests: Vec::new(),
+            outbox_has: Vec::new(),
+            host: HostSeen::default(),
+            strays: Vec::new(),
+            troubles: Vec::new(),
+        };
+        let state = State::default();
+        let last = decide_with(&[], &config, &state, &seen);
+        World {
+            config,
+            state,
+            seen,
+            policies: POLICIES.to_vec(),
+            last,
+            done: Vec::new(),
+            alerts: Vec::new(),
+            events: Vec::new(),
+            deaf: BTreeSet::new(),
+            hidden: Hidden { pids: 100, ..Hidden::default() },
+            next_at: Awake(1_000_000),
+        }
+    }
+
+    /// A world in which all units run, were kicked off, and work.
+    #[track_caller]
+    pub fn running(text: &str) -> World {
+        let mut world = World::new(text);
+        let names: Vec<UnitName> = world.config.units.keys().cloned().collect();
+        for unit in &names {
+            world.unit(unit.as_str()).start();
+        }
+        world.ticks(2);
+        for unit in &names {
+            world.unit(unit.as_str()).busy();
+            // As if this watchdog had started it.
+            world.state.units.get_mut(unit).unwrap().launch.count = 1;
+        }
+        world.ticks(2);
+        world.forget();
+        world
+    }
+
+    /// The unit, to change what is seen of it.
+    #[track_caller]
+    pub fn unit(&mut self, unit: &str) -> Hand<'_> {
+        assert!(self.config.units.contains_key(unit), "no unit {unit}");
+        Hand { name: name(unit), world: self }
+    }
+
+    /// Its memory.
+    #[track_caller]
+    pub fn state_of(&self, unit: &str) -> &UnitState {
+        self.state.units.get(unit).unwrap_or_else(|| panic!("no state of {unit}"))
+    }
+
+    /// Another config: what a reload does.
+    #[track_caller]
+    pub fn reload(&mut self, text: &str) {
+        self.config = parsed(text);
+        self.seen.units.retain(|unit, _| self.config.units.contains_key(unit));
+        self.state.units.retain(|unit, _| self.config.units.contains_key(unit));
+        for unit in self.config.units.keys() {
+            self.seen.units.entry(unit.clone()).or_insert_with(absent);
+        }
+    }
+
+    /// A person asks for something.
+    pub fn ask(&mut self, ask: Ask) -> String {
+        self.hidden.requests += 1;
+        let id = format!("r{}", self.hidden.requests);
+        let at = self.seen.now.wall;
+        self.seen.requests.push(Request { id: id.clone(), at, from: "cli".into(), ask });
+        self.poke();
+        id
+    }
+
+    /// The next tick comes at once.
+    pub fn poke(&mut self) {
+        self.next_at = self.seen.now.awake_s.plus_s(0.05);
+    }
+
+    /// Both clocks go on.
+    pub fn pass(&mut self, seconds: f64) {
+        self.seen.now.awake_s = self.seen.now.awake_s.plus_s(seconds);
+        self.seen.now.wall = self.seen.now.wall.plus_s(seconds);
+    }
+
+    /// The wall clock is set.
+    pub fn set_wall(&mut self, seconds: f64) {
+        self.seen.now.wall = self.seen.now.wall.plus_s(seconds);
+    }
+
+    /// One tick, at the time that the last one asked for.
+    pub fn tick(&mut self) {
+        self.pass(self.next_at.since_s(self.seen.now.awake_s));
+        self.tick_now();
+    }
+
+    /// So many ticks.
+    pub fn ticks(&mut self, count: usize) {
+        (0..count).for_each(|_| self.tick());
+    }
+
+    /// Ticks until so much time has passed.
+    pub fn run(&mut self, seconds: f64) {
+        let end = self.seen.now.awake_s.plus_s(seconds);
+        for _ in 0..100_000 {
+            if self.next_at > end {
+                return self.pass(end.since_s(self.seen.now.awake_s));
+            }
+            self.tick();
+        }
+        panic!("a busy loop: {:?}", self.done.last());
+    }
+
+    /// One tick now.
+    pub fn tick_now(&mut self) {
+        self.gather();
+        let decision = decide_with(&self.policies, &self.config, &self.state, &self.seen);
+        let again = decide_with(&self.policies, &self.config, &self.state, &self.seen);
+        assert!(decision == again, "same input, same output");
+        self.state = decision.next.clone();
+        let at = self.seen.now.wall.since_s(START);
+        self.seen.requests.clear();
+        for marker in &decision.markers {
+            self.mark(marker);
+        }
+        for granted in &decision.granted {
+            let why = format!("{}: {}", granted.why.rule, granted.why.sentence());
+            self.done.push((at, granted.unit.to_string(), granted.label.clone(), why));
+            let deaf = self.deaf.contains(granted.unit.as_str())
+                || self.deaf.contains(&format!("{}: {}", granted.unit, granted.label));
+            if let What::Act(action) = &granted.what
+                && !deaf
+            {
+                self.happen(&granted.unit.clone(), action);
+            }
+        }
+        self.events.extend(decision.events.iter().map(|event| {
+            format!("{:?} {}: {}", event.kind, event.unit.as_deref().unwrap_or("fleet"), event.text)
+        }));
+        for alert in self.state.units.values().flat_map(|unit| &unit.owed).chain(&self.state.mail.owed) {
+            if !self.hidden.outbox.contains(&alert.id) {
+                self.hidden.outbox.push(alert.id.clone());
+                self.alerts.push(alert.text.clone());
+            }
+        }
+        let due = decision.due_s.unwrap_or(f64::INFINITY).min(self.config.watchdog.signal_interval_s);
+        self.next_at = self.seen.now.awake_s.plus_s(due);
+        self.last = decision;
+    }
+
+    /// The costly facts, as the engine gathers them.
+    fn gather(&mut self) {
+        let needs = wants::wants(&self.config, &self.state, &self.seen.now);
+        self.seen.outbox_has.clone_from(&self.hidden.outbox);
+        for (unit, seen) in &mut self.seen.units {
+            seen.tree = needs
+                .trees
+                .contains_key(unit)
+                .then(|| self.hidden.trees.get(unit).cloned().unwrap_or_default());
+            seen.buffer = needs.buffers.get(unit).map(|buffer| self.hidden.buffers.contains_key(buffer));
+            if needs.cpu.contains(unit) {
+                seen.tools_cpu_ms.get_or_insert(0);
+            } else {
+                seen.tools_cpu_ms = None;
+            }
+        }
+    }
+
+    fn mark(&mut self, action: &Action) {
+        let (marker, text) = match action {
+            Action::Mark { marker, text } => (marker, Some(text.clone())),
+            Action::Unmark { marker } => (marker, None),
+            other => panic!("no marker: {other:?}"),
+        };
+        let markers = match &marker.unit {
+            Some(unit) => &mut self.seen.units.get_mut(unit).unwrap().markers,
+            None => &mut self.seen.markers,
+        };
+        match marker.kind {
+            MarkerKind::Down => markers.down = text,
+            MarkerKind::Paused => markers.paused = text.map(|reason| Paused { reason, until: None }),
+        }
+    }
+
+    fn happen(&mut self, unit: &UnitName, action: &Action) {
+        let session = |launch: &crate::model::action::Launch| launch.unit.to_string();
+        match action {
+            Action::NewSession { launch } | Action::Respawn { launch, .. } => {
+                let started = session(launch);
+                self.unit(&started).start();
+            }
+            Action::LoadBuffer { buffer, text } => {
+                self.hidden.buffers.insert(buffer.clone(), text.clone());
+            }
+            Action::Paste { buffer, .. } => {
+                let text = self.hidden.buffers.remove(buffer).expect("a paste without its buffer");
+                self.unit(unit.as_str()).composer(&text);
+            }
+            Action::DropBuffer { buffer } => {
+                self.hidden.buffers.remove(buffer);
+            }
+            Action::Keys { keys, .. } => self.unit(unit.as_str()).pressed(keys),
+            Action::LeaveMode { .. } => self.unit(unit.as_str()).pane().in_mode = false,
+            Action::Signal { processes, signal } => {
+                let name = if *signal == Signal::Term { 15 } else { 9 };
+                let tree = self.hidden.trees.entry(unit.clone()).or_default();
+                tree.retain(|process| !processes.contains(process));
+                self.unit(unit.as_str()).dies(Exit::Signal(name));
+            }
+            Action::KillSession { .. } => self.unit(unit.as_str()).absent(),
+            Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
+        }
+    }
+
+    /// tmux lost its buffers.
+    pub fn drop_buffers(&mut self) {
+        self.hidden.buffers.clear();
+    }
+
+    /// Forgets what was done so far.
+    pub fn forget(&mut self) {
+        self.done.clear();
+        self.alerts.clear();
+        self.events.clear();
+    }
+
+    /// The labels of what was done to a unit.
+    pub fn acts(&self, unit: &str) -> Vec<&str> {
+        self.done.iter().filter(|(_, of, ..)| of == unit).map(|(_, _, label, _)| label.as_str()).collect()
+    }
+
+    /// When a thing was done to a unit, seconds since the start.
+    pub fn times(&self, unit: &str, label: &str) -> Vec<f64> {
+        self.done.iter().filter(|(_, of, l, _)| of == unit && l == label).map(|(at, ..)| *at).collect()
+    }
+
+    #[track_caller]
+    pub fn expect_act(&self, unit: &str, label: &str) {
+        assert!(self.acts(unit).contains(&label), "no {label:?} for {unit}; {}", self.story());
+    }
+
+    #[track_caller]
+    pub fn expect_no_act(&self, unit: &str) {
+        assert!(self.acts(unit).is_empty(), "{unit} was to be left alone; {}", self.story());
+    }
+
+    #[track_caller]
+    pub fn expect_acts(&self, unit: &str, want: &[&str]) {
+        assert_eq!(self.acts(unit), want, "{}", self.story());
+    }
+
+    /// The hold of a unit has this in its words.
+    #[track_caller]
+    pub fn expect_hold(&self, unit: &str, words: &str) {
+        let hold = self.last.holds.iter().find(|hold| hold.unit.as_str() == unit);
+        let said = hold.map(|hold| format!("{}: {}", hold.remedy, hold.why));
+        assert!(said.as_ref().is_some_and(|said| said.contains(words)), "{said:?}; {}", self.story());
+    }
+
+    /// So many alerts hold these words.
+    #[track_caller]
+    pub fn expect_alerts(&self, words: &str, count: usize) {
+        let found = self.alerts.iter().filter(|alert| alert.contains(words)).count();
+        assert_eq!(found, count, "alerts with {words:?}; {}", self.story());
+    }
+
+    /// So many events hold these words.
+    #[track_caller]
+    pub fn expect_events(&self, words: &str, count: usize) {
+        let found = self.events.iter().filter(|event| event.contains(words)).count();
+        assert_eq!(found, count, "events with {words:?}; {}", self.story());
+    }
+
+    /// What happened, for a failing test.
+    pub fn story(&self) -> String {
+        let mut out = String::from("what happened:\n");
+        for (at, unit, label, why) in self.done.iter().rev().take(40).rev() {
+            out.push_str(&format!("  {at:>8.1} {unit}: {label} ({why})\n"));
+        }
+        for hold in &self.last.holds {
+            out.push_str(&format!("  hold {}: {} withheld: {}\n", hold.unit, hold.remedy, hold.why));
+        }
+        for alert in &self.alerts {
+            out.push_str(&format!("  alert {alert}\n"));
+        }
+        for event in self.events.iter().rev().take(40).rev() {
+            out.push_str(&format!("  event {event}\n"));
+        }
+        out
+    }
+}
+
+impl Seen {
+    /// What the living pane's screen says.
+    pub fn pane_state(&self) -> Option<ScreenState> {
+        match &self.pane {
+            PaneSeen::Alive(pane) => Some(pane.reading.state),
+            PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Dead { .. } => None,
+        }
+    }
+}
+
+fn absent() -> Seen {
+    Seen { pane: PaneSeen::Absent, ..Seen::default() }
+}
+
+/// One unit, to change what is seen of it.
+pub struct Hand<'a> {
+    world: &'a mut World,
+    name: UnitName,
+}
+
+impl Hand<'_> {
+    pub fn seen(&mut self) -> &mut Seen {
+        self.world.seen.units.get_mut(&self.name).unwrap()
+    }
+
+    /// The living pane.
+    #[track_caller]
+    pub fn pane(&mut self) -> &mut AlivePane {
+        match &mut self.seen().pane {
+            PaneSeen::Alive(pane) => pane,
+            other => panic!("not alive: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn reading(&mut self) -> &mut Reading {
+        &mut self.pane().reading
+    }
+
+    /// A new process, its screen not ready yet.
+    pub fn start(&mut self) {
+        self.world.hidden.pids += 1;
+        let pid = self.world.hidden.pids;
+        let now = self.world.seen.now.clone();
+        let pane = AlivePane {
+            pane: format!("%{}", self.name.as_str().len()),
+            pid,
+            pid_start: 7,
+            command: "claude".into(),
+            title: String::new(),
+            in_mode: false,
+            attached: 0,
+            typed_at: None,
+            output_at: now.wall,
+            text: "".into(),
+            reading: Reading {
+                state: ScreenState::Starting,
+                content: format!("start {pid}"),
+                ..Reading::default()
+            },
+        };
+        self.world.hidden.trees.insert(self.name.clone(), vec![Process { pid, start: 7 }]);
+        self.seen().pane = PaneSeen::Alive(Box::new(pane));
+    }
+
+    /// Its screen's content is another one.
+    pub fn moves(&mut self) {
+        let now = self.world.seen.now.wall;
+        let pane = self.pane();
+        pane.output_at = now;
+        pane.reading.content = format!("{}.", pane.reading.content);
+        if pane.reading.content.len() > 200 {
+            pane.reading.content = format!("at {}", now.0);
+        }
+    }
+
+    #[track_caller]
+    pub fn show(&mut self, state: ScreenState) {
+        self.moves();
+        let reading = self.reading();
+        let content = std::mem::take(&mut reading.content);
+        let composer = matches!(state, ScreenState::Idle | ScreenState::Error | ScreenState::Busy);
+        *reading = Reading { state, content, composer: composer.then(String::new), ..Reading::default() };
+    }
+
+    #[track_caller]
+    pub fn idle(&mut self) {
+        self.show(ScreenState::Idle);
+    }
+
+    #[track_caller]
+    pub fn busy(&mut self) {
+        self.show(ScreenState::Busy);
+    }
+
+    /// A text stands in the composer.
+    #[track_caller]
+    pub fn composer(&mut self, text: &str) {
+        let reading = self.reading();
+        reading.composer = Some(text.to_owned());
+        if matches!(reading.state, ScreenState::Idle | ScreenState::Draft) {
+            reading.state = if text.is_empty() { ScreenState::Idle } else { ScreenState::Draft };
+        }
+    }
+
+    /// A dialog waits.
+    #[track_caller]
+    pub fn asks(&mut self, dialog: &str) {
+        self.show(ScreenState::Blocked);
+        self.reading().dialog = Some(dialog.to_owned());
+    }
+
+    /// A usage-limit banner.
+    #[track_caller]
+    pub fn limited(&mut self, banner: &str) {
+        self.show(ScreenState::Limited);
+        self.reading().composer = Some(String::new());
+        self.reading().until = Some(banner.to_owned());
+    }
+
+    /// Its last turn ended in an error.
+    #[track_caller]
+    pub fn fails(&mut self, substate: Substate) {
+        self.show(ScreenState::Error);
+        self.reading().substate = Some(substate);
+    }
+
+    /// A person is attached and presses a key now.
+    pub fn person_types(&mut self) {
+        let now = self.world.seen.now.wall;
+        let pane = self.pane();
+        pane.attached = 1;
+        pane.typed_at = Some(now);
+    }
+
+    /// The process ends; the pane is kept.
+    pub fn dies(&mut self, exit: Exit) {
+        self.world.hidden.trees.entry(self.name.clone()).or_default().retain(|p| p.start != 7);
+        let pane = match &self.seen().pane {
+            PaneSeen::Alive(pane) => pane.pane.clone(),
+            PaneSeen::Dead { pane, .. } => pane.clone(),
+            PaneSeen::Unknown | PaneSeen::Absent => return,
+        };
+        self.seen().pane = PaneSeen::Dead { pane, exit: Some(exit), at: None };
+    }
+
+    /// Its session is gone.
+    pub fn absent(&mut self) {
+        self.world.hidden.trees.remove(&self.name);
+        self.seen().pane = PaneSeen::Absent;
+    }
+
+    /// It leaves a child behind that outlives it.
+    pub fn orphan(&mut self, pid: i32) {
+        let tree = self.world.hidden.trees.entry(self.name.clone()).or_default();
+        tree.insert(0, Process { pid, start: 8 });
+    }
+
+    fn pressed(&mut self, keys: &[String]) {
+        let reading = self.reading().clone();
+        match (reading.state, keys.first().map_or("", String::as_str)) {
+            (ScreenState::Blocked | ScreenState::Onboarding, _) => self.busy(),
+            (ScreenState::Limited, "Escape") => self.reading().substate = None,
+            (_, "C-u") => self.composer(""),
+            (_, _) if reading.composer.as_deref().is_some_and(|text| !text.is_empty()) => self.busy(),
+            _ => {}
+        }
+    }
+}
