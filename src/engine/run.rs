@@ -29,10 +29,9 @@ pub type RealWatchdog = Watchdog<RealHost, RealFiles>;
 
 /// Opens the state directory and the tmux server; takes no lock.
 pub fn open(config: &Config, command: &str) -> Result<RealWatchdog> {
-    let mut files = RealFiles::create(&config.state_dir)?;
+    let files = RealFiles::create(&config.state_dir)?;
     let host = RealHost::new(&config.tmux_socket, &config.state_dir);
     host.tmux().version()?;
-    let _ = files.clean_leftovers();
     let identity = Identity {
         pid: outside::pid(),
         command: command.to_owned(),
@@ -64,6 +63,7 @@ pub fn run(
     let mut loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "run")?;
     let lock = lock(&loaded.config, "run")?;
+    let _ = watchdog.files.clean_leftovers();
     let mut signals = Signals::register()?;
     let binary = Binary::running().ok();
     let mut refused: Option<Binary> = None;
@@ -178,6 +178,7 @@ pub fn tick(
     let loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "tick")?;
     let _lock = lock(&loaded.config, "tick")?;
+    let _ = watchdog.files.clean_leftovers();
     let _ = watchdog.files.remove(table::POKE);
     let (seconds, ticks) = match patience {
         Patience::FollowUps => (FOLLOW_UP_S, FOLLOW_UPS_MAX),
