@@ -99,6 +99,8 @@ pub struct LaunchState {
     pub kickoff: Kickoff,
     /// Starts so far.
     pub count: u64,
+    /// The next start does not continue the last conversation: that one can't go on.
+    pub afresh: bool,
 }
 
 /// Where the first prompt of a start stands.
@@ -302,6 +304,10 @@ pub struct Draft {
     pub since_awake_s: Awake,
     /// Told to a person or submitted.
     pub handled: bool,
+    /// The submit key was pressed at.
+    pub submitted_awake_s: Option<Awake>,
+    /// Told to a person.
+    pub told: bool,
 }
 
 /// Wake times.
