@@ -326,7 +326,11 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
             push(out, origin, "leave copy mode", Action::LeaveMode { pane: pane.pane.clone() }, why);
         }
         Typable::Hold(why) => {
-            out.due_in(2.0);
+            // What was begun is finished soon; what waits for a person can wait for the next look.
+            let soon = delivery.step != DeliveryStep::Wanted || pane.reading.state == ScreenState::Starting;
+            if soon || context.person_types().is_some() {
+                out.due_in(2.0);
+            }
             out.hold(&label, why);
         }
     }
