@@ -338,7 +338,11 @@ mod tests {
         refused(&["status", "--last", "3"], "`status` has no flag `--last`", "usage: watchkeeper status");
         refused(&["--last", "3"], "`--last` needs a command", "`watchkeeper -h` lists the commands");
         refused(&["status", "a"], "`status` takes no words: `a` is too much", "usage: watchkeeper status");
-        refused(&["restart"], "`restart` needs the name of a unit", "usage: watchkeeper restart NAME…");
+        refused(
+            &["restart"],
+            "`restart` needs the name of a unit",
+            "usage: watchkeeper restart NAME… [--timeout SECONDS]",
+        );
         refused(&["--color", "pink"], "`--color pink`: not one of auto, always, never", "");
         refused(&["why", "--last"], "`--last` needs a value: N", "");
     }

@@ -1,14 +1,25 @@
 //! The one table of commands. Help, the README's list, completions and the man page come from it; tests walk it.
 
+pub mod approve;
 pub mod attach;
 pub mod check;
 pub mod completions;
+pub mod demo_agent;
 pub mod doctor;
+pub mod down;
+pub mod ensure;
 pub mod events;
 pub mod inspect;
 pub mod man;
+pub mod nudge;
+pub mod pause;
+pub mod restart;
+pub mod resume;
+pub mod run;
 pub mod status;
+pub mod tick;
 pub mod units;
+pub mod up;
 pub mod why;
 
 use super::{Invocation, Out};
@@ -86,16 +97,27 @@ pub enum Effect {
 
 /// All commands, in the order of the help.
 pub const COMMANDS: &[Command] = &[
+    up::COMMAND,
+    down::COMMAND,
+    restart::COMMAND,
+    run::COMMAND,
+    tick::COMMAND,
+    ensure::COMMAND,
+    pause::COMMAND,
+    resume::COMMAND,
+    approve::COMMAND,
+    nudge::COMMAND,
+    attach::COMMAND,
     status::COMMAND,
     why::COMMAND,
     inspect::COMMAND,
     events::COMMAND,
-    attach::COMMAND,
     check::COMMAND,
     doctor::COMMAND,
     completions::COMMAND,
     man::COMMAND,
     units::COMMAND,
+    demo_agent::COMMAND,
 ];
 
 /// Those for people.

@@ -12,6 +12,7 @@ mod explain;
 mod help;
 mod invocation;
 mod load;
+mod orders;
 mod out;
 mod snapshot;
 mod watchdog;

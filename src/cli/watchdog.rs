@@ -26,7 +26,7 @@ pub enum Health {
     Hanging,
     /// It ran once.
     Stopped,
-    /// It never ran.
+    /// It does not run, and nobody knows when it last did.
     Never,
 }
 
@@ -66,8 +66,9 @@ impl Watchdog {
             (Some(held), _) if held.command == "tick" => Health::Cron,
             (Some(_), _) => Health::Running,
             (None, Some(_)) if cron && silent <= old.max(CRON_OLD_S) => Health::Cron,
-            (None, Some(_)) => Health::Stopped,
-            (None, None) => Health::Never,
+            (None, Some(beat)) if cron || beat.command == "run" => Health::Stopped,
+            // A command that acted for a moment leaves a heartbeat too.
+            (None, Some(_) | None) => Health::Never,
         };
         Watchdog {
             health,
@@ -100,7 +101,7 @@ impl Watchdog {
                 let at = self.last_tick.map(|at| moment(at, now, Times::FromNow)).unwrap_or_default();
                 format!("watchdog NOT RUNNING since {at}")
             }
-            Health::Never => "watchdog NOT RUNNING (it never ran here)".to_owned(),
+            Health::Never => "watchdog NOT RUNNING".to_owned(),
         };
         match &self.last_error {
             Some(error) => format!("{text}; last error: {}", one_line(error, 200)),

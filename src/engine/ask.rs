@@ -20,29 +20,40 @@ const LOOK_S: f64 = 0.1;
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// The request.
+    pub request: Request,
     /// Taken or refused; None when nobody confirmed it in time.
     pub taken: Option<Taken>,
     /// What was said.
     pub said: String,
-    /// What came of it in the end; None when that was not seen in time.
-    pub settled: Option<String>,
+    /// What came of it in the end, good or bad; None when that was not seen in time.
+    pub settled: Option<Result<String, String>>,
 }
 
-/// What the caller waits for after the confirmation: given config, state and the request's id, the words that say what
-/// came of it, or None while it is still under way.
-pub type Settled<'a> = &'a dyn Fn(&Config, &State, &str) -> Option<String>;
+/// What the caller waits for after the confirmation: given config, state and the request, the words that say what came
+/// of it, or None while it is still under way.
+pub type Settled<'a> = &'a dyn Fn(&Config, &State, &Request) -> Option<Result<String, String>>;
 
-/// Asks, and waits at most `wait_s` seconds for what comes of it.
-pub fn ask(home: &Home, ask: Ask, from: &str, wait_s: f64, settled: Settled<'_>) -> Result<Answer> {
+/// Asks for all of these at once, and waits at most `wait_s` seconds for what comes of them.
+pub fn ask(
+    home: &Home,
+    asks: Vec<Ask>,
+    from: &str,
+    wait_s: f64,
+    settled: Settled<'_>,
+) -> Result<Vec<Answer>> {
     let loaded = home.load()?;
     let mut watchdog = run::open(&loaded.config, "ask")?;
-    let id = format!("{}-{}", clock::wall().0, outside::pid());
-    let request = Request { id: id.clone(), at: clock::wall(), from: from.to_owned(), ask };
-    let record = serde_json::to_string(&request).map_err(|error| Error::again(error.to_string()))?;
-    watchdog.files.append(table::INBOX, &record).map_err(|error| error.doing("writing the request"))?;
-
+    let at = clock::wall();
+    let mut answers = Vec::new();
+    for (n, ask) in asks.into_iter().enumerate() {
+        let id = format!("{}-{}-{n}", at.0, outside::pid());
+        let request = Request { id, at, from: from.to_owned(), ask };
+        let record = serde_json::to_string(&request).map_err(|error| Error::again(error.to_string()))?;
+        watchdog.files.append(table::INBOX, &record).map_err(|error| error.doing("writing the request"))?;
+        answers.push(Answer { request, taken: None, said: String::new(), settled: None });
+    }
     let deadline = clock::awake().plus_s(wait_s);
-    let mut answer = Answer { taken: None, said: String::new(), settled: None };
     poke(&mut watchdog.files, &loaded.config);
     while clock::awake() < deadline {
         let due_s = match lock::try_lock(&loaded.config.state_dir, "ask")? {
@@ -52,27 +63,30 @@ pub fn ask(home: &Home, ask: Ask, from: &str, wait_s: f64, settled: Settled<'_>)
             TryLock::Held(_) => LOOK_S,
         };
         let state = look(&mut watchdog.files, &loaded.config);
-        if confirmed(&state, &id, &mut answer) {
-            if answer.taken == Some(Taken::Refused) {
-                return Ok(answer);
-            }
-            answer.settled = settled(&loaded.config, &state, &id);
-            if answer.settled.is_some() {
-                return Ok(answer);
-            }
+        for answer in &mut answers {
+            follow(&loaded.config, &state, answer, settled);
+        }
+        if answers.iter().all(is_over) {
+            break;
         }
         nap(due_s, deadline);
     }
-    Ok(answer)
+    Ok(answers)
 }
 
-fn confirmed(state: &State, id: &str, answer: &mut Answer) -> bool {
-    let Some(handled) = state.mail.handled.iter().find(|handled| handled.id == id) else {
-        return answer.taken.is_some();
-    };
-    answer.taken = Some(handled.taken);
-    answer.said.clone_from(&handled.said);
-    true
+/// Brings an answer up to date with the state.
+fn follow(config: &Config, state: &State, answer: &mut Answer, settled: Settled<'_>) {
+    if let Some(handled) = state.mail.handled.iter().find(|handled| handled.id == answer.request.id) {
+        answer.taken = Some(handled.taken);
+        answer.said.clone_from(&handled.said);
+    }
+    if answer.taken == Some(Taken::Accepted) && answer.settled.is_none() {
+        answer.settled = settled(config, state, &answer.request);
+    }
+}
+
+fn is_over(answer: &Answer) -> bool {
+    answer.taken == Some(Taken::Refused) || answer.settled.is_some()
 }
 
 fn nap(due_s: f64, deadline: Awake) {

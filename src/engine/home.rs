@@ -1,7 +1,6 @@
 //! Where everything is: the config file and its state directory; loading the config from disk.
 
 use crate::base::error::{Error, Result};
-use crate::base::text::digest;
 use crate::config::{self, Config, Parsed, Role, Severity, Source};
 use crate::sys::outside;
 use std::cell::RefCell;
@@ -28,8 +27,10 @@ pub struct LoadedConfig {
     pub config: Config,
     /// agents.toml as text.
     pub text: String,
-    /// Digest of agents.toml and every prompt file: another one means that something changed.
-    pub digest: String,
+    /// agents.toml and every prompt file that it names.
+    pub files: Vec<PathBuf>,
+    /// Their stamps when they were read: others mean that something changed.
+    pub stamp: String,
     /// Notes on keys that this version reads but does not act on, rendered.
     pub notes: String,
 }
@@ -43,15 +44,14 @@ impl Home {
         Ok(Home { config_path, shown_path, state_override })
     }
 
-    /// Reads and parses the config; the problems are left as they are.
-    pub fn parse(&self) -> Result<(Parsed, String, String)> {
+    /// Reads and parses the config; the problems are left as they are. Also its text and the files that were read.
+    pub fn parse(&self) -> Result<(Parsed, String, Vec<PathBuf>)> {
         let text = outside::read_text(&self.config_path, config::TEXT_LENGTH_MAX as u64 + 1)
             .map_err(|error| Error::usage(error.message()).doing("reading the config"))?;
-        let seen = RefCell::new(text.clone());
+        let files = RefCell::new(vec![self.config_path.clone()]);
         let read = |path: &Path| {
-            let prompt = outside::read_text(path, PROMPT_BYTES).map_err(|error| error.message())?;
-            seen.borrow_mut().push_str(&prompt);
-            Ok(prompt)
+            files.borrow_mut().push(path.to_owned());
+            outside::read_text(path, PROMPT_BYTES).map_err(|error| error.message())
         };
         let home = outside::home();
         let source = Source {
@@ -63,19 +63,24 @@ impl Home {
             state_override: self.state_override.as_deref(),
         };
         let parsed = config::parse(&source);
-        let digest = digest(seen.borrow().as_bytes());
-        Ok((parsed, text, digest))
+        Ok((parsed, text, files.into_inner()))
     }
 
     /// The config, or every problem with it as one usage error.
     pub fn load(&self) -> Result<LoadedConfig> {
-        let (parsed, text, digest) = self.parse()?;
+        // Stamped before it is read: a write in between is seen as a change at the next look.
+        let config_stamp = outside::stamp(&self.config_path);
+        let (parsed, text, files) = self.parse()?;
+        let stamp = std::iter::once(config_stamp)
+            .chain(files.iter().skip(1).map(|file| outside::stamp(file)))
+            .collect::<Vec<_>>()
+            .join(" ");
         let rendered = config::render(&self.shown_path, &parsed.problems);
         match parsed.config {
             Some(mut config) => {
                 config.state_dir = canonical_state(&config.state_dir);
                 own_binary(&mut config);
-                Ok(LoadedConfig { config, text, digest, notes: rendered })
+                Ok(LoadedConfig { config, text, files, stamp, notes: rendered })
             }
             None => {
                 let errors =
@@ -85,6 +90,11 @@ impl Home {
             }
         }
     }
+}
+
+/// The stamps of these files now.
+pub fn stamp(files: &[PathBuf]) -> String {
+    files.iter().map(|file| outside::stamp(file)).collect::<Vec<_>>().join(" ")
 }
 
 /// The demo backend's `watchkeeper` is this very binary, wherever it lies.

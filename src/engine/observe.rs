@@ -29,6 +29,8 @@ const FRESH_S: f64 = 2.0;
 #[derive(Debug, Default)]
 pub struct Memory {
     looks: BTreeMap<UnitName, KeptLook>,
+    /// Stamp of a unit's folder when it held no marker: while it stands, there is none.
+    no_markers: BTreeMap<UnitName, String>,
     /// Actions of the last tick that did not work, by unit.
     pub failed: BTreeMap<UnitName, String>,
     /// Troubles with files that stand.
@@ -45,6 +47,12 @@ struct KeptLook {
 }
 
 impl Memory {
+    fn trouble_once(&mut self, key: &str, text: String) {
+        if !self.troubles.iter().any(|trouble| trouble.key == key) {
+            self.troubles.push(Trouble { key: key.to_owned(), text });
+        }
+    }
+
     /// Forgets all looks.
     pub fn forget(&mut self) {
         self.looks.clear();
@@ -75,7 +83,7 @@ pub fn gather<H: Host, F: Files>(
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
         let mut seen = Seen {
-            markers: markers(files, Some(name)),
+            markers: unit_markers(files, name, memory),
             failed: memory.failed.remove(name),
             ..Seen::default()
         };
@@ -141,19 +149,16 @@ fn foreign(unit: &Unit, list: &PaneList, stamp: &str, row: Option<&PaneRow>) -> 
     })
 }
 
+/// Sessions with our stamp in which no pane is a unit's. A pane that a person added to a unit's session is no stray.
 fn strays(config: &Config, list: &PaneList, stamp: &str) -> Vec<String> {
     let watchdog = format!("{}watchkeeper", config.session_prefix);
-    let mut strays: Vec<String> = list
-        .rows
-        .iter()
-        .filter(|row| {
-            row.stamp == stamp && !config.units.contains_key(row.unit.as_str()) && row.session != watchdog
-        })
-        .map(|row| row.session.clone())
-        .collect();
-    strays.sort();
-    strays.dedup();
-    strays
+    let used = |session: &str| {
+        list.rows.iter().any(|row| row.session == session && config.units.contains_key(row.unit.as_str()))
+    };
+    let ours = list.rows.iter().filter(|row| row.stamp == stamp && row.session != watchdog);
+    let strays: std::collections::BTreeSet<String> =
+        ours.filter(|row| !used(&row.session)).map(|row| row.session.clone()).collect();
+    strays.into_iter().collect()
 }
 
 fn signature(row: &PaneRow) -> String {
@@ -203,6 +208,15 @@ fn pane<H: Host>(
             ServerSeen::Absent | ServerSeen::Alive(_) => PaneSeen::Absent,
         };
     };
+    if row.dead && row.exit.is_none() && host.process_start(row.pid).is_some() {
+        // Its terminal was closed, but the process lives on: a second one beside it would be worse than none.
+        let text = format!(
+            "the pane of `{}` is closed, but its process (pid {}) lives on: end it, and it is started anew",
+            unit.name, row.pid
+        );
+        memory.trouble_once(&format!("closed {}", unit.name), text);
+        return PaneSeen::Unknown;
+    }
     if row.dead {
         return PaneSeen::Dead { pane: row.pane.clone(), exit: row.exit, at: row.dead_at };
     }
@@ -309,6 +323,20 @@ fn tree<H: Host>(host: &mut H, pane: &PaneSeen, signalled: &[Process]) -> Vec<Pr
         }
     }
     tree
+}
+
+/// The markers of a unit. A folder that held none and did not change since holds none now: one look instead of three.
+fn unit_markers<F: Files>(files: &mut F, name: &UnitName, memory: &mut Memory) -> Markers {
+    let folder = files.stamp(&format!("units/{name}"));
+    if folder.is_some() && memory.no_markers.get(name) == folder.as_ref() {
+        return Markers::default();
+    }
+    memory.no_markers.remove(name);
+    let found = markers(files, Some(name));
+    if let Some(folder) = folder.filter(|_| found == Markers::default()) {
+        memory.no_markers.insert(name.clone(), folder);
+    }
+    found
 }
 
 /// The markers of a unit, or of the fleet. A marker that can't be read is there all the same.

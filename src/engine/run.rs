@@ -1,6 +1,6 @@
 //! The loop: tick, sleep to the next due time, wake on a signal or a poke, read the config again, become the new binary.
 
-use super::home::{Home, LoadedConfig};
+use super::home::{self, Home, LoadedConfig};
 use super::tick::{Identity, TickReport, Watchdog};
 use crate::base::error::Result;
 use crate::config::Config;
@@ -65,15 +65,25 @@ pub fn run(
     let mut signals = Signals::register()?;
     let binary = Binary::running().ok();
     let mut refused: Option<Binary> = None;
+    let mut judged = loaded.stamp.clone();
     loop {
         let _ = watchdog.files.remove(table::POKE);
         let report = watchdog.tick(&loaded.config, Scope::All);
         told(&loaded.config, &report);
         match sleep(&mut watchdog, &mut signals, report.due_s) {
             Woken::Leave => return Ok(()),
-            Woken::Reload | Woken::Due => {}
+            Woken::Reload => judged.clear(),
+            Woken::Due => {}
         }
-        reload(home, &mut loaded, &mut watchdog);
+        let stamp = home::stamp(&loaded.files);
+        if stamp != judged {
+            judged = stamp;
+            reload(home, &mut loaded, &mut watchdog);
+            if watchdog.has_trouble("config") {
+                // What mends it may lie in a file that the last good config did not name: look again at every tick.
+                judged.clear();
+            }
+        }
         if let Some(new) = binary.as_ref().and_then(Binary::replacement)
             && refused.as_ref() != Some(&new)
         {
@@ -100,7 +110,7 @@ fn sleep(watchdog: &mut RealWatchdog, signals: &mut Signals, due_s: f64) -> Woke
     loop {
         let left = until.since_s(clock::awake());
         let nap = left.min(POKE_LOOK_S);
-        for signal in signals.wait(Duration::from_secs_f64(nap.max(0.0))) {
+        if let Some(signal) = signals.wait(Duration::from_secs_f64(nap.max(0.0))).into_iter().next() {
             match signal {
                 Sig::Term | Sig::Int => return Woken::Leave,
                 Sig::Hup => return Woken::Reload,
@@ -115,10 +125,6 @@ fn sleep(watchdog: &mut RealWatchdog, signals: &mut Signals, due_s: f64) -> Woke
 
 /// Reads the config again when it changed. An invalid one is told once; the last good one stays in force.
 fn reload(home: &Home, loaded: &mut LoadedConfig, watchdog: &mut RealWatchdog) {
-    let same = home.parse().is_ok_and(|(_, _, digest)| digest == loaded.digest);
-    if same {
-        return watchdog.trouble("config", None);
-    }
     match home.load() {
         Ok(new)
             if new.config.state_dir != loaded.config.state_dir

@@ -38,6 +38,7 @@ const CLEARS_MAX: u32 = 5;
 /// Why a text is not needed any more, or has nobody to read it: no news for people.
 const WORKS_AGAIN: &str = "it works again";
 const ENDED_BEFORE: &str = "its process ended before";
+const LIMITED: &str = "it became limited";
 /// Ended deliveries remembered.
 const PAST_MAX: usize = 20;
 /// Texts waiting, at most.
@@ -81,6 +82,14 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let said = context.seen.failed.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let why = format!("tmux did not take it in {TRIES_MAX} tries{said}");
         return finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
+    }
+    if context.unfolded.limit.active.is_some() && delivery.message.purpose != Purpose::Probe {
+        match delivery.step {
+            DeliveryStep::Wanted | DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. } => {
+                return step_aside(context, state, delivery, notes);
+            }
+            DeliveryStep::Submitted { .. } => {}
+        }
     }
     match &delivery.step {
         DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => obsolete(context, state, delivery, notes),
@@ -132,6 +141,23 @@ fn lost_process(context: &UnitContext<'_>, state: &mut UnitState, mut delivery: 
             delivery.process = None;
             (delivery.tries, delivery.clears) = (0, 0);
             state.delivery.current = Some(delivery);
+        }
+    }
+}
+
+/// A limit came in between: the text waits until it is over, or it would stand in the way of the probe that ends the
+/// limit. What was pasted already was not submitted; it is cleared as our own stale text before the next paste.
+fn step_aside(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery, notes: &mut Notes) {
+    match delivery.message.purpose {
+        Purpose::Operator | Purpose::Report => {
+            state.delivery.current = None;
+            state.delivery.queue.insert(0, delivery.message);
+        }
+        // It is still due.
+        Purpose::Kickoff => state.delivery.current = None,
+        Purpose::Nudge | Purpose::Continue | Purpose::Probe | Purpose::Wake => {
+            let why = LIMITED.to_owned();
+            finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
         }
     }
 }
@@ -245,6 +271,7 @@ fn finish(
         state.owe(context.name.as_str(), context.now.wall, Level::Warning, alert);
     }
     notes.event(context.now.wall, Some(context.name), EventKind::Delivery, words);
+    notes.due_in(0.5); // Others wait for how it ended, and learn it at the next tick.
     record(context, state, delivery, outcome);
 }
 
@@ -254,7 +281,8 @@ fn is_news(purpose: Purpose, outcome: &DeliveryOutcome) -> bool {
         DeliveryOutcome::Seen => false,
         DeliveryOutcome::Unknown { .. } => true,
         DeliveryOutcome::Failed { why } => {
-            purpose != Purpose::Probe && why != WORKS_AGAIN && why != ENDED_BEFORE
+            let quiet = [WORKS_AGAIN, ENDED_BEFORE, LIMITED].contains(&why.as_str());
+            purpose != Purpose::Probe && !quiet
         }
     }
 }
@@ -294,7 +322,7 @@ pub fn dialog(pane: &AlivePane) -> Option<&'static str> {
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
-    let Some(agent) = context.agent() else { return };
+    let Some(agent) = context.agent().filter(|_| context.is_wanted()) else { return };
     let Some(delivery) = &state.delivery.current else { return next(context, state, agent, out) };
     let origin = origin(state, &delivery.message);
     let label = format!("type ({:?})", delivery.message.purpose).to_lowercase();
@@ -498,6 +526,10 @@ fn origin(state: &UnitState, message: &Message) -> Origin {
 fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut Proposals) {
     if context.alive().is_none() || state.ending.is_some() || state.seen.process.is_none() {
         return;
+    }
+    let waits = state.launch.kickoff != Kickoff::Done || !state.delivery.queue.is_empty();
+    if waits && let Some(limit) = &state.limit.active {
+        return out.hold("type", format!("it is limited until {}", limit.until));
     }
     if state.launch.kickoff != Kickoff::Done {
         return kickoff(context, state, agent, out);

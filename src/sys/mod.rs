@@ -72,8 +72,8 @@ pub struct PaneRow {
     pub pane: String,
     pub pid: i32,
     pub dead: bool,
-    /// Only when dead; None when tmux gives neither status nor signal: for an instant after a death (the terminal is
-    /// closed, the process not yet waited for), and as long as a process lives on that closed its terminal.
+    /// Only when dead; None when nobody can tell: tmux calls a pane dead whose terminal was closed, though its
+    /// process may live on.
     pub exit: Option<Exit>,
     pub dead_at: Option<Wall>,
     /// Foreground program; "" when unknown (of panes that are not ours it may be).

@@ -20,6 +20,24 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::usage("is not UTF-8 text").at(path))
 }
 
+/// Cheap identity of a file's contents; `-` when it is missing. Links are followed.
+pub fn stamp(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).map_or_else(
+        |_| "-".to_owned(),
+        |meta| {
+            format!(
+                "{}:{}:{}:{}:{}",
+                meta.ino(),
+                meta.size(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+                meta.ctime_nsec()
+            )
+        },
+    )
+}
+
 /// Writes a text file of the operator's (a recorded tick).
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
     if let Some(dir) = path.parent() {

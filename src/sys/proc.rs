@@ -2,9 +2,10 @@
 //!
 //! Deliberately not here: judging. A zombie is dead, that is all. Source of the formats: proc(5).
 
-use crate::model::seen::Process;
+use crate::model::seen::{Exit, Process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// Largest file read from `/proc`: an environment may be long (the kernel allows 128 KiB a variable).
@@ -31,6 +32,8 @@ pub struct Stat {
     pub cpu_children: u64,
     /// Start, clock ticks since boot.
     pub start: u64,
+    /// How a zombie ended, as `wait` encodes it; 0 also when we may not know.
+    pub exit_code: i32,
 }
 
 impl Stat {
@@ -61,6 +64,7 @@ pub fn parse_stat(text: &str) -> Option<Stat> {
         cpu: ticks(14)?.saturating_add(ticks(15)?),
         cpu_children: waited(16)?.saturating_add(waited(17)?),
         start: ticks(22)?,
+        exit_code: number(52).unwrap_or(0),
     })
 }
 
@@ -72,6 +76,22 @@ pub fn stat(pid: i32) -> Option<Stat> {
 /// Start in clock ticks since boot; None when it is gone or a zombie.
 pub fn start(pid: i32) -> Option<u64> {
     stat(pid).filter(|s| !s.is_dead()).map(|s| s.start)
+}
+
+/// How a process ended that nobody has waited for yet; None when it is none or may not be looked at.
+pub fn zombie_exit(pid: i32) -> Option<Exit> {
+    let code = stat(pid).filter(|s| s.state == 'Z')?.exit_code;
+    // The kernel shows 0 to who may not know: believed only of our own processes.
+    let own = || {
+        let user = rustix::process::geteuid();
+        let owner = std::fs::metadata(format!("/proc/{pid}")).ok().map(|m| m.uid());
+        user.is_root() || owner == Some(user.as_raw())
+    };
+    match (code & 0x7f, code >> 8) {
+        (0, 0) => own().then_some(Exit::Status(0)),
+        (0, status) => Some(Exit::Status(status)),
+        (signal, _) => Some(Exit::Signal(signal)),
+    }
 }
 
 /// The process and all that came from it, deepest first; zombies left out. Processes of a session that it leads
@@ -252,9 +272,20 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(stat(pid).unwrap().is_dead(), "not yet waited for, so still listed");
+        assert_eq!(zombie_exit(pid), Some(Exit::Signal(9)));
         assert_eq!(tree(pid), []);
         child.wait().unwrap();
-        assert_eq!(stat(pid), None);
+        assert_eq!((stat(pid), zombie_exit(pid)), (None, None));
+        for status in [0, 7] {
+            let script = format!("exit {status}");
+            let mut child = std::process::Command::new("sh").args(["-c", &script]).spawn().unwrap();
+            let pid = child.id().cast_signed();
+            while start(pid).is_some() {
+                assert!(std::time::Instant::now() < until);
+            }
+            assert_eq!(zombie_exit(pid), Some(Exit::Status(status)));
+            child.wait().unwrap();
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -136,6 +136,12 @@ impl Host for RealHost {
         };
         let mut list = self.tmux.list_with(commands);
         self.learn(&mut list.rows);
+        // tmux (seen with 3.3a built with utempter, as distributions do) can miss the end of a process: the record
+        // keeper that it starts when the terminal closes swallows the signal. Then it does not know the exit status
+        // until another child ends, but the zombie still does.
+        for row in list.rows.iter_mut().filter(|r| r.dead && r.exit.is_none()) {
+            row.exit = proc::zombie_exit(row.pid);
+        }
         self.remind_of_children(&list);
         list
     }

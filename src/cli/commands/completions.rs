@@ -42,9 +42,9 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     };
     let script = shell.script();
     if invocation.json {
-        out.json(&Completions { shell: name, script })
+        out.json(&Completions { shell: name, script });
     } else {
-        out.text(&script)
+        out.text(&script);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -98,9 +98,9 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     let worst = found.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     let report = Report { ok: worst < Level::Problem, findings: found.0 };
     if invocation.json {
-        out.json(&report)
+        out.json(&report);
     } else {
-        print(&report, out)
+        print(&report, out);
     }
     Ok(match worst {
         Level::Ok | Level::Warning => ExitCode::SUCCESS,
@@ -227,7 +227,7 @@ fn watchdog(snapshot: &Snapshot, found: &mut Findings) {
         Health::Running | Health::Cron => found.ok("watchdog", text),
         Health::Hanging => found.bad("watchdog", Level::Problem, text, "`watchkeeper ensure --replace`"),
         Health::Stopped | Health::Never if down => {
-            found.ok("watchdog", format!("{text}; the fleet is marked down"))
+            found.ok("watchdog", format!("{text}; the fleet is marked down"));
         }
         Health::Stopped | Health::Never => found.bad("watchdog", Level::Problem, text, "`watchkeeper up`"),
     }

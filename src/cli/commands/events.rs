@@ -69,9 +69,9 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     let print = |events: Vec<Event>, out: &mut Out| {
         for event in events {
             if invocation.json {
-                out.json_line(&event)
+                out.json_line(&event);
             } else {
-                out.line(&event_log::line(&event, &now.zone))
+                out.line(&event_log::line(&event, &now.zone));
             }
         }
     };

@@ -32,9 +32,9 @@ struct Man {
 
 fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     if invocation.json {
-        out.json(&Man { man: page() })
+        out.json(&Man { man: page() });
     } else {
-        out.text(&page())
+        out.text(&page());
     }
     Ok(ExitCode::SUCCESS)
 }

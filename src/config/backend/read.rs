@@ -280,7 +280,7 @@ impl<'t, 'e> Reader<'t, 'e> {
                     env.insert(name.clone(), text.clone());
                 }
                 Value::String(_) => {
-                    self.wrong(key, format!("`{}` can't name a variable", name.escape_debug()), None)
+                    self.wrong(key, format!("`{}` can't name a variable", name.escape_debug()), None);
                 }
                 other => self.mistyped(&format!("{key}.{name}"), "a text", other),
             }

@@ -148,7 +148,7 @@ fn with_composer(
                 Some((Verdict::Busy, found)) => busy(reading, &signs, found),
                 Some((Verdict::Idle, found)) => conclude(reading, rested, None, found),
                 None if not_ready(signals, screen, composer) => {
-                    conclude(reading, ScreenState::Starting, None, prompt.clone())
+                    conclude(reading, ScreenState::Starting, None, prompt.clone());
                 }
                 None => {
                     let open =

@@ -96,9 +96,16 @@ fn our_own_stranded_text_is_submitted_once_and_told_when_that_does_not_help() {
     world.state.units.get_mut(&name("a")).unwrap().delivery.last_text = "go on with it".into();
     world.unit("a").composer("go on with it");
     world.deaf.insert("a".into());
-    world.run(3000.0);
+    world.run(200.0);
     world.expect_acts("a", &["submit draft"]);
     world.expect_alerts("unsent text", 1);
+    // As a stall it gets its remedy, which clears the composer first.
+    world.deaf.clear();
+    world.run(300.0);
+    world.expect_acts(
+        "a",
+        &["submit draft", "nudge", "clear composer", "load text", "paste text", "submit text"],
+    );
 }
 
 #[test]
