@@ -23,10 +23,8 @@ pub fn action(context: &UnitContext<'_>, state: &UnitState) -> Option<Action> {
 /// Will this start continue the last conversation?
 pub fn resumes(context: &UnitContext<'_>, state: &UnitState) -> bool {
     context.agent().is_some_and(|agent| {
-        agent.kind == AgentKind::Persistent
-            && !agent.backend.resume.is_empty()
-            && state.launch.count > 0
-            && !state.attend.overflowed
+        let can = agent.kind == AgentKind::Persistent && !agent.backend.resume.is_empty();
+        can && state.launch.count > 0 && !state.launch.afresh
     })
 }
 
@@ -69,6 +67,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
         (true, Origin::Person) => Kickoff::Ordered,
     };
     state.launch.count += 1;
+    state.launch.afresh = false;
     state.ending = None;
     state.operator.start = false;
     state.attend = Default::default();

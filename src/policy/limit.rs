@@ -197,11 +197,9 @@ fn note_asked(context: &UnitContext<'_>, limit: &mut Limit) {
 
 fn delivery_failed(context: &UnitContext<'_>, limit: &Limit) -> bool {
     let Some(since) = limit.probing_awake_s.filter(|_| limit.asked_awake_s.is_none()) else { return false };
-    let in_flight =
-        context.unfolded.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
-    let failed = context
-        .unfolded
-        .delivery
+    let delivery = &context.unfolded.delivery;
+    let in_flight = delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
+    let failed = delivery
         .past
         .last()
         .is_some_and(|past| past.purpose == Purpose::Probe && past.outcome != DeliveryOutcome::Seen);

@@ -175,7 +175,7 @@ fn take(
             Ok(format!("{}: resumed", who(unit.as_ref())))
         }
         Ask::Restart { unit } => restart(config, seen, request, next, unit),
-        Ask::Approve { unit } => approve(config, next, unit),
+        Ask::Approve { unit } => approve(config, request, next, unit),
         Ask::Nudge { unit, text } => nudge(config, request, next, unit, text),
     }
 }
@@ -253,8 +253,11 @@ fn restart(
     ))
 }
 
-fn approve(config: &Config, next: &mut State, name: &UnitName) -> Result<String, String> {
+fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName) -> Result<String, String> {
     let state = unit_state(config, next, name)?;
+    if !once(state, request) {
+        return Ok(format!("`{name}`: approved"));
+    }
     let was = state.restart.breaker.clone();
     state.restart.breaker = Breaker::Closed;
     state.restart.past_awake_s.clear();
@@ -297,3 +300,6 @@ fn nudge(
     }
     Ok(format!("`{name}`: the text waits for its turn"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ pub fn vetoes(context: &UnitContext<'_>, state: &UnitState) -> Vec<Veto> {
         let typed = pane
             .typed_at
             .map(|at| context.now.wall.since_s(at))
-            .filter(|ago| pane.attached > 0 && *ago < ATTENDED_S);
+            .filter(|ago| pane.attached > 0 && (-ATTENDED_S..ATTENDED_S).contains(ago));
         if let Some(ago) = typed {
             add("attended", format!("a person is attached and typed {} ago", human_s(ago)));
         }

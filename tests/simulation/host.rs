@@ -92,7 +92,9 @@ impl Host for SimHost {
         }
         for name in panes {
             let missed = world.rng.chance(world.faults.capture_misses);
-            let Some(pane) = pane_number(name).and_then(|id| world.panes.get(&id)).filter(|_| !missed) else { continue };
+            let Some(pane) = pane_number(name).and_then(|id| world.panes.get(&id)).filter(|_| !missed) else {
+                continue;
+            };
             screens.insert(name.clone(), pane.cli.screen(world.t));
         }
         screens
@@ -121,7 +123,8 @@ impl Host for SimHost {
 
     fn transcript(&mut self, _: &str, _: &str, pid: i32, _: &str) -> Option<TranscriptSeen> {
         let world = self.world.borrow();
-        let pane = world.panes.values().find(|pane| pane.root.as_ref().is_some_and(|root| root.pid == pid))?;
+        let pane =
+            world.panes.values().find(|pane| pane.root.as_ref().is_some_and(|root| root.pid == pid))?;
         let changed_at = Wall(world.local().0 - (world.t - pane.cli.transcript_at));
         let bytes = pane.cli.transcript_bytes;
         let open_tool_call = pane.cli.kind() == Some(super::cli::Kind::Tool);
@@ -155,7 +158,10 @@ impl Host for SimHost {
         let outcome = if lost { Err("timed out (simulated)".to_owned()) } else { effect(world, action) };
         let happened = outcome.is_ok();
         let what = word(action);
-        world.tell(format!("{unit}: ACT {what}{}", if happened { String::new() } else { format!(" FAILS {outcome:?}") }));
+        world.tell(format!(
+            "{unit}: ACT {what}{}",
+            if happened { String::new() } else { format!(" FAILS {outcome:?}") }
+        ));
         let t = world.t;
         world.effects.push(Effect { unit, what, t, happened });
         match outcome {
@@ -170,7 +176,9 @@ impl Host for SimHost {
 fn row(pane: &super::world::Pane, local: Wall, t: i64) -> PaneRow {
     // A spinner turns every quarter of a second.
     let output_at = if pane.root.is_some() && pane.cli.is_working() { local.0 } else { pane.output_at };
-    let typing = pane.person.as_ref().is_some_and(|person| t < person.typing_until.min(person.leaves_at) && person.typing_until != i64::MAX);
+    let typing = pane.person.as_ref().is_some_and(|person| {
+        t < person.typing_until.min(person.leaves_at) && person.typing_until != i64::MAX
+    });
     PaneRow {
         session: pane.session.clone(),
         pane: format!("%{}", pane.id),
@@ -227,9 +235,10 @@ fn unit_of(world: &World, action: &Action) -> String {
         Action::KillSession { pane, .. } => of_pane(pane),
         Action::Signal { processes, .. } => {
             let is = |pid: i32, start: u64| processes.iter().any(|p| p.pid == pid && p.start == start);
-            let in_pane = world.panes.values().find(|pane| {
-                pane.root.iter().chain(&pane.tools).any(|p| is(p.pid, p.start))
-            });
+            let in_pane = world
+                .panes
+                .values()
+                .find(|pane| pane.root.iter().chain(&pane.tools).any(|p| is(p.pid, p.start)));
             let orphan = world.orphans.iter().find(|(_, p)| is(p.pid, p.start)).map(|(unit, _)| unit.clone());
             in_pane.map(|pane| pane.unit.clone()).or(orphan).unwrap_or_else(|| "gone processes".into())
         }
@@ -247,10 +256,16 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
     }
     let record = disk.json(&format!("units/{unit}/unit.json"));
     let acts = record.as_ref().and_then(|r| r.get("acts")).and_then(serde_json::Value::as_u64).unwrap_or(0);
-    let last_act = record.as_ref().and_then(|r| r.get("last_act")?.get("what")?.as_str().map(str::to_owned)).unwrap_or_default();
+    let last_act = record
+        .as_ref()
+        .and_then(|r| r.get("last_act")?.get("what")?.as_str().map(str::to_owned))
+        .unwrap_or_default();
     if let Some(truth) = world.units.get_mut(unit) {
         if acts <= truth.acts {
-            bad("commit-before-act", format!("unit.json says acts = {acts}, the effect before was paid with {}", truth.acts));
+            bad(
+                "commit-before-act",
+                format!("unit.json says acts = {acts}, the effect before was paid with {}", truth.acts),
+            );
         }
         truth.acts = acts;
     }
@@ -258,9 +273,10 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
         bad("one-act-per-unit", "a second effect in one tick".into());
     }
     let pane = match action {
-        Action::Paste { pane, .. } | Action::Keys { pane, .. } | Action::Respawn { pane, .. } | Action::KillSession { pane, .. } => {
-            pane_number(pane).and_then(|id| world.panes.get(&id))
-        }
+        Action::Paste { pane, .. }
+        | Action::Keys { pane, .. }
+        | Action::Respawn { pane, .. }
+        | Action::KillSession { pane, .. } => pane_number(pane).and_then(|id| world.panes.get(&id)),
         _ => None,
     };
     if pane.is_some_and(|pane| pane.stamp != STAMP) {

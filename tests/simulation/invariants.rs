@@ -108,8 +108,10 @@ impl Checker {
         self.fleet = Markers { down: disk.get("down").is_some(), paused: in_force(disk, "PAUSED") };
         for name in config.units.keys() {
             let marker = |file: &str| format!("units/{name}/{file}");
-            let markers =
-                Markers { down: disk.get(&marker("down")).is_some(), paused: in_force(disk, &marker("PAUSED")) };
+            let markers = Markers {
+                down: disk.get(&marker("down")).is_some(),
+                paused: in_force(disk, &marker("PAUSED")),
+            };
             self.markers.insert(name.to_string(), markers);
         }
         disk.written.clear();
@@ -155,7 +157,10 @@ impl Checker {
                 self.handled.clear();
                 self.owed.retain(|_, owner| owner != "mail.json");
             }
-            let Some(unit) = path.strip_prefix("units/").and_then(|rest| rest.strip_suffix("/unit.json")) else { continue };
+            let Some(unit) = path.strip_prefix("units/").and_then(|rest| rest.strip_suffix("/unit.json"))
+            else {
+                continue;
+            };
             if let Some(truth) = world.units.get_mut(unit) {
                 truth.epoch += 1;
                 truth.acts = 0;
@@ -183,7 +188,10 @@ impl Checker {
             let times = self.texts.entry(key).or_default();
             *times += 1;
             if *times > 1 {
-                world.violate("once-only-text", format!("{unit}: the text of {buffer} arrived {times} times", times = *times));
+                world.violate(
+                    "once-only-text",
+                    format!("{unit}: the text of {buffer} arrived {times} times", times = *times),
+                );
             }
         }
         if arrival.sent.text.starts_with("Please have a look at item ") {
@@ -202,7 +210,10 @@ impl Checker {
             }
             *times += 1;
             if *times > 1 {
-                world.violate("once-only-kickoff", format!("{unit}: its first prompt arrived {times} times", times = *times));
+                world.violate(
+                    "once-only-kickoff",
+                    format!("{unit}: its first prompt arrived {times} times", times = *times),
+                );
             }
         }
     }
@@ -228,13 +239,20 @@ impl Checker {
                 let n = past.heals.len().min(20) as u32;
                 let needed = (BACKOFF_MS << (n - 1).min(10)).min(BACKOFF_MAX_MS);
                 if t - last < needed - TRIFLE_MS {
-                    let detail = format!("{unit}: heal {} came {} ms after the last, backoff is {needed} ms", n + 1, t - last);
+                    let detail = format!(
+                        "{unit}: heal {} came {} ms after the last, backoff is {needed} ms",
+                        n + 1,
+                        t - last
+                    );
                     world.violate("restart-backoff", detail);
                 }
             }
             if let Some(opened) = past.opened {
                 if t - opened < BREAKER_MS - TRIFLE_MS {
-                    world.violate("restart-breaker", format!("{unit}: healed {} ms after its breaker had to open", t - opened));
+                    world.violate(
+                        "restart-breaker",
+                        format!("{unit}: healed {} ms after its breaker had to open", t - opened),
+                    );
                 }
                 past.tried = true;
                 past.opened = None;
@@ -244,7 +262,8 @@ impl Checker {
                 let turn = units.iter().position(|name| name == unit);
                 let stagger_ms = (config.watchdog.stagger_s * 1000.0) as i64;
                 if let Some(turn) = turn.filter(|turn| t - at < *turn as i64 * stagger_ms - TRIFLE_MS) {
-                    let detail = format!("{unit}: started {} ms after a mass death, its turn was {turn}", t - at);
+                    let detail =
+                        format!("{unit}: started {} ms after a mass death, its turn was {turn}", t - at);
                     world.violate("stagger", detail);
                 }
             }
@@ -311,7 +330,10 @@ impl Checker {
             let before = report.before.units.get(name).cloned().unwrap_or_default();
             let task = world.units.get(name.as_str()).is_some_and(|truth| truth.task);
             // What was not recorded is seen anew at the next look.
-            let recorded = || disk.json(&format!("units/{name}/unit.json")).is_some_and(|file| file["seen"]["state"] == "dead");
+            let recorded = || {
+                disk.json(&format!("units/{name}/unit.json"))
+                    .is_some_and(|file| file["seen"]["state"] == "dead")
+            };
             let gone = after.seen.process.is_none() && after.seen.state == ScreenState::Dead && recorded();
             if gone && before.seen.process.is_some() && !task && before.ending.is_none() {
                 died.push((unit.position, name.to_string()));
@@ -337,7 +359,9 @@ impl Checker {
     /// One thing that was granted.
     fn granted(&mut self, world: &mut World, config: &Config, report: &TickReport, granted: &Proposal) {
         let name = granted.unit.as_str();
-        let (Some(unit), Some(past)) = (config.units.get(&granted.unit), self.past.get(name).cloned()) else { return };
+        let (Some(unit), Some(past)) = (config.units.get(&granted.unit), self.past.get(name).cloned()) else {
+            return;
+        };
         let before = report.before.units.get(&granted.unit).cloned().unwrap_or_default();
         if granted.why.rule.is_empty() || granted.why.seen.is_empty() || granted.label.is_empty() {
             world.violate("reason", format!("{name}: {granted:?} has no reason"));
@@ -360,7 +384,10 @@ impl Checker {
                     _ => false,
                 };
                 if healthy {
-                    world.violate("healthy-kill", format!("{name}: `{}` ({}) while {play:?}", granted.label, granted.why.rule));
+                    world.violate(
+                        "healthy-kill",
+                        format!("{name}: `{}` ({}) while {play:?}", granted.label, granted.why.rule),
+                    );
                 }
             }
             (What::Deliver(_), Claim::Nudge) => {
@@ -369,19 +396,32 @@ impl Checker {
                 if let Some(past) = self.past.get_mut(name) {
                     past.nudges += 1;
                     if past.nudges > tiers {
-                        world.violate("endless-nudges", format!("{name}: nudge {} without any work between", past.nudges));
+                        world.violate(
+                            "endless-nudges",
+                            format!("{name}: nudge {} without any work between", past.nudges),
+                        );
                     }
                 }
             }
-            (_, Claim::Wake | Claim::Start) if granted.by == "wake" => self.wake(world, config, report, granted, &before),
+            (_, Claim::Wake | Claim::Start) if granted.by == "wake" => {
+                self.wake(world, config, report, granted, &before)
+            }
             (What::Act(Action::Signal { signal: Signal::Term, .. }), _) => term(world, config, name, &before),
             (What::Act(_) | What::Deliver(_) | What::End(_), _) => {}
         }
     }
 
     /// A wake or a task's run: once per time that it is due.
-    fn wake(&mut self, world: &mut World, config: &Config, report: &TickReport, granted: &Proposal, before: &UnitState) {
-        let wake = config.units.get(&granted.unit).and_then(Unit::agent).and_then(|agent| agent.wake.as_ref());
+    fn wake(
+        &mut self,
+        world: &mut World,
+        config: &Config,
+        report: &TickReport,
+        granted: &Proposal,
+        before: &UnitState,
+    ) {
+        let wake =
+            config.units.get(&granted.unit).and_then(Unit::agent).and_then(|agent| agent.wake.as_ref());
         let (Some(wake), Some(past)) = (wake, self.past.get_mut(granted.unit.as_str())) else { return };
         let needed_s = match &wake.when {
             WakeWhen::Interval { every_s } => *every_s,
@@ -393,7 +433,10 @@ impl Checker {
         if let Some((last, jumps)) = past.last_wake.filter(|_| !failed) {
             let passed = now.since_s(last);
             if jumps == self.jumps && passed < needed_s {
-                world.violate("once-only-wake", format!("{}: woken again after {passed} s of {needed_s} s", granted.unit));
+                world.violate(
+                    "once-only-wake",
+                    format!("{}: woken again after {passed} s of {needed_s} s", granted.unit),
+                );
             }
         }
         past.last_wake = Some((now, self.jumps));
@@ -409,7 +452,10 @@ impl Checker {
             let stops = matches!(granted.claim, Claim::End | Claim::Order);
             let types = matches!(granted.claim, Claim::Deliver | Claim::Operator);
             if down && !stops && !types {
-                world.violate("untouchable", format!("{name}: `{}` although it is marked down", granted.label));
+                world.violate(
+                    "untouchable",
+                    format!("{name}: `{}` although it is marked down", granted.label),
+                );
             }
             return;
         }
@@ -432,7 +478,8 @@ impl Checker {
         let early = pane.cli.banner_until.is_some_and(|until| world.wall < until) && self.jumps == 0;
         let ends_already = granted.claim == Claim::End;
         if shows && early && touches(granted) && granted.label != "close limit menu" && !ends_already {
-            let detail = format!("{name}: `{}` although it is limited (believed until {until:?})", granted.label);
+            let detail =
+                format!("{name}: `{}` although it is limited (believed until {until:?})", granted.label);
             world.violate("untouchable", detail);
         }
     }
@@ -452,35 +499,73 @@ impl Checker {
         }
         self.canary(world, config, report);
         // A quiet tick writes nothing but the heartbeat and the clocks.
-        let quiet = granted.is_empty() && report.decision.events.is_empty() && report.before == report.decision.next;
-        let extra = disk.written.iter().find(|path| !matches!(path.as_str(), "heartbeat.json" | "clocks.json" | "status"));
-        if let Some(path) = extra.filter(|path| quiet && !path.starts_with("quarantine") && !path.starts_with("outbox")) {
+        let quiet =
+            granted.is_empty() && report.decision.events.is_empty() && report.before == report.decision.next;
+        let extra = disk
+            .written
+            .iter()
+            .find(|path| !matches!(path.as_str(), "heartbeat.json" | "clocks.json" | "status"));
+        if let Some(path) =
+            extra.filter(|path| quiet && !path.starts_with("quarantine") && !path.starts_with("outbox"))
+        {
             world.violate("quiet-writes", format!("{path} was written although nothing changed"));
         }
     }
 
     /// One probe per account at a time, until one succeeded.
     fn canary(&self, world: &mut World, config: &Config, report: &TickReport) {
-        let account = |name: &str| config.units.get(name).and_then(Unit::agent).map(|agent| agent.account.clone());
+        let account =
+            |name: &str| config.units.get(name).and_then(Unit::agent).map(|agent| agent.account.clone());
         let kind = |name: &str| {
-            report.before.units.get(name).and_then(|state| state.limit.active.as_ref()).map(|limit| limit.kind.clone())
+            report
+                .before
+                .units
+                .get(name)
+                .and_then(|state| state.limit.active.as_ref())
+                .map(|limit| limit.kind.clone())
         };
-        let probes: Vec<&str> =
-            report.decision.granted.iter().filter(|p| p.claim == Claim::Probe).map(|p| p.unit.as_str()).collect();
+        let probes: Vec<&str> = report
+            .decision
+            .granted
+            .iter()
+            .filter(|p| p.claim == Claim::Probe)
+            .map(|p| p.unit.as_str())
+            .collect();
         for unit in &probes {
-            let mates = || config.units.keys().filter(|mate| mate.as_str() != *unit && account(mate.as_str()) == account(unit));
-            let since = report.before.units.get(*unit).and_then(|state| state.limit.active.as_ref()).map(|limit| limit.armed);
+            let mates = || {
+                config
+                    .units
+                    .keys()
+                    .filter(|mate| mate.as_str() != *unit && account(mate.as_str()) == account(unit))
+            };
+            let since = report
+                .before
+                .units
+                .get(*unit)
+                .and_then(|state| state.limit.active.as_ref())
+                .map(|limit| limit.armed);
             let freed = mates().any(|mate| {
-                report.before.units.get(mate).is_some_and(|state| state.limit.freed.is_some_and(|freed| since.is_none_or(|since| freed > since)))
+                report.before.units.get(mate).is_some_and(|state| {
+                    state.limit.freed.is_some_and(|freed| since.is_none_or(|since| freed > since))
+                })
             });
             let rival = mates().find(|mate| {
                 let probing = world.living(mate.as_str()).is_some_and(|pane| {
-                    pane.cli.banner && report.before.units.get(*mate).and_then(|s| s.limit.active.as_ref()).is_some_and(|l| l.probing_awake_s.is_some())
+                    pane.cli.banner
+                        && report
+                            .before
+                            .units
+                            .get(*mate)
+                            .and_then(|s| s.limit.active.as_ref())
+                            .is_some_and(|l| l.probing_awake_s.is_some())
                 });
                 (probing || probes.contains(&mate.as_str())) && kind(mate.as_str()) == kind(unit)
             });
             if let Some(rival) = rival.filter(|_| !freed) {
-                world.violate("canary", format!("{unit} and {rival} probe account {:?} at the same time", account(unit)));
+                world.violate(
+                    "canary",
+                    format!("{unit} and {rival} probe account {:?} at the same time", account(unit)),
+                );
             }
         }
     }
@@ -493,19 +578,25 @@ impl Checker {
             let told = report.decision.events.iter().any(|event| {
                 event.unit.as_deref() == Some(name.as_str()) || event.kind == EventKind::Request
             });
-            let state_told = report.decision.events.iter().any(|event| {
-                event.unit.as_deref() == Some(name.as_str()) && event.kind == EventKind::State
-            });
+            let state_told =
+                report.decision.events.iter().any(|event| {
+                    event.unit.as_deref() == Some(name.as_str()) && event.kind == EventKind::State
+                });
             if !told || (change == "state" && !state_told) {
                 world.violate("event-for-change", format!("{name}: its {change} changed without an event"));
             }
         }
         for granted in &report.decision.granted {
             let told = report.decision.events.iter().any(|event| {
-                event.unit.as_deref() == Some(granted.unit.as_str()) && event.kind == EventKind::Act && event.why.is_some()
+                event.unit.as_deref() == Some(granted.unit.as_str())
+                    && event.kind == EventKind::Act
+                    && event.why.is_some()
             });
             if !told {
-                world.violate("event-for-change", format!("{}: `{}` without an event", granted.unit, granted.label));
+                world.violate(
+                    "event-for-change",
+                    format!("{}: `{}` without an event", granted.unit, granted.label),
+                );
             }
         }
     }
@@ -520,15 +611,21 @@ impl Checker {
                     world.violate("once-only-request", format!("request {} was handled again", handled.id));
                 }
             }
-            for handled in report.decision.next.mail.handled.iter().filter(|_| disk.written.contains("mail.json")) {
+            for handled in
+                report.decision.next.mail.handled.iter().filter(|_| disk.written.contains("mail.json"))
+            {
                 self.handled.insert(handled.id.clone());
             }
             let asked = report.decision.next.mail.handled.iter().filter(|h| !before.contains(h.id.as_str()));
             for handled in asked {
-                let approved = handled.said.contains("approved;") || handled.said.contains("circuit breaker closed");
-                let lifted = approved || handled.said.contains("starting") || handled.said.contains("restart ordered");
+                let approved =
+                    handled.said.contains("approved;") || handled.said.contains("circuit breaker closed");
+                let lifted =
+                    approved || handled.said.contains("starting") || handled.said.contains("restart ordered");
                 for (name, past) in &mut self.past {
-                    if handled.said.contains(&format!("`{name}`")) || handled.said.contains("starting what does not run") {
+                    if handled.said.contains(&format!("`{name}`"))
+                        || handled.said.contains("starting what does not run")
+                    {
                         if approved {
                             past.heals.clear();
                         }
@@ -558,7 +655,11 @@ impl Checker {
 
     fn alerts(&mut self, world: &mut World, disk: &Disk) {
         let units: Vec<String> = self.past.keys().cloned().collect();
-        for (owner, path) in units.iter().map(|unit| (unit.clone(), format!("units/{unit}/unit.json"))).chain([("mail.json".to_owned(), "mail.json".to_owned())]) {
+        for (owner, path) in units
+            .iter()
+            .map(|unit| (unit.clone(), format!("units/{unit}/unit.json")))
+            .chain([("mail.json".to_owned(), "mail.json".to_owned())])
+        {
             let Some(bytes) = disk.get(&path) else { continue };
             // Nothing owed is by far the usual case.
             if String::from_utf8_lossy(bytes).contains("\"owed\": []") {
@@ -598,7 +699,12 @@ pub fn outbox(disk: &Disk) -> BTreeMap<String, u32> {
 /// Does it reach the agent (and not only a buffer)?
 fn touches(granted: &Proposal) -> bool {
     match &granted.what {
-        What::Act(Action::LoadBuffer { .. } | Action::DropBuffer { .. } | Action::Mark { .. } | Action::Unmark { .. }) => false,
+        What::Act(
+            Action::LoadBuffer { .. }
+            | Action::DropBuffer { .. }
+            | Action::Mark { .. }
+            | Action::Unmark { .. },
+        ) => false,
         What::Act(_) | What::Deliver(_) | What::End(_) => true,
     }
 }
@@ -606,10 +712,15 @@ fn touches(granted: &Proposal) -> bool {
 /// A person at work in the pane is left alone.
 fn person(world: &mut World, name: &str, granted: &Proposal) {
     let Some(pane) = world.living(name) else { return };
-    let typing = pane.person.as_ref().is_some_and(|_| pane.typed_at.is_some_and(|at| world.local().since_s(at).abs() < 59.0));
+    let typing = pane
+        .person
+        .as_ref()
+        .is_some_and(|_| pane.typed_at.is_some_and(|at| world.local().since_s(at).abs() < 59.0));
     // A delivery may be planned; the keys wait.
     let keys = match &granted.what {
-        What::Act(Action::Paste { .. } | Action::Keys { .. } | Action::Respawn { .. } | Action::KillSession { .. }) => true,
+        What::Act(
+            Action::Paste { .. } | Action::Keys { .. } | Action::Respawn { .. } | Action::KillSession { .. },
+        ) => true,
         What::End(ending) => ending.cause == EndCause::Ladder,
         What::Act(_) | What::Deliver(_) => false,
     };
@@ -634,7 +745,10 @@ fn silence(config: &Config, rule: &str) -> Option<i64> {
 fn disturbance(world: &mut World, config: &Config, name: &str, granted: &Proposal, past: &Past) {
     let Some(needed) = silence(config, &granted.why.rule) else { return };
     if past.idle_ms < needed - TRIFLE_MS {
-        let detail = format!("{name}: `{}` ({}) after {} ms of watched idleness, {needed} ms are needed", granted.label, granted.why.rule, past.idle_ms);
+        let detail = format!(
+            "{name}: `{}` ({}) after {} ms of watched idleness, {needed} ms are needed",
+            granted.label, granted.why.rule, past.idle_ms
+        );
         world.violate("disturbance", detail);
     }
     let max = (config.watchdog.wait_max_s * 1000.0) as i64;
@@ -645,11 +759,21 @@ fn disturbance(world: &mut World, config: &Config, name: &str, granted: &Proposa
 }
 
 /// A kill needs proof: watched silence on every clock, and no veto.
-fn proof(world: &mut World, config: &Config, name: &str, granted: &Proposal, past: &Past, before: &UnitState) {
+fn proof(
+    world: &mut World,
+    config: &Config,
+    name: &str,
+    granted: &Proposal,
+    past: &Past,
+    before: &UnitState,
+) {
     let Some(needed) = silence(config, &granted.why.rule) else { return };
     let needed = needed.min((config.watchdog.stall_idle_s * 1000.0) as i64);
     if past.idle_ms < needed - TRIFLE_MS {
-        let detail = format!("{name}: killed ({}) after {} ms of watched silence, {needed} ms are needed", granted.why.rule, past.idle_ms);
+        let detail = format!(
+            "{name}: killed ({}) after {} ms of watched silence, {needed} ms are needed",
+            granted.why.rule, past.idle_ms
+        );
         world.violate("kill-proof", detail);
     }
     if !before.stall.approved {
@@ -670,7 +794,8 @@ fn vetoes(world: &mut World, name: &str, when: &str) {
         Some(format!("compacting for {} ms", t - since))
     } else if cli.composer.person {
         Some("a person's draft".to_owned())
-    } else if pane.person.is_some() && pane.typed_at.is_some_and(|at| world.local().since_s(at).abs() < 800.0) {
+    } else if pane.person.is_some() && pane.typed_at.is_some_and(|at| world.local().since_s(at).abs() < 800.0)
+    {
         Some("a person is attached".to_owned())
     } else if cli.dialog_open() {
         Some("a dialog is open".to_owned())
@@ -696,7 +821,10 @@ fn term(world: &mut World, config: &Config, name: &str, before: &UnitState) {
             let waited = (world.awake() - ending.since_awake_s.0) as f64 / 1000.0;
             let agent = world.units.get(name).is_some_and(|truth| truth.agent);
             if agent && pane.cli.is_working() && waited < config.watchdog.advance_grace_s - 0.1 {
-                world.violate("mid-turn", format!("{name}: an ordered end broke into its turn after {waited:.1} s"));
+                world.violate(
+                    "mid-turn",
+                    format!("{name}: an ordered end broke into its turn after {waited:.1} s"),
+                );
             }
         }
         EndCause::Ladder if ending.why.contains("stale clocks") && !ending.why.contains("approved it") => {
@@ -747,7 +875,8 @@ fn books(world: &mut World, report: &TickReport) {
         }
         let count = |is: &dyn Fn(&&&Proposal) -> bool| granted.iter().filter(is).count() as u64;
         let heals = count(&|p| p.why.rule == "restart.heal");
-        let starts = count(&|p| matches!(p.what, What::Act(Action::NewSession { .. } | Action::Respawn { .. })));
+        let starts =
+            count(&|p| matches!(p.what, What::Act(Action::NewSession { .. } | Action::Respawn { .. })));
         let deliveries = count(&|p| matches!(p.what, What::Deliver(_)));
         let remedies = count(&|p| p.by == "stall");
         let continues = count(&|p| p.claim == Claim::Continue);
@@ -777,7 +906,8 @@ fn books(world: &mut World, report: &TickReport) {
 
 /// The same facts give the same answer, in whatever order the policies stand.
 fn same_answer(world: &mut World, config: &Config, report: &TickReport, salt: u64) {
-    let known = report.seen.units.keys().all(|name| config.units.contains_key(name)) && report.seen.units.len() == config.units.len();
+    let known = report.seen.units.keys().all(|name| config.units.contains_key(name))
+        && report.seen.units.len() == config.units.len();
     if !known {
         return;
     }
@@ -795,7 +925,8 @@ fn same_answer(world: &mut World, config: &Config, report: &TickReport, salt: u6
     let shuffled = decide_with(&policies, config, &report.before, &report.seen);
     if shuffled.next != again.next || shuffled.granted != again.granted || shuffled.holds != again.holds {
         let order: Vec<&str> = policies.iter().map(|policy| policy.name).collect();
-        let unit = again.next.units.iter().find(|(name, state)| shuffled.next.units.get(*name) != Some(*state));
+        let unit =
+            again.next.units.iter().find(|(name, state)| shuffled.next.units.get(*name) != Some(*state));
         let difference = unit.map(|(name, state)| {
             let (a, b) = (format!("{state:#?}"), format!("{:#?}", shuffled.next.units.get(name)));
             let lines = a.lines().filter(|line| !b.contains(line.trim())).collect::<Vec<_>>().join(" ");

@@ -51,8 +51,12 @@ pub fn recover(sim: &mut Sim) -> Result<(), Box<Failure>> {
 
 fn clear_markers(sim: &mut Sim) {
     let mut disk = sim.disk.borrow_mut();
-    let markers: Vec<String> =
-        disk.files.keys().filter(|path| path.ends_with("PAUSED") || path.ends_with("down")).cloned().collect();
+    let markers: Vec<String> = disk
+        .files
+        .keys()
+        .filter(|path| path.ends_with("PAUSED") || path.ends_with("down"))
+        .cloned()
+        .collect();
     for path in markers {
         disk.delete(&path);
     }
@@ -64,7 +68,8 @@ fn clear_markers(sim: &mut Sim) {
 
 /// Who waits for a person must have been told to one.
 fn told(sim: &mut Sim) -> Result<(), Box<Failure>> {
-    let text = String::from_utf8_lossy(sim.disk.borrow().get("outbox.jsonl").unwrap_or_default()).into_owned();
+    let text =
+        String::from_utf8_lossy(sim.disk.borrow().get("outbox.jsonl").unwrap_or_default()).into_owned();
     for (name, unit) in &sim.config.units {
         let world = sim.world.borrow();
         let Some(agent) = unit.agent().filter(|_| unit.enabled) else { continue };
@@ -73,13 +78,21 @@ fn told(sim: &mut Sim) -> Result<(), Box<Failure>> {
             continue;
         }
         let asks = pane.cli.play == Play::Ask && agent.permission == Permission::Alert;
-        let draft = pane.cli.play == Play::Idle && pane.cli.composer.person && !pane.cli.banner && pane.cli.error.is_none();
+        let draft = pane.cli.play == Play::Idle
+            && pane.cli.composer.person
+            && !pane.cli.banner
+            && pane.cli.error.is_none();
         let watched = unit.watch == watchkeeper::config::Watch::HealStall;
-        let heard = |what: &str| text.lines().any(|line| line.contains(&format!("`{name}`")) && line.contains(what));
-        let silent = (asks && !heard("asks")).then_some("its dialog").or((draft && watched && !heard("unsent text")).then_some("its draft"));
+        let heard =
+            |what: &str| text.lines().any(|line| line.contains(&format!("`{name}`")) && line.contains(what));
+        let silent = (asks && !heard("asks"))
+            .then_some("its dialog")
+            .or((draft && watched && !heard("unsent text")).then_some("its draft"));
         drop(world);
         if let Some(what) = silent {
-            return Err(Box::new(sim.fail("told", format!("{name}: {what} waits for a person, and nobody was told"))));
+            return Err(Box::new(
+                sim.fail("told", format!("{name}: {what} waits for a person, and nobody was told")),
+            ));
         }
     }
     Ok(())
@@ -101,7 +114,8 @@ fn mend(sim: &mut Sim) {
 fn mend_unit(world: &mut super::world::World, name: &str) {
     let Some(pane) = world.living(name) else { return };
     let id = pane.id;
-    let (ask, draft, auth) = (pane.cli.play == Play::Ask, pane.cli.composer.person, pane.cli.error == Some("auth"));
+    let (ask, draft, auth) =
+        (pane.cli.play == Play::Ask, pane.cli.composer.person, pane.cli.error == Some("auth"));
     if ask {
         world.person_arrives(name, PersonDoes::AnswerDialog);
     }
@@ -129,7 +143,9 @@ fn orders(sim: &mut Sim) {
             sim.ask(Ask::Restart { unit: name.clone() });
         }
         let mut world = sim.world.borrow_mut();
-        let waits = world.living(name.as_str()).is_some_and(|pane| pane.person.is_none() && (pane.cli.play == Play::Ask || pane.cli.composer.person));
+        let waits = world.living(name.as_str()).is_some_and(|pane| {
+            pane.person.is_none() && (pane.cli.play == Play::Ask || pane.cli.composer.person)
+        });
         let agent = sim.config.units.get(&name).and_then(|unit| unit.agent()).map(|agent| agent.permission);
         if waits && agent == Some(Permission::Alert) {
             mend_unit(&mut world, name.as_str());
@@ -160,7 +176,14 @@ fn sick(sim: &Sim) -> Option<String> {
             Play::Starting => "it starts",
             Play::Idle if cli.banner => "it shows a limit that is over",
             Play::Idle if cli.error.is_some() => "it stopped with an error",
-            Play::Idle if truth.loops && stall && silent_s > 240 + 2 * rare_s && cli.waits_until.is_none_or(|until| until < world.wall) => "it is idle",
+            Play::Idle
+                if truth.loops
+                    && stall
+                    && silent_s > 240 + 2 * rare_s
+                    && cli.waits_until.is_none_or(|until| until < world.wall) =>
+            {
+                "it is idle"
+            }
             Play::Work(_) if cli.hangs() && stall && silent_s > 900 + 3 * rare_s => "it hangs",
             Play::Idle | Play::Work(_) | Play::Service => continue,
         };
@@ -183,18 +206,25 @@ fn settled(sim: &mut Sim) -> Result<(), Box<Failure>> {
 fn waiting_text(sim: &Sim) -> Option<String> {
     let mail = sim.disk.borrow().json("mail.json").unwrap_or_default();
     for asked in &sim.asked {
-        let handled = mail["handled"].as_array().and_then(|all| all.iter().find(|h| h["id"] == asked.id.as_str()));
+        let handled =
+            mail["handled"].as_array().and_then(|all| all.iter().find(|h| h["id"] == asked.id.as_str()));
         let Some(handled) = handled else { continue };
         let Ask::Nudge { unit, text: _ } = &asked.ask else { continue };
         let epoch = sim.world.borrow().units.get(unit.as_str()).map_or(0, |truth| truth.epoch);
-        let enabled = sim.config.units.get(unit).is_some_and(|unit| unit.enabled && unit.agent().is_some_and(|agent| agent.kind != watchkeeper::config::AgentKind::Task));
+        let enabled = sim.config.units.get(unit).is_some_and(|unit| {
+            unit.enabled
+                && unit.agent().is_some_and(|agent| agent.kind != watchkeeper::config::AgentKind::Task)
+        });
         let resolved = handled["taken"] != "accepted"
             || sim.check.text_arrived(&asked.id)
             || sim.check.failed_texts.contains(&asked.id)
             || epoch != asked.epoch
             || !enabled;
         if !resolved {
-            return Some(format!("{unit}: the text of {} was accepted, but neither delivered nor reported", asked.id));
+            return Some(format!(
+                "{unit}: the text of {} was accepted, but neither delivered nor reported",
+                asked.id
+            ));
         }
     }
     None
