@@ -54,7 +54,7 @@ fn start(fleet: &Fleet, cli: &str) -> Played {
 }
 
 fn came_once(fleet: &Fleet, cli: &str, text: &str) -> Result<(), String> {
-    fleet.wait(cli, "the text at the model", 20, || {
+    fleet.wait(cli, "the text at the model", 60, || {
         (judge::times(&fleet.asked(cli), text) > 0).then_some(())
     })?;
     std::thread::sleep(Duration::from_secs(1));
