@@ -16,6 +16,8 @@ pub struct Config {
     pub tmux_socket: String,
     /// Units by name; [`Unit::position`] has the order of the file.
     pub units: BTreeMap<UnitName, Unit>,
+    /// Backends that the file names: its own tables and those that units use.
+    pub backends: BTreeMap<String, Backend>,
     /// The state directory.
     pub state_dir: PathBuf,
     /// Digest of the bytes that this was read from.

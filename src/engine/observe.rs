@@ -30,6 +30,8 @@ const SETTLED_S: f64 = 1.0;
 #[derive(Debug, Default)]
 pub struct Memory {
     looks: BTreeMap<UnitName, KeptLook>,
+    /// Stamp of a unit's folder when it held no marker: while it stands, there is none.
+    no_markers: BTreeMap<UnitName, String>,
     /// Actions of the last tick that did not work, by unit.
     pub failed: BTreeMap<UnitName, String>,
     /// Troubles with files that stand.
@@ -84,7 +86,7 @@ pub fn gather<H: Host, F: Files>(
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
         let mut seen = Seen {
-            markers: markers(files, Some(name)),
+            markers: unit_markers(files, name, memory),
             failed: memory.failed.remove(name),
             ..Seen::default()
         };
@@ -94,13 +96,14 @@ pub fn gather<H: Host, F: Files>(
         units.insert(name.clone(), seen);
     }
     let mut troubles = memory.troubles.clone();
-    let requests = requests(files, state, &mut troubles);
+    let (requests, inbox_end) = requests(files, state, &mut troubles);
     Observation {
         host: host.pressure(),
         scope,
         units,
         markers: markers(files, None),
         requests,
+        inbox_end,
         outbox_has: outbox_has(files, state),
         strays: strays(config, &list, stamp),
         troubles,
@@ -328,6 +331,20 @@ fn tree<H: Host>(host: &mut H, pane: &PaneSeen, signalled: &[Process]) -> Vec<Pr
     tree
 }
 
+/// The markers of a unit. A folder that held none and did not change since holds none now: one look instead of three.
+fn unit_markers<F: Files>(files: &mut F, name: &UnitName, memory: &mut Memory) -> Markers {
+    let folder = files.stamp(&format!("units/{name}"));
+    if folder.is_some() && memory.no_markers.get(name) == folder.as_ref() {
+        return Markers::default();
+    }
+    memory.no_markers.remove(name);
+    let found = markers(files, Some(name));
+    if let Some(folder) = folder.filter(|_| found == Markers::default()) {
+        memory.no_markers.insert(name.clone(), folder);
+    }
+    found
+}
+
 /// The markers of a unit, or of the fleet. A marker that can't be read is there all the same.
 pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     let path = |file: &str| unit.map_or_else(|| file.to_owned(), |name| table::in_unit(name, file));
@@ -346,10 +363,15 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     Markers { down, paused, waiting_until }
 }
 
-/// Requests of the inbox that are not handled yet. A line that can't be read is skipped, told once, and kept.
-fn requests<F: Files>(files: &mut F, state: &State, troubles: &mut Vec<Trouble>) -> Vec<Request> {
+/// Requests of the inbox that are not handled yet, and how far it was read. A line that can't be read is skipped, told
+/// once, and kept.
+fn requests<F: Files>(
+    files: &mut F,
+    state: &State,
+    troubles: &mut Vec<Trouble>,
+) -> (Vec<Request>, Option<u64>) {
     if files.stamp(table::INBOX).is_none() {
-        return Vec::new();
+        return (Vec::new(), Some(0));
     }
     let bytes = match files.read(table::INBOX, INBOX_BYTES) {
         Ok(bytes) => bytes.unwrap_or_default(),
@@ -358,15 +380,20 @@ fn requests<F: Files>(files: &mut F, state: &State, troubles: &mut Vec<Trouble>)
                 key: "inbox".into(),
                 text: format!("reading {}: {}", table::INBOX, error.message()),
             });
-            return Vec::new();
+            return (Vec::new(), None);
         }
     };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut requests = Vec::new();
-    let lines = text.split('\n').collect::<Vec<_>>();
     // What follows the last newline is still being written.
-    let whole = lines.len().saturating_sub(1);
-    for (index, line) in lines.iter().take(whole).enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let done = usize::try_from(state.mail.inbox_done).unwrap_or(usize::MAX);
+    // Another file, when that is not the end of a line: the ids tell what was handled.
+    let known = done <= end && done.checked_sub(1).is_some_and(|last| bytes.get(last) == Some(&b'\n'));
+    let start = if known { done } else { 0 };
+    let before = bytes.iter().take(start).filter(|byte| **byte == b'\n').count();
+    let text = String::from_utf8_lossy(bytes.get(start..end).unwrap_or_default());
+    let mut requests = Vec::new();
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    for (index, line) in lines.map(|(index, line)| (before + index, line)) {
         match serde_json::from_str::<Request>(line) {
             Ok(request) if state.mail.handled.iter().any(|handled| handled.id == request.id) => {}
             Ok(request) => requests.push(request),
@@ -376,7 +403,7 @@ fn requests<F: Files>(files: &mut F, state: &State, troubles: &mut Vec<Trouble>)
             }),
         }
     }
-    requests
+    (requests, Some(end as u64))
 }
 
 /// Which owed alerts the outbox has already.

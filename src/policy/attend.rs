@@ -180,6 +180,9 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     if context.agent().is_none() || pane.reading.overlay || !context.is_wanted() {
         return;
     }
+    if state.limit.active.is_some() && matches!(state.seen.state, ScreenState::Error | ScreenState::Shell) {
+        return; // No heal while limited: the limit's own probe finds out.
+    }
     match state.seen.state {
         ScreenState::Blocked | ScreenState::Onboarding => propose_answer(context, state, pane, out),
         ScreenState::Draft => propose_submit(context, state, pane, out),

@@ -1,8 +1,11 @@
 //! What a policy may look at: the config, this tick's facts, last tick's state, and the fleet as a whole.
 
+use super::account::Accounts;
+use super::proposal::{Claim, Proposals, Reason, What};
 use crate::base::names::UnitName;
 use crate::base::time::Now;
 use crate::config::{Agent, AgentKind, Config, Unit, Watch};
+use crate::model::action::Action;
 use crate::model::seen::{AlivePane, Observation, PaneSeen, Process, ScreenState, Seen, Substate};
 use crate::state::State;
 use crate::state::clocks::UnitClocks;
@@ -27,6 +30,8 @@ pub struct Fleet {
     pub accounts_held: BTreeMap<String, String>,
     /// The host has too little CPU or memory, in words.
     pub starved: Option<String>,
+    /// Usage limits of accounts.
+    pub limits: Accounts,
     /// The loop had not looked for long (suspend, cron pause) and only just began to look again.
     pub woken: bool,
 }
@@ -52,13 +57,14 @@ impl Fleet {
             mass_death: mass_death(config, previous, next),
             accounts_held: accounts_held(config, next),
             starved: starved(seen),
+            limits: Accounts::new(config, previous, next, seen),
             woken: super::activity::gap_excess_s(config, previous, seen) > 0.0,
         }
     }
 }
 
 /// Is this pause in force now? The reason, if so.
-fn paused(markers: &crate::model::seen::Markers, now: &Now) -> Option<String> {
+pub fn paused(markers: &crate::model::seen::Markers, now: &Now) -> Option<String> {
     let paused = markers.paused.as_ref()?;
     if paused.until.is_some_and(|until| now.wall >= until) {
         return None;
@@ -117,6 +123,14 @@ fn starved(seen: &Observation) -> Option<String> {
     over(seen.host.memory_pressure, MEMORY_PRESSURE_MAX).map(|memory| {
         format!("the machine is short of memory (pressure {memory:.0} % > {MEMORY_PRESSURE_MAX:.0} %)")
     })
+}
+
+/// How long ago a person who is attached pressed a key, if that was within the last minute. A key press of tomorrow is
+/// no fact: the clock was set back since.
+pub fn typed_ago_s(pane: &AlivePane, now: &Now) -> Option<f64> {
+    let typed = pane.typed_at.filter(|_| pane.attached > 0)?;
+    let ago = now.wall.since_s(typed);
+    (-TYPING_S..TYPING_S).contains(&ago).then_some(ago)
 }
 
 /// What a policy may look at for one unit.
@@ -207,10 +221,19 @@ impl<'a> UnitContext<'a> {
 
     /// A person is attached and typed just now.
     pub fn person_types(&self) -> Option<String> {
-        let pane = self.alive()?;
-        let typed = pane.typed_at.filter(|_| pane.attached > 0)?;
-        let ago = self.now.wall.since_s(typed);
-        (ago < TYPING_S).then(|| format!("a person is attached and typed {ago:.0} s ago (< {TYPING_S:.0} s)"))
+        let ago = typed_ago_s(self.alive()?, self.now)?;
+        Some(format!("a person is attached and typed {ago:.0} s ago (< {TYPING_S:.0} s)"))
+    }
+
+    /// Copy mode swallows keys: it is left when nobody looks at it, and is a hold otherwise.
+    pub fn leave_mode(&self, claim: Claim, label: &str, out: &mut Proposals) {
+        let Some(pane) = self.alive() else { return };
+        if pane.attached > 0 {
+            return out.hold(label, "copy mode, and a person is attached");
+        }
+        let why = Reason::new("mode.leave", "copy mode swallows keys, and nobody is attached", vec![]);
+        let action = Action::LeaveMode { pane: pane.pane.clone() };
+        out.want(claim, "leave copy mode", What::Act(action), why);
     }
 
     /// Why no policy may do anything to this unit now; None when it may. A person's orders are not bound by it.

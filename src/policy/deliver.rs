@@ -9,6 +9,7 @@ use super::guard_text;
 use super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reason, What};
 use crate::base::names::UnitName;
 use crate::base::text::{digest, one_line};
+use crate::base::time::human_s;
 use crate::config::backend::Frame;
 use crate::config::{Agent, Config, Watch};
 use crate::model::action::Action;
@@ -32,10 +33,21 @@ const SHOWN_S: f64 = 10.0;
 const EFFECT_S: f64 = 30.0;
 /// A policy's text that could not be typed for this long is stale, seconds; a person's waits for ever.
 const STALE_S: f64 = 3600.0;
+/// A probe that could not be typed for this long is given up, seconds: another unit asks for the account.
+const PROBE_STALE_S: f64 = 60.0;
+/// Times that tmux is told to load or to paste one text.
+const TRIES_MAX: u32 = 6;
+/// Times that a stale text of ours is cleared away: C-u takes one line.
+const CLEARS_MAX: u32 = 5;
+/// Why a text is not needed any more, or has nobody to read it: no news for people.
+const WORKS_AGAIN: &str = "it works again";
+const ENDED_BEFORE: &str = "its process ended before";
 /// Ended deliveries remembered.
 const PAST_MAX: usize = 20;
 /// Texts waiting, at most.
 pub const QUEUE_MAX: usize = 50;
+/// And this many bytes of them: unit.json holds them, and a state file is read up to 4 MiB.
+pub const QUEUE_BYTES_MAX: usize = 256 << 10;
 
 /// Name of the tmux buffer of a delivery: unique on the whole server.
 pub fn buffer(config: &Config, unit: &UnitName, id: u64) -> String {
@@ -45,7 +57,9 @@ pub fn buffer(config: &Config, unit: &UnitName, id: u64) -> String {
 
 /// Begins a delivery.
 pub fn begin(context: &UnitContext<'_>, state: &mut UnitState, message: Message) {
-    state.delivery.queue.retain(|queued| *queued != message);
+    if let Some(place) = state.delivery.queue.iter().position(|queued| *queued == message) {
+        state.delivery.queue.remove(place);
+    }
     state.delivery.count += 1;
     state.delivery.current = Some(Delivery {
         id: state.delivery.count,
@@ -53,14 +67,9 @@ pub fn begin(context: &UnitContext<'_>, state: &mut UnitState, message: Message)
         step: DeliveryStep::Wanted,
         since_awake_s: context.now.awake_s,
         process: None,
+        tries: 0,
+        clears: 0,
     });
-}
-
-/// Ends the delivery under way, if there is one.
-pub fn abandon(context: &UnitContext<'_>, state: &mut UnitState, why: &str) {
-    if let Some(delivery) = state.delivery.current.take() {
-        record(context, state, delivery, DeliveryOutcome::Failed { why: why.to_owned() });
-    }
 }
 
 fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
@@ -71,6 +80,11 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     let Some(pane) = context.alive() else { return };
     if delivery.process.is_some() && delivery.process != context.process() {
         return lost_process(context, state, delivery, notes);
+    }
+    if delivery.tries >= TRIES_MAX && not_taken(context, &delivery) {
+        let said = context.seen.failed.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = format!("tmux did not take it in {TRIES_MAX} tries{said}");
+        return finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
     }
     match &delivery.step {
         DeliveryStep::Wanted if must_wait_for_limit(state, &delivery) => put_back(state, delivery),
@@ -96,22 +110,32 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     }
 }
 
+/// What tmux was last told to do with the text did not happen.
+fn not_taken(context: &UnitContext<'_>, delivery: &Delivery) -> bool {
+    match (&delivery.step, context.seen.buffer) {
+        (DeliveryStep::Loaded { .. }, Some(false)) | (DeliveryStep::Pasted { .. }, Some(true)) => true,
+        (DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. }, _)
+        | (DeliveryStep::Wanted | DeliveryStep::Submitted { .. }, _) => false,
+    }
+}
+
 /// The process that was to read it is gone. What it had not been given waits for the next one; what it had is over.
 fn lost_process(context: &UnitContext<'_>, state: &mut UnitState, mut delivery: Delivery, notes: &mut Notes) {
     match (&delivery.step, delivery.message.purpose) {
         (_, Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe) => {
-            let why = "its process ended before".to_owned();
+            let why = ENDED_BEFORE.to_owned();
             finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
         }
         (DeliveryStep::Submitted { .. }, Purpose::Wake | Purpose::Operator | Purpose::Report) => {
             let why =
                 "its process ended right after the submit key: not known whether it was read".to_owned();
-            finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
+            finish(context, state, delivery, DeliveryOutcome::Unknown { why }, notes);
         }
         (DeliveryStep::Wanted, _) => {}
         (DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. }, _) => {
             delivery.step = DeliveryStep::Wanted;
             delivery.process = None;
+            (delivery.tries, delivery.clears) = (0, 0);
             state.delivery.current = Some(delivery);
         }
     }
@@ -143,10 +167,18 @@ fn obsolete(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery
     let works = matches!(purpose, Purpose::Nudge | Purpose::Continue)
         && state.seen.state == ScreenState::Busy
         && moved;
-    let stale =
-        waited > STALE_S && !matches!(purpose, Purpose::Operator | Purpose::Report | Purpose::Kickoff);
-    if works || stale {
-        let why = if works { "it works again" } else { "it could not be typed for an hour" }.to_owned();
+    let patience = match purpose {
+        Purpose::Operator | Purpose::Report | Purpose::Kickoff => f64::INFINITY,
+        // Others of the account wait for its answer.
+        Purpose::Probe => PROBE_STALE_S,
+        Purpose::Nudge | Purpose::Continue | Purpose::Wake => STALE_S,
+    };
+    if works || waited > patience {
+        let why = if works {
+            WORKS_AGAIN.to_owned()
+        } else {
+            format!("it could not be typed for {}", human_s(patience))
+        };
         finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
     }
 }
@@ -226,19 +258,33 @@ fn finish(
         state.launch.kickoff = Kickoff::Done;
     }
     let text = one_line(&delivery.message.text, 60);
+    let word = format!("{purpose:?}").to_lowercase();
     let words = match &outcome {
-        DeliveryOutcome::Seen => format!("delivered ({purpose:?}): {text}").to_lowercase(),
+        DeliveryOutcome::Seen => format!("delivered ({word}): {text}"),
         DeliveryOutcome::Failed { why } => {
-            format!("not delivered ({purpose:?}): {why}; text: {text}").to_lowercase()
+            format!("not delivered ({word}): {why}; text: {text}")
+        }
+        DeliveryOutcome::Unknown { why } => {
+            format!("perhaps not delivered ({word}): {why}; text: {text}")
         }
     };
-    let quiet = matches!(&outcome, DeliveryOutcome::Failed { why } if why == "it works again" || why == "its process ended before");
-    if matches!(outcome, DeliveryOutcome::Failed { .. }) && !quiet {
+    if is_news(purpose, &outcome) {
         let alert = format!("text for `{}` was {words}", context.name);
         state.owe(context.name.as_str(), context.now.wall, Level::Warning, alert);
     }
     notes.event(context.now.wall, Some(context.name), EventKind::Delivery, words);
     record(context, state, delivery, outcome);
+}
+
+/// Should people hear how it ended? A probe is tried again anyway; the limit policy speaks for it.
+fn is_news(purpose: Purpose, outcome: &DeliveryOutcome) -> bool {
+    match outcome {
+        DeliveryOutcome::Seen => false,
+        DeliveryOutcome::Unknown { .. } => true,
+        DeliveryOutcome::Failed { why } => {
+            purpose != Purpose::Probe && why != WORKS_AGAIN && why != ENDED_BEFORE
+        }
+    }
 }
 
 fn record(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery, outcome: DeliveryOutcome) {
@@ -374,7 +420,11 @@ fn typable(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane, deliv
     }
     let stale =
         !state.delivery.last_text.is_empty() && guard_text::is_ours(composer, &state.delivery.last_text);
-    if stale { Typable::Clear } else { hold("a person's draft stands in the composer") }
+    match (stale, delivery.clears < CLEARS_MAX) {
+        (true, true) => Typable::Clear,
+        (true, false) => hold("an older text of ours stands in the composer and can't be cleared"),
+        (false, _) => hold("a person's draft stands in the composer"),
+    }
 }
 
 fn step(
@@ -407,6 +457,15 @@ fn step(
             Reason::new("deliver.paste", format!("delivery {id}: {seen}"), vec![]),
         );
     };
+    if let DeliveryStep::Loaded { at_awake_s } | DeliveryStep::Pasted { at_awake_s, .. } = &delivery.step
+        && not_taken(context, delivery)
+    {
+        // Each try waits longer for tmux than the one before.
+        let left = f64::from(delivery.tries) * 0.5 - context.now.awake_s.since_s(*at_awake_s);
+        if left > 0.0 {
+            return out.due_in(left);
+        }
+    }
     match (&delivery.step, context.seen.buffer) {
         (DeliveryStep::Wanted, _) => load(out, "composer is free"),
         (DeliveryStep::Loaded { .. }, Some(true)) => paste(out, "buffer is there"),
@@ -527,8 +586,12 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     let Some(delivery) = &mut state.delivery.current else { return };
     match (&granted.what, granted.label.as_str()) {
         (What::Act(Action::DropBuffer { .. }), _) => delivery.step = DeliveryStep::Wanted,
-        (What::Act(Action::LoadBuffer { .. }), _) => delivery.step = DeliveryStep::Loaded { at_awake_s },
+        (What::Act(Action::LoadBuffer { .. }), _) => {
+            delivery.step = DeliveryStep::Loaded { at_awake_s };
+            delivery.tries += 1;
+        }
         (What::Act(Action::Paste { .. }), _) => {
+            delivery.tries += 1;
             delivery.step = DeliveryStep::Pasted { at_awake_s, content };
             delivery.process = process;
             state.delivery.last_text = delivery.message.text.clone();
@@ -540,7 +603,10 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
             };
             delivery.step = DeliveryStep::Submitted { at_awake_s, presses, content };
         }
-        (What::Act(Action::Keys { .. }), _) => state.delivery.last_text.clear(),
+        (What::Act(Action::Keys { .. }), _) => delivery.clears += 1,
         (What::Act(_) | What::Deliver(_) | What::End(_), _) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

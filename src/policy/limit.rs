@@ -4,9 +4,9 @@
 //! no other policy heals, nudges or wakes the unit.
 
 use super::Policy;
+use super::account::{Told, Turn};
 use super::context::UnitContext;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::base::time::{Wall, human_s};
 use crate::config::Watch;
@@ -29,6 +29,14 @@ const LOUD_PROBES: u32 = 3;
 const MENU_KEYS_MAX: u32 = 3;
 /// It is stuck when it still shows so long after the last of them, seconds.
 const MENU_STUCK_S: f64 = 10.0;
+/// Between two of them, seconds.
+const MENU_GAP_S: f64 = 2.0;
+/// A kind of limit whose banner names none.
+const UNNAMED: &str = "usage";
+/// A reset time that moves by less is the same one, read a little later, seconds.
+const MOVED_S: f64 = 120.0;
+/// A clock that is set back by less is none of our business, seconds.
+const CLOCK_TRIFLE_S: f64 = 60.0;
 /// What a probe says. It must not contain any word that a limit signal looks for.
 pub const PROBE_TEXT: &str = "[watchkeeper] Please go on with your work where you left off.";
 
@@ -56,7 +64,7 @@ fn begin(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane, not
     notes.event(context.now.wall, Some(context.name), EventKind::Limit, words);
     let kind = kind(&text).to_owned();
     let since = context.now.wall;
-    state.limit.active = Some(Limit { kind, text, since, until, readable, ..Limit::default() });
+    state.limit.active = Some(Limit { kind, text, since, until, readable, armed: since, ..Limit::default() });
 }
 
 /// The banner stands. A new text, or the same one after a probe, is the limit speaking again.
@@ -68,34 +76,30 @@ fn still(
     notes: &mut Notes,
 ) {
     let text = banner(pane);
-    let failed = delivery_failed(state, &limit);
+    let now = context.now.wall;
+    let failed = delivery_failed(context, state, &limit);
+    if limit.since.since_s(now) > CLOCK_TRIFLE_S {
+        // The clock was set back: what was computed on the wrong day is computed again.
+        (limit.until, limit.readable) = until(context, &text);
+        (limit.since, limit.armed) = (now, now);
+    }
     let answered = limit.asked_awake_s.is_some_and(|asked| {
         // The old banner may still show right after the probe was typed.
         context.now.awake_s.since_s(asked) >= 1.0 && state.delivery.current.is_none()
     });
     if text != limit.text || answered {
-        let (mut until, mut readable) = until(context, &text);
-        if !readable && limit.readable && !answered {
-            // The menu of the same limit says less than its banner did.
-            (until, readable) = (limit.until, true);
+        let next = speaks_again(context, &limit, text, answered);
+        // A banner that counts down is no news.
+        let moved = next.until.since_s(limit.until).abs() > MOVED_S;
+        if answered || moved || next.kind != limit.kind {
+            let words =
+                format!("limit stands after {} probes, until {}: {}", next.probes, next.until, next.text);
+            notes.event(now, Some(context.name), EventKind::Limit, words);
         }
-        limit.probes += u32::from(answered);
-        let words = format!("limit stands after {} probes, until {until}: {text}", limit.probes);
-        let menu_presses = if answered { 0 } else { limit.menu_presses };
-        limit = Limit {
-            kind: kind(&text).to_owned(),
-            text: text.clone(),
-            until,
-            readable,
-            menu_presses,
-            probing_awake_s: None,
-            asked_awake_s: None,
-            ..limit
-        };
-        notes.event(context.now.wall, Some(context.name), EventKind::Limit, words);
+        limit = next;
     } else if failed {
         limit.probing_awake_s = None;
-        limit.until = context.now.wall.plus_s(context.config.watchdog.limit_probe_fallback_s);
+        limit.until = now.plus_s(context.config.watchdog.limit_probe_fallback_s);
     }
     note_asked(context, state, &mut limit);
     if stuck_menu(context, pane, &limit) && !limit.loud {
@@ -106,11 +110,14 @@ fn still(
         );
         state.owe(context.name.as_str(), context.now.wall, Level::Human, words);
     }
-    if limit.probes >= LOUD_PROBES && !limit.loud {
+    let account = context.agent().map_or("", |agent| agent.account.as_str());
+    let (probes, told) = context.fleet.limits.others(account, context.name, &limit);
+    let probes = probes + limit.probes;
+    if probes >= LOUD_PROBES && !limit.loud && told == Told::No {
         limit.loud = true;
         let words = format!(
-            "`{}` is still limited after {} probes: {}; probing goes on",
-            context.name, limit.probes, limit.text
+            "`{}` (account `{account}`) is still limited after {probes} probes: {}; probing goes on",
+            context.name, limit.text
         );
         state.owe(context.name.as_str(), context.now.wall, Level::Human, words);
     }
@@ -123,6 +130,31 @@ fn stuck_menu(context: &UnitContext<'_>, pane: &AlivePane, limit: &Limit) -> boo
     let spent = limit.menu_presses >= MENU_KEYS_MAX
         && limit.menu_awake_s.is_some_and(|at| context.now.awake_s.since_s(at) >= MENU_STUCK_S);
     pane.reading.substate == Some(Substate::Menu) && (spent || !keys)
+}
+
+/// The limit with what its banner says now.
+fn speaks_again(context: &UnitContext<'_>, limit: &Limit, text: String, answered: bool) -> Limit {
+    let (mut until, mut readable) = until(context, &text);
+    let mut kind = kind(&text).to_owned();
+    if !answered && !readable && limit.readable {
+        // The menu of the same limit says less than its banner did.
+        (until, readable) = (limit.until, true);
+    }
+    if !answered && kind == UNNAMED {
+        kind.clone_from(&limit.kind);
+    }
+    let next = Limit { kind, text, until, readable, ..limit.clone() };
+    if !answered {
+        return next;
+    }
+    Limit {
+        probes: limit.probes + 1,
+        armed: context.now.wall,
+        menu_presses: 0,
+        probing_awake_s: None,
+        asked_awake_s: None,
+        ..next
+    }
 }
 
 /// No banner: does it work again?
@@ -149,12 +181,16 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
         state.limit.freed = Some(context.now.wall);
         state.limit.freed_kind = limit.kind;
         state.limit.active = None;
+        notes.due_in(1.0); // The account's others may follow.
         return;
     }
     let silent = limit.asked_awake_s.is_some_and(|asked| context.now.awake_s.since_s(asked) >= VERDICT_S);
-    if silent || delivery_failed(state, &limit) {
+    if silent || delivery_failed(context, state, &limit) {
         limit.until = context.now.wall.plus_s(context.config.watchdog.limit_probe_fallback_s);
-        limit.probes += u32::from(silent);
+        if silent {
+            limit.probes += 1;
+            limit.armed = context.now.wall;
+        }
         limit.probing_awake_s = None;
         limit.asked_awake_s = None;
     }
@@ -175,14 +211,16 @@ fn note_asked(context: &UnitContext<'_>, state: &UnitState, limit: &mut Limit) {
     }
 }
 
-fn delivery_failed(state: &UnitState, limit: &Limit) -> bool {
+fn delivery_failed(context: &UnitContext<'_>, state: &UnitState, limit: &Limit) -> bool {
+    let Some(since) = limit.probing_awake_s.filter(|_| limit.asked_awake_s.is_none()) else { return false };
     let in_flight = state.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
     let failed = state
         .delivery
         .past
         .last()
         .is_some_and(|past| past.purpose == Purpose::Probe && past.outcome != DeliveryOutcome::Seen);
-    limit.probing_awake_s.is_some() && limit.asked_awake_s.is_none() && !in_flight && failed
+    // One that is neither under way nor ended was lost with an edited file.
+    !in_flight && (failed || context.now.awake_s.since_s(since) > VERDICT_S)
 }
 
 fn banner(pane: &AlivePane) -> String {
@@ -209,7 +247,7 @@ fn kind(text: &str) -> &'static str {
     } else if text.contains("session") || text.contains("5-hour") {
         "session"
     } else {
-        "usage"
+        UNNAMED
     }
 }
 
@@ -224,119 +262,79 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     if let Some(why) = context.gate(state, Watch::Heal) {
         return out.hold("probe", why);
     }
-    let menu = pane.reading.state == ScreenState::Limited && pane.reading.substate == Some(Substate::Menu);
-    if menu && !agent.backend.limit_menu_keys.is_empty() && limit.menu_presses < MENU_KEYS_MAX {
-        if let Some(why) = context.person_types() {
-            return out.hold("close limit menu", why);
-        }
-        if limit.menu_awake_s.is_some_and(|at| context.now.awake_s.since_s(at) < 2.0) {
-            return out.due_in(1.0);
-        }
-        let keys = agent.backend.limit_menu_keys.clone();
-        let why = Reason::new(
-            "limit.menu",
-            "the limit's own menu is open; these keys choose to wait",
-            vec![keys.join(" ")],
-        );
-        return out.want(
-            Claim::Answer,
-            "close limit menu",
-            What::Act(Action::Keys { pane: pane.pane.clone(), keys }),
-            why,
-        );
+    if pane.reading.state == ScreenState::Limited && pane.reading.substate == Some(Substate::Menu) {
+        return menu(context, limit, pane, &agent.backend.limit_menu_keys, out);
     }
-    let left = limit.until.since_s(context.now.wall);
-    if left > 0.0 {
-        out.due_in(left);
-        return;
+    if let Some(why) = context.account_held() {
+        return out.hold("probe limit", why);
     }
     if limit.probing_awake_s.is_some() || state.delivery.current.is_some() {
         return out.due_in(1.0);
     }
-    match turn(context, limit) {
-        Turn::Probe(seen) => {
+    let (limits, now) = (&context.fleet.limits, context.now.wall);
+    let due = limits.due(&agent.account, context.name, limit, now, context.config.watchdog.stagger_s);
+    let left = due.since_s(now);
+    if left > 0.0 {
+        return out.due_in(left);
+    }
+    match limits.turn(&agent.account, context.name, limit, now) {
+        Turn::Ask(seen) => {
             let message = Message { purpose: Purpose::Probe, text: PROBE_TEXT.to_owned(), request: None };
-            let compared = vec![format!("{} ≥ reset time plus slack {}", context.now.wall, limit.until)];
-            out.want(
-                Claim::Probe,
-                "probe limit",
-                What::Deliver(message),
-                Reason::new("limit.probe", seen, compared),
-            );
+            let compared = vec![format!("{now} ≥ {due}")];
+            let why = Reason::new("limit.probe", seen, compared);
+            out.want(Claim::Probe, "probe limit", What::Deliver(message), why);
         }
-        Turn::Later(why, wait) => {
+        Turn::Wait(why, wait) => {
             out.due_in(wait);
             out.hold("probe limit", why);
         }
     }
 }
 
-enum Turn {
-    Probe(String),
-    Later(String, f64),
-}
-
-/// One probe per account at a time; when it succeeded the others follow, staggered.
-fn turn(context: &UnitContext<'_>, limit: &Limit) -> Turn {
-    let Some(agent) = context.agent() else { return Turn::Later("not an agent".into(), 60.0) };
-    let mates = || {
-        context.config.units.iter().filter(|(name, unit)| {
-            *name != context.name && unit.agent().is_some_and(|mate| mate.account == agent.account)
-        })
-    };
-    let state_of = |name: &UnitName| context.before.units.get(name);
-    let freed = mates()
-        .filter_map(|(name, _)| state_of(name))
-        .filter(|mate| mate.limit.freed_kind == limit.kind)
-        .filter_map(|mate| mate.limit.freed)
-        .filter(|freed| *freed > limit.since)
-        .max();
-    let key =
-        |name: &UnitName, limit: &Limit, position: usize| (limit.probes, limit.until, position, name.clone());
-    let mine = key(context.name, limit, context.unit.position);
-    let rivals = mates().filter_map(|(name, unit)| {
-        let mate = state_of(name)?;
-        let active = mate.limit.active.as_ref().filter(|active| active.kind == limit.kind)?;
-        let able = mate.seen.process.is_some() && mate.seen.state == ScreenState::Limited && unit.enabled;
-        able.then(|| (key(name, active, unit.position), active.clone()))
-    });
-    if let Some(freed) = freed {
-        let ahead =
-            rivals.filter(|(rival, active)| *rival < mine && active.until <= context.now.wall).count();
-        let due = freed.plus_s(context.config.watchdog.stagger_s * (ahead as f64 + 1.0));
-        let left = due.since_s(context.now.wall);
-        return if left > 0.0 {
-            Turn::Later(format!("the account's probe succeeded; its turn is in {left:.1} s"), left)
-        } else {
-            Turn::Probe("the account's probe succeeded, it follows".into())
-        };
+/// The limit's own menu: its keys choose to wait. Believed on the second look, like every dialog.
+fn menu(context: &UnitContext<'_>, limit: &Limit, pane: &AlivePane, keys: &[String], out: &mut Proposals) {
+    const LABEL: &str = "close limit menu";
+    if keys.is_empty() || limit.menu_presses >= MENU_KEYS_MAX {
+        return out.hold(LABEL, "waits for a person");
     }
-    let mut first = true;
-    for (rival, active) in rivals {
-        if active.probing_awake_s.is_some() {
-            return Turn::Later(format!("`{}` probes the account now", rival.3), 2.0);
-        }
-        if active.until <= context.now.wall && rival < mine {
-            first = false;
-        }
+    let seen_before =
+        context.before.units.get(context.name).is_some_and(|before| before.limit.active.is_some());
+    if !seen_before {
+        return out.due_in(0.5);
     }
-    if first {
-        Turn::Probe("it is the account's turn to ask, with the fewest probes".into())
-    } else {
-        Turn::Later("another unit of the account asks first".into(), 2.0)
+    if let Some(why) = context.person_types() {
+        return out.hold(LABEL, why);
     }
+    if pane.in_mode {
+        return context.leave_mode(Claim::Answer, LABEL, out);
+    }
+    let pressed = limit.menu_awake_s.map(|at| context.now.awake_s.since_s(at));
+    if pressed.is_some_and(|ago| ago < MENU_GAP_S) {
+        return out.due_in(1.0);
+    }
+    let why = Reason::new(
+        "limit.menu",
+        "the limit's own menu is open; these keys choose to wait",
+        vec![keys.join(" ")],
+    );
+    let action = Action::Keys { pane: pane.pane.clone(), keys: keys.to_vec() };
+    out.want(Claim::Answer, LABEL, What::Act(action), why);
 }
 
 fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
-    if granted.claim == Claim::Answer {
-        if let Some(limit) = &mut state.limit.active {
+    let Some(limit) = &mut state.limit.active else { return };
+    match &granted.what {
+        What::Act(Action::Keys { .. }) => {
             limit.menu_presses += 1;
             limit.menu_awake_s = Some(context.now.awake_s);
         }
-        return;
-    }
-    if let Some(limit) = &mut state.limit.active {
-        limit.probing_awake_s = Some(context.now.awake_s);
-        limit.asked_awake_s = None;
+        What::Deliver(_) => {
+            limit.probing_awake_s = Some(context.now.awake_s);
+            limit.asked_awake_s = None;
+        }
+        What::Act(_) | What::End(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

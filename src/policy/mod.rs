@@ -5,6 +5,7 @@
 //! *charge* (each policy pays for what was granted, before it happens). One file per policy, one row per policy in
 //! [`POLICIES`]; any order of the rows gives the same decision.
 
+pub mod account;
 pub mod activity;
 pub mod arbiter;
 pub mod attend;

@@ -141,8 +141,9 @@ fn server(previous: &State, seen: &Observation, next: &mut State, notes: &mut No
             let ran = previous.units.values().filter(|state| state.seen.process.is_some()).count();
             let text =
                 format!("the tmux server (pid {}) is gone, and with it {}", old.pid, counted(ran, "unit"));
-            notes.event(seen.now.wall, None, EventKind::Fleet, text.clone());
+            // It ends by itself with its last session: no news after an ordered `down`.
             if ran > 0 {
+                notes.event(seen.now.wall, None, EventKind::Fleet, text.clone());
                 next.mail.owe(seen.now.wall, Level::Warning, text);
             }
             next.mail.server = None;

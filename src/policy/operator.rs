@@ -1,10 +1,10 @@
 //! What people ask for: requests from the inbox become markers, orders and texts. Each is taken once, and confirmed.
 
-use super::deliver::QUEUE_MAX;
+use super::deliver::{QUEUE_BYTES_MAX, QUEUE_MAX};
 use super::guard_text;
 use super::proposal::{EventKind, Notes};
 use crate::base::names::UnitName;
-use crate::base::text::one_line;
+use crate::base::text::{counted, one_line};
 use crate::config::{AgentKind, Config, Role};
 use crate::model::action::{Action, Marker, MarkerKind};
 use crate::model::seen::{Ask, Observation, Paused, Request};
@@ -54,6 +54,10 @@ pub fn handle(
             next.mail.handled.remove(0);
         }
         notes.due_in(0.1);
+    }
+    // The ids of the last ones only are remembered: what is done must not be read again.
+    if let Some(end) = seen.inbox_end {
+        next.mail.inbox_done = end;
     }
 }
 
@@ -269,8 +273,10 @@ fn nudge(
     if text.trim().is_empty() {
         return Err("the text is empty".into());
     }
-    if state.delivery.queue.len() >= QUEUE_MAX {
-        return Err(format!("{QUEUE_MAX} texts wait for `{name}` already"));
+    let waiting = state.delivery.queue.len();
+    let bytes: usize = state.delivery.queue.iter().map(|message| message.text.len()).sum();
+    if waiting >= QUEUE_MAX || bytes + text.len() > QUEUE_BYTES_MAX {
+        return Err(format!("{} ({bytes} bytes) wait for `{name}` already", counted(waiting, "text")));
     }
     if once(state, request) {
         let request = Some(request.id.clone());

@@ -46,6 +46,9 @@ pub struct Stall {
 pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
     let agent = context.agent()?;
     context.alive()?;
+    if state.limit.active.is_some() {
+        return None;
+    }
     let idle_limit = context.config.watchdog.stall_idle_s;
     let activity = super::activity::last_change(context.clocks)?;
     // A remedy, a start and a change of state each give a fresh window.

@@ -34,10 +34,11 @@ pub struct World {
     pub alerts: Vec<String>,
     /// Every event since the last [`World::forget`].
     pub events: Vec<String>,
-    /// Units that take no notice of what is done to them.
+    /// Units that take no notice of what is done to them (`a`), or of one thing (`a: paste text`).
     pub deaf: BTreeSet<String>,
     hidden: Hidden,
-    ticked: bool,
+    /// When the next tick is due.
+    next_at: Awake,
 }
 
 /// What the pretended tmux knows beyond the observation.
@@ -82,6 +83,7 @@ impl World {
             units,
             markers: Markers::default(),
             requests: Vec::new(),
+            inbox_end: None,
             outbox_has: Vec::new(),
             host: HostSeen::default(),
             strays: Vec::new(),
@@ -100,7 +102,7 @@ impl World {
             events: Vec::new(),
             deaf: BTreeSet::new(),
             hidden: Hidden { pids: 100, ..Hidden::default() },
-            ticked: false,
+            next_at: Awake(1_000_000),
         }
     }
 
@@ -159,7 +161,7 @@ impl World {
 
     /// The next tick comes at once.
     pub fn poke(&mut self) {
-        self.last.due_s = Some(0.05);
+        self.next_at = self.seen.now.awake_s.plus_s(0.05);
     }
 
     /// Both clocks go on.
@@ -175,10 +177,7 @@ impl World {
 
     /// One tick, at the time that the last one asked for.
     pub fn tick(&mut self) {
-        if self.ticked {
-            let due = self.last.due_s.unwrap_or(f64::INFINITY);
-            self.pass(due.min(self.config.watchdog.signal_interval_s));
-        }
+        self.pass(self.next_at.since_s(self.seen.now.awake_s));
         self.tick_now();
     }
 
@@ -191,11 +190,8 @@ impl World {
     pub fn run(&mut self, seconds: f64) {
         let end = self.seen.now.awake_s.plus_s(seconds);
         for _ in 0..100_000 {
-            let due = self.last.due_s.unwrap_or(f64::INFINITY).min(self.config.watchdog.signal_interval_s);
-            if self.seen.now.awake_s.plus_s(due) > end {
-                let left = end.since_s(self.seen.now.awake_s);
-                self.pass(left);
-                return;
+            if self.next_at > end {
+                return self.pass(end.since_s(self.seen.now.awake_s));
             }
             self.tick();
         }
@@ -204,7 +200,6 @@ impl World {
 
     /// One tick now.
     pub fn tick_now(&mut self) {
-        self.ticked = true;
         self.gather();
         let decision = decide_with(&self.policies, &self.config, &self.state, &self.seen);
         let again = decide_with(&self.policies, &self.config, &self.state, &self.seen);
@@ -218,8 +213,10 @@ impl World {
         for granted in &decision.granted {
             let why = format!("{}: {}", granted.why.rule, granted.why.sentence());
             self.done.push((at, granted.unit.to_string(), granted.label.clone(), why));
+            let deaf = self.deaf.contains(granted.unit.as_str())
+                || self.deaf.contains(&format!("{}: {}", granted.unit, granted.label));
             if let What::Act(action) = &granted.what
-                && !self.deaf.contains(granted.unit.as_str())
+                && !deaf
             {
                 self.happen(&granted.unit.clone(), action);
             }
@@ -233,6 +230,8 @@ impl World {
                 self.alerts.push(alert.text.clone());
             }
         }
+        let due = decision.due_s.unwrap_or(f64::INFINITY).min(self.config.watchdog.signal_interval_s);
+        self.next_at = self.seen.now.awake_s.plus_s(due);
         self.last = decision;
     }
 
@@ -298,6 +297,11 @@ impl World {
             Action::KillSession { .. } => self.unit(unit.as_str()).absent(),
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
         }
+    }
+
+    /// tmux lost its buffers.
+    pub fn drop_buffers(&mut self) {
+        self.hidden.buffers.clear();
     }
 
     /// Forgets what was done so far.
@@ -370,6 +374,16 @@ impl World {
             out.push_str(&format!("  event {event}\n"));
         }
         out
+    }
+}
+
+impl Seen {
+    /// What the living pane's screen says.
+    pub fn pane_state(&self) -> Option<ScreenState> {
+        match &self.pane {
+            PaneSeen::Alive(pane) => Some(pane.reading.state),
+            PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Dead { .. } => None,
+        }
     }
 }
 

@@ -32,7 +32,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     let Some(due) = state.wake.due else { return };
     let failed = state.delivery.past.last().is_some_and(|past| {
         past.purpose == Purpose::Wake
-            && past.outcome != DeliveryOutcome::Seen
+            && matches!(past.outcome, DeliveryOutcome::Failed { .. })
             && state.wake.last.is_some_and(|last| past.at >= last)
             && due.since_s(past.at) > RETRY_S
     });

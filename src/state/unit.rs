@@ -252,6 +252,8 @@ pub struct Limit {
     pub until: Wall,
     /// Whether a reset time was readable.
     pub readable: bool,
+    /// When the limit last spoke: first seen, or a probe refused.
+    pub armed: Wall,
     /// Probes sent so far.
     pub probes: u32,
     /// A probe is under way since.
@@ -378,6 +380,12 @@ pub struct Delivery {
     pub since_awake_s: Awake,
     /// The process that it is for once it was pasted: another one never saw it.
     pub process: Option<Process>,
+    /// Times that tmux was told to load or to paste it.
+    #[serde(default)]
+    pub tries: u32,
+    /// Times that an older text of ours was to be cleared away for it.
+    #[serde(default)]
+    pub clears: u32,
 }
 
 /// Where a delivery stands. The buffer tells across a crash: still there = not pasted, gone = pasted.
@@ -415,8 +423,10 @@ pub struct PastDelivery {
 pub enum DeliveryOutcome {
     /// The CLI took it.
     Seen,
-    /// It did not arrive, or it is not known; why.
+    /// It did not arrive; why.
     Failed { why: String },
+    /// It may have been read: it is told, and never typed again; why nobody knows.
+    Unknown { why: String },
 }
 
 /// What people asked of the unit.

@@ -1,0 +1,221 @@
+//! The second phase: the troubles are over, and everybody must recover within bounded time. What only a person can mend
+//! must have been told, and is mended then.
+
+use super::cli::Play;
+use super::faults::{self};
+use super::fleet;
+use super::invariants::outbox;
+use super::run::{Failure, Sim};
+use super::world::PersonDoes;
+use watchkeeper::base::names::UnitName;
+use watchkeeper::config::Permission;
+use watchkeeper::model::seen::Ask;
+
+/// Time for people to be told, ms.
+const TOLD_MS: i64 = 900_000;
+/// Time for everybody to recover, ms: an open breaker and the longest backoff, a limit of ten minutes with its probes, a
+/// hung turn and its ladder, one after the other.
+const RECOVER_MS: i64 = 12_000_000;
+
+/// Runs the phase.
+pub fn recover(sim: &mut Sim) -> Result<(), Box<Failure>> {
+    faults::remove(sim);
+    sim.check.jumped();
+    clear_markers(sim);
+    let began = sim.world.borrow().t;
+    while sim.world.borrow().t - began < TOLD_MS {
+        sim.turn_checked()?;
+    }
+    told(sim)?;
+    mend(sim);
+    let began = sim.world.borrow().t;
+    let mut calm_since = None;
+    loop {
+        sim.turn_checked()?;
+        let t = sim.world.borrow().t;
+        orders(sim);
+        let sick = sick(sim);
+        match (&sick, calm_since) {
+            (Some(_), _) => calm_since = None,
+            (None, None) => calm_since = Some(t),
+            (None, Some(since)) if t - since > 120_000 => break,
+            (None, Some(_)) => {}
+        }
+        if t - began > RECOVER_MS {
+            let Some(why) = sick else { break };
+            return Err(Box::new(sim.fail("liveness", why)));
+        }
+    }
+    settled(sim)
+}
+
+fn clear_markers(sim: &mut Sim) {
+    let mut disk = sim.disk.borrow_mut();
+    let markers: Vec<String> = disk
+        .files
+        .keys()
+        .filter(|path| path.ends_with("PAUSED") || path.ends_with("down"))
+        .cloned()
+        .collect();
+    for path in markers {
+        disk.delete(&path);
+    }
+    drop(disk);
+    sim.fleet_marker_until = None;
+    sim.edition += 0;
+    sim.config = fleet::config(&fleet::text(sim.edition));
+}
+
+/// Who waits for a person must have been told to one.
+fn told(sim: &mut Sim) -> Result<(), Box<Failure>> {
+    let text =
+        String::from_utf8_lossy(sim.disk.borrow().get("outbox.jsonl").unwrap_or_default()).into_owned();
+    for (name, unit) in &sim.config.units {
+        let world = sim.world.borrow();
+        let Some(agent) = unit.agent().filter(|_| unit.enabled) else { continue };
+        let Some(pane) = world.living(name.as_str()) else { continue };
+        if world.t - pane.cli.drawn_at < TOLD_MS - 120_000 {
+            continue;
+        }
+        let asks = pane.cli.play == Play::Ask && agent.permission == Permission::Alert;
+        let draft = pane.cli.play == Play::Idle
+            && pane.cli.composer.person
+            && !pane.cli.banner
+            && pane.cli.error.is_none();
+        let watched = unit.watch == watchkeeper::config::Watch::HealStall;
+        let heard =
+            |what: &str| text.lines().any(|line| line.contains(&format!("`{name}`")) && line.contains(what));
+        let silent = (asks && !heard("asks"))
+            .then_some("its dialog")
+            .or((draft && watched && !heard("unsent text")).then_some("its draft"));
+        drop(world);
+        if let Some(what) = silent {
+            return Err(Box::new(
+                sim.fail("told", format!("{name}: {what} waits for a person, and nobody was told")),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// People do what only they can do.
+fn mend(sim: &mut Sim) {
+    let names: Vec<String> = sim.config.units.keys().map(ToString::to_string).collect();
+    let world = &mut *sim.world.borrow_mut();
+    world.tell("---- people mend what they were told ----");
+    for account in world.accounts.values_mut() {
+        account.auth_broken = false;
+    }
+    for name in names {
+        mend_unit(world, &name);
+    }
+}
+
+fn mend_unit(world: &mut super::world::World, name: &str) {
+    let Some(pane) = world.living(name) else { return };
+    let id = pane.id;
+    let (ask, draft, auth) =
+        (pane.cli.play == Play::Ask, pane.cli.composer.person, pane.cli.error == Some("auth"));
+    if ask {
+        world.person_arrives(name, PersonDoes::AnswerDialog);
+    }
+    if draft {
+        world.clear_composer(id);
+    }
+    if auth {
+        world.type_text(id, "go on", None);
+        world.press_submit(id, true);
+    }
+}
+
+/// People act on alerts that name a command.
+fn orders(sim: &mut Sim) {
+    let names: Vec<UnitName> = sim.config.units.keys().cloned().collect();
+    for name in names {
+        let state = sim.disk.borrow().json(&format!("units/{name}/unit.json"));
+        let alerted = state.as_ref().is_some_and(|state| !state["stall"]["alert_awake_s"].is_null());
+        let spent = state.as_ref().is_some_and(|state| state["attend"]["told"] == "error");
+        let recent = sim.asked.iter().rev().any(|asked| {
+            let mine = matches!(&asked.ask, Ask::Restart { unit } | Ask::Approve { unit } if *unit == name);
+            mine && sim.world.borrow().t - asked.t < 600_000
+        });
+        if (alerted || spent) && !recent {
+            sim.ask(Ask::Restart { unit: name.clone() });
+        }
+        let mut world = sim.world.borrow_mut();
+        let waits = world.living(name.as_str()).is_some_and(|pane| {
+            pane.person.is_none() && (pane.cli.play == Play::Ask || pane.cli.composer.person)
+        });
+        let agent = sim.config.units.get(&name).and_then(|unit| unit.agent()).map(|agent| agent.permission);
+        if waits && agent == Some(Permission::Alert) {
+            mend_unit(&mut world, name.as_str());
+        }
+    }
+}
+
+/// The first unit that is not well, and why.
+fn sick(sim: &Sim) -> Option<String> {
+    let world = sim.world.borrow();
+    for (name, unit) in sim.config.units.iter().filter(|(_, unit)| unit.enabled) {
+        let name = name.as_str();
+        let truth = world.units.get(name)?;
+        if truth.task {
+            continue;
+        }
+        let Some(pane) = world.living(name) else { return Some(format!("{name} does not run")) };
+        let cli = &pane.cli;
+        let silent_s = (world.t - cli.content_at.max(cli.cpu_at).max(cli.transcript_at)) / 1000;
+        let stall = unit.watch == watchkeeper::config::Watch::HealStall;
+        let why = match &cli.play {
+            Play::Shell => "its CLI left, a shell remains",
+            Play::Trust | Play::Ask | Play::LimitMenu => "a dialog is open",
+            Play::Starting => "it starts",
+            Play::Idle if cli.banner => "it shows a limit that is over",
+            Play::Idle if cli.error.is_some() => "it stopped with an error",
+            Play::Idle
+                if truth.loops
+                    && stall
+                    && silent_s > 240
+                    && cli.waits_until.is_none_or(|until| until < world.wall) =>
+            {
+                "it is idle"
+            }
+            Play::Work(_) if cli.hangs() && stall && silent_s > 900 => "it hangs",
+            Play::Idle | Play::Work(_) | Play::Service => continue,
+        };
+        return Some(format!("{name}: {why} (silent for {silent_s} s)"));
+    }
+    None
+}
+
+/// Nothing that was owed to people is lost.
+fn settled(sim: &mut Sim) -> Result<(), Box<Failure>> {
+    let there = outbox(&sim.disk.borrow());
+    if let Some((id, owner)) = sim.check.owed.iter().find(|(id, _)| !there.contains_key(*id)) {
+        let detail = format!("alert {id} was owed by {owner} and never reached the outbox");
+        return Err(Box::new(sim.fail("alert-lost", detail)));
+    }
+    let mail = sim.disk.borrow().json("mail.json").unwrap_or_default();
+    for asked in sim.asked.clone() {
+        let handled =
+            mail["handled"].as_array().and_then(|all| all.iter().find(|h| h["id"] == asked.id.as_str()));
+        let Some(handled) = handled else { continue };
+        let Ask::Nudge { unit, text: _ } = &asked.ask else { continue };
+        let epoch = sim.world.borrow().units.get(unit.as_str()).map_or(0, |truth| truth.epoch);
+        let enabled = sim.config.units.get(unit).is_some_and(|unit| {
+            unit.enabled
+                && unit.agent().is_some_and(|agent| agent.kind != watchkeeper::config::AgentKind::Task)
+        });
+        let resolved = handled["taken"] != "accepted"
+            || sim.check.text_arrived(&asked.id)
+            || sim.check.failed_texts.contains(&asked.id)
+            || epoch != asked.epoch
+            || !enabled;
+        if !resolved {
+            let detail =
+                format!("{unit}: the text of {} was accepted, but neither delivered nor reported", asked.id);
+            return Err(Box::new(sim.fail("text-lost", detail)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The whole watchdog against a simulated world: seeded, with faults, killed at any boundary. First safety (invariants
+//! in every tick), then liveness (everybody recovers). `SEED=n cargo test --test simulation` reruns one seed with its
+//! whole story; `SEEDS=n` sets how many are run.
+
+#![expect(clippy::panic, clippy::print_stdout, reason = "a test fails loudly and tells its story")]
+
+mod cli;
+mod faults;
+mod files;
+mod fleet;
+mod host;
+mod invariants;
+mod liveness;
+mod ops;
+mod rng;
+mod run;
+mod world;
+
+use run::{Plan, run};
+
+/// Seeds of a usual run: what fits into a minute of a debug build.
+const SEEDS: u64 = 12;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn plan(seed: u64) -> Plan {
+    Plan {
+        seed,
+        decide: watchkeeper::policy::decide,
+        thorough: true,
+        safety_ticks: 250,
+        liveness: true,
+        swarm: None,
+    }
+}
+
+#[test]
+fn every_seed_is_safe_and_recovers() {
+    let seeds: Vec<u64> = match number("SEED") {
+        Some(seed) => vec![seed],
+        None => (1..=number("SEEDS").unwrap_or(SEEDS)).collect(),
+    };
+    let mut total = run::Stats::default();
+    let mut failures = Vec::new();
+    for seed in seeds {
+        match run(&plan(seed)) {
+            Ok(stats) => {
+                total.ticks += stats.ticks;
+                total.effects += stats.effects;
+                total.arrivals += stats.arrivals;
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if let Some(first) = failures.first() {
+        let all: Vec<String> = failures.iter().map(|failure| failure.line()).collect();
+        let story = first.story.iter().rev().take(30).rev().cloned().collect::<Vec<_>>().join("\n");
+        panic!("{story}\n\n{}\nSEED={} cargo test --test simulation", all.join("\n"), first.seed);
+    }
+    println!("{} ticks, {} effects, {} texts arrived", total.ticks, total.effects, total.arrivals);
+    assert!(total.effects > 0 && total.arrivals > 0, "nothing happened in the simulation");
+}

@@ -1,0 +1,259 @@
+//! One run: a seed, a world, a watchdog that is killed and started again, a safety phase and a liveness phase.
+
+use super::faults::{self, Mode, Swarm};
+use super::files::{Disk, SimFiles};
+use super::fleet;
+use super::host::SimHost;
+use super::invariants::Checker;
+use super::ops::Ops;
+use super::rng::Rng;
+use super::world::{STAMP, World};
+use std::cell::RefCell;
+use std::rc::Rc;
+use watchkeeper::config::Config;
+use watchkeeper::engine::tick::{Decide, Identity, Watchdog};
+use watchkeeper::model::seen::{Ask, Request, Scope};
+
+/// Follow-up ticks of `tick`: due within this time, and so many (SPEC 3).
+const FOLLOW_UP_S: f64 = 3.0;
+const FOLLOW_UPS_MAX: u32 = 20;
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub tick: u64,
+    pub invariant: &'static str,
+    pub detail: String,
+    pub story: Vec<String>,
+}
+
+impl Failure {
+    /// On one line.
+    pub fn line(&self) -> String {
+        format!("seed {} tick {}: {}: {}", self.seed, self.tick, self.invariant, self.detail)
+    }
+}
+
+/// What a person asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub id: String,
+    pub ask: Ask,
+    pub t: i64,
+    pub epoch: u32,
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub decide: Decide,
+    /// Also checked: the order of the policies, the same answer twice. Only for the real one.
+    pub thorough: bool,
+    pub safety_ticks: u64,
+    pub liveness: bool,
+    pub swarm: Option<Swarm>,
+}
+
+pub struct Sim {
+    pub world: Rc<RefCell<World>>,
+    pub disk: Rc<RefCell<Disk>>,
+    pub ops: Rc<Ops>,
+    pub rng: Rng,
+    pub edition: u32,
+    pub config: Config,
+    pub swarm: Swarm,
+    pub dog: Option<Watchdog<SimHost, SimFiles>>,
+    pub check: Checker,
+    pub asked: Vec<Asked>,
+    pub fleet_marker_until: Option<(String, i64)>,
+    pub seed: u64,
+    pub ticks: u64,
+    decide: Decide,
+    last_ops: u64,
+    requests: u64,
+}
+
+impl Sim {
+    pub fn new(plan: &Plan) -> Sim {
+        let mut rng = Rng::new(plan.seed);
+        let config = fleet::config(&fleet::text(0));
+        let swarm = plan.swarm.clone().unwrap_or_else(|| Swarm::draw(&mut rng));
+        let world = World::new(Rng::new(rng.next()), fleet::truths(&config));
+        let disk = Disk::new(Rng::new(rng.next()));
+        let check = Checker::new(&config, plan.thorough);
+        let sim = Sim {
+            world: Rc::new(RefCell::new(world)),
+            disk: Rc::new(RefCell::new(disk)),
+            ops: Rc::default(),
+            rng,
+            edition: 0,
+            config,
+            swarm,
+            dog: None,
+            check,
+            asked: Vec::new(),
+            fleet_marker_until: None,
+            seed: plan.seed,
+            ticks: 0,
+            decide: plan.decide,
+            last_ops: 100,
+            requests: 0,
+        };
+        faults::install(&sim);
+        sim
+    }
+
+    fn watchdog(&self) -> Watchdog<SimHost, SimFiles> {
+        let grace_s =
+            self.config.units.iter().map(|(name, unit)| (name.to_string(), unit.ladder.grace_s)).collect();
+        let host = SimHost {
+            world: self.world.clone(),
+            disk: self.disk.clone(),
+            ops: self.ops.clone(),
+            grace_s: Rc::new(grace_s),
+        };
+        let files = SimFiles { disk: self.disk.clone(), ops: self.ops.clone() };
+        let mut dog = Watchdog::new(host, files, STAMP.into(), Identity::default());
+        dog.decide = self.decide;
+        dog
+    }
+
+    /// A person asks for something through the inbox.
+    pub fn ask(&mut self, ask: Ask) {
+        self.requests += 1;
+        let id = format!("r{}", self.requests);
+        let ask = match ask {
+            Ask::Nudge { unit, .. } => Ask::Nudge { unit, text: format!("Please have a look at item {id}.") },
+            other => other,
+        };
+        let mut world = self.world.borrow_mut();
+        world.tell(format!("a person asks: {ask:?} ({id})"));
+        let request = Request { id: id.clone(), at: world.local(), from: "cli".into(), ask: ask.clone() };
+        let line = serde_json::to_string(&request).unwrap_or_default();
+        self.disk.borrow_mut().append_line("inbox.jsonl", &line);
+        let epoch = match &ask {
+            Ask::Nudge { unit, .. } => world.units.get(unit.as_str()).map_or(0, |unit| unit.epoch),
+            _ => 0,
+        };
+        self.asked.push(Asked { id, ask, t: world.t, epoch });
+    }
+
+    /// One tick; returns the seconds until the next is due. None: the watchdog was killed in it.
+    pub fn tick(&mut self) -> Option<f64> {
+        self.ticks += 1;
+        let mut dog = self.dog.take().unwrap_or_else(|| self.watchdog());
+        {
+            let mut world = self.world.borrow_mut();
+            world.tick = self.ticks;
+            world.effects.clear();
+            world.arrivals.clear();
+        }
+        self.ops.disarm();
+        let before_ops = self.ops.count.get();
+        if self.rng.chance(self.swarm.kills) {
+            let at = self.rng.below(self.last_ops.max(10)) + 1;
+            self.ops.arm(at, self.rng.chance(500));
+        }
+        self.check.before(&self.world.borrow(), &mut self.disk.borrow_mut(), &self.config);
+        let report = dog.tick(&self.config, Scope::All);
+        self.last_ops = self.ops.count.get() - before_ops;
+        let killed = self.ops.killed();
+        self.ops.disarm();
+        if killed {
+            self.world.borrow_mut().tell("the watchdog is killed");
+        }
+        self.check.after(
+            &mut self.world.borrow_mut(),
+            &mut self.disk.borrow_mut(),
+            &self.config,
+            &report,
+            killed,
+        );
+        if killed {
+            return None;
+        }
+        self.dog = Some(dog);
+        Some(report.due_s)
+    }
+
+    /// Ticks as the mode says, and lets the time until the next one pass.
+    fn turn(&mut self) {
+        match self.swarm.mode {
+            Mode::Loop => {
+                let wait_s = match self.tick() {
+                    Some(due_s) => due_s.clamp(0.05, 30.0) + self.rng.below(100) as f64 / 1000.0,
+                    None => self.rng.between(1, 40) as f64,
+                };
+                self.world.borrow_mut().run((wait_s * 1000.0) as i64);
+            }
+            Mode::Cron { every_s } => {
+                let began = self.world.borrow().t;
+                for _ in 0..=FOLLOW_UPS_MAX {
+                    let Some(due_s) = self.tick().filter(|due_s| *due_s <= FOLLOW_UP_S) else { break };
+                    self.world.borrow_mut().run((due_s.max(0.05) * 1000.0) as i64);
+                }
+                self.dog = None;
+                let left = began + every_s * 1000 - self.world.borrow().t;
+                self.world.borrow_mut().run(left.max(1000));
+            }
+        }
+        let due = self.fleet_marker_until.clone().filter(|(_, at)| self.world.borrow().t >= *at);
+        if let Some((path, _)) = due {
+            self.disk.borrow_mut().delete(&path);
+            self.fleet_marker_until = None;
+        }
+    }
+
+    fn failed(&self) -> Option<Failure> {
+        let world = self.world.borrow();
+        let (invariant, detail) = world.violations.first()?.clone();
+        let tick = self.ticks;
+        Some(Failure {
+            seed: self.seed,
+            tick,
+            invariant,
+            detail,
+            story: world.story.iter().cloned().collect(),
+        })
+    }
+
+    pub fn fail(&self, invariant: &'static str, detail: String) -> Failure {
+        self.world.borrow_mut().violate(invariant, detail.clone());
+        let story = self.world.borrow().story.iter().cloned().collect();
+        Failure { seed: self.seed, tick: self.ticks, invariant, detail, story }
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    pub ticks: u64,
+    pub effects: u64,
+    pub arrivals: u64,
+}
+
+/// Runs a plan to its end or to the first invariant that does not hold.
+pub fn run(plan: &Plan) -> Result<Stats, Box<Failure>> {
+    let mut sim = Sim::new(plan);
+    while sim.ticks < plan.safety_ticks {
+        sim.turn();
+        if let Some(failure) = sim.failed() {
+            return Err(Box::new(failure));
+        }
+        faults::between(&mut sim);
+    }
+    if plan.liveness {
+        super::liveness::recover(&mut sim)?;
+    }
+    Ok(Stats { ticks: sim.ticks, effects: sim.check.effects, arrivals: sim.check.arrivals })
+}
+
+impl Sim {
+    /// For the liveness phase: one turn, and whether everything still holds.
+    pub fn turn_checked(&mut self) -> Result<(), Box<Failure>> {
+        self.turn();
+        self.failed().map_or(Ok(()), |failure| Err(Box::new(failure)))
+    }
+}
