@@ -13,7 +13,7 @@ use crate::config::{Permission, Watch};
 use crate::model::action::Action;
 use crate::model::seen::{AlivePane, ScreenState, Substate};
 use crate::state::mail::Level;
-use crate::state::unit::{Draft, EndCause, Message, Purpose, Then, UnitState};
+use crate::state::unit::{DeliveryStep, Draft, EndCause, Message, Purpose, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "attend", fold, propose, charge };
@@ -114,8 +114,12 @@ fn answer(context: &UnitContext<'_>, pane: &AlivePane) -> Option<(Vec<String>, &
 
 fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let text = pane.reading.composer.clone().unwrap_or_default();
-    let stands =
-        state.seen.state == ScreenState::Draft && !text.is_empty() && state.delivery.current.is_none();
+    // A text of ours that waits for the composer is not in it yet.
+    let typed =
+        state.delivery.current.as_ref().is_some_and(|delivery| {
+            !matches!(delivery.step, DeliveryStep::Wanted | DeliveryStep::Loaded { .. })
+        });
+    let stands = state.seen.state == ScreenState::Draft && !text.is_empty() && !typed;
     if !stands {
         state.attend.draft = None;
         return;
@@ -244,6 +248,9 @@ fn propose_submit(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
     }
     if let Some(why) = context.gate(state, Watch::HealStall).or_else(|| context.person_types()) {
         return out.hold("submit draft", why);
+    }
+    if state.delivery.current.is_some() {
+        return; // The next text clears it away.
     }
     let Some(agent) = context.agent() else { return };
     let since = human_s(context.now.awake_s.since_s(draft.since_awake_s));

@@ -170,3 +170,17 @@ fn a_line_editor_gets_the_submit_key_once() {
     world.run(60.0);
     world.expect_alerts("not delivered", 0);
 }
+
+/// A text that waits behind a person's draft kept the person from being told of it.
+#[test]
+fn a_draft_is_told_though_a_text_waits_behind_it() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").idle();
+    world.ticks(3);
+    world.unit("a").composer("dear agent");
+    ask(&mut world, "for later");
+    world.run(200.0);
+    world.expect_hold("a", "a person's draft");
+    world.expect_alerts("unsent text in its composer: dear agent", 1);
+    assert!(!world.acts("a").contains(&"paste text") && !world.acts("a").contains(&"submit draft"));
+}
