@@ -153,7 +153,7 @@ fn put_back(state: &mut UnitState, delivery: Delivery) {
     state.delivery.current = None;
     match delivery.message.purpose {
         Purpose::Operator | Purpose::Report | Purpose::Wake => {
-            state.delivery.queue.insert(0, delivery.message)
+            state.delivery.queue.insert(0, delivery.message);
         }
         Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe => {}
     }

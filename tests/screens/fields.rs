@@ -2,6 +2,7 @@
 
 use crate::support::{SAMPLES, Sample, look, read_as};
 use std::collections::BTreeMap;
+use watchkeeper::model::seen::ScreenState;
 
 fn sample(path: &str) -> &'static Sample {
     SAMPLES.iter().find(|sample| sample.path == format!("{path}.txt")).unwrap()
@@ -209,4 +210,14 @@ fn the_first_evidence_names_what_decided() {
         assert_eq!((reading.evidence[0].signal.as_str(), reading.evidence[0].line), (signal, line), "{path}");
         assert!(reading.evidence.iter().all(|found| found.text.chars().count() <= 200));
     }
+}
+
+/// gemini draws this in the dialogs' place for a second or two; nobody need answer it.
+#[test]
+fn gemini_that_signs_in_is_starting() {
+    let screen = "╭──────────────────────────────────────────────────────────────╮\n\
+                  │ ⠏ Waiting for authentication... (Press Esc or Ctrl+C to cancel) │\n\
+                  ╰──────────────────────────────────────────────────────────────╯\n";
+    let reading = read_as("gemini", screen, "◇  Ready (x)");
+    assert_eq!((reading.state, reading.dialog), (ScreenState::Starting, None));
 }

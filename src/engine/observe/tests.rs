@@ -127,7 +127,7 @@ fn what_is_handled_is_not_read_again() {
             "{{\"id\":\"r{n}\",\"at\":\"2026-11-21T10:00:00Z\",\"from\":\"x\",\"ask\":{{\"resume\":{{\"unit\":null}}}}}}"
         )
     };
-    let mut read = |files: &mut RealFiles, state: &mut State| {
+    let read = |files: &mut RealFiles, state: &mut State| {
         let mut troubles = Vec::new();
         let (found, end) = requests(files, state, &mut troubles);
         state.mail.inbox_done = end.unwrap();
