@@ -212,12 +212,25 @@ fn the_first_evidence_names_what_decided() {
     }
 }
 
-/// gemini draws this in the dialogs' place for a second or two; nobody need answer it.
+/// gemini draws this in the dialogs' place for a second or two, below what is left of the one before; nobody need
+/// answer it.
 #[test]
 fn gemini_that_signs_in_is_starting() {
-    let screen = "╭──────────────────────────────────────────────────────────────╮\n\
-                  │ ⠏ Waiting for authentication... (Press Esc or Ctrl+C to cancel) │\n\
-                  ╰──────────────────────────────────────────────────────────────╯\n";
-    let reading = read_as("gemini", screen, "◇  Ready (x)");
+    let screen = "\
+╭──────────────────────────────────────────────────────────────────╮
+│ Do you trust the files in this folder?                           │
+│                                                                  │
+│ ● 1. Trust folder (proj)                                         │
+│   2. Trust parent folder (fleet)                                 │
+│   3. Don't trust                                                 │
+╰──────────────────────────────────────────────────────────────────╯
+ Gemini CLI is restarting to apply the trust changes...
+╭──────────────────────────────────────────────────────────────────╮
+│                                                                  │
+│ ⠏ Waiting for authentication... (Press Esc or Ctrl+C to cancel)  │
+│                                                                  │
+╰──────────────────────────────────────────────────────────────────╯
+";
+    let reading = read_as("gemini", screen, "◇  Ready (proj)");
     assert_eq!((reading.state, reading.dialog), (ScreenState::Starting, None));
 }
