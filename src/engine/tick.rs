@@ -143,6 +143,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         seen.strays.retain(|_| narrowed.is_none());
         if loaded.mail_held {
             seen.requests.clear();
+            seen.inbox_end = None;
         }
         let mut decision = (self.decide)(judged, &before, &seen);
 

@@ -265,6 +265,9 @@ fn propose_submit(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
     if let Some(why) = context.gate(state, Watch::HealStall).or_else(|| context.person_types()) {
         return out.hold("submit draft", why);
     }
+    if state.delivery.current.is_some() {
+        return; // The next text clears it away.
+    }
     if pane.in_mode {
         return context.leave_mode(Claim::Submit, "submit draft", out);
     }

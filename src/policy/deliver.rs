@@ -10,6 +10,7 @@ use super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reas
 use crate::base::names::UnitName;
 use crate::base::text::{digest, one_line};
 use crate::base::time::human_s;
+use crate::config::backend::Frame;
 use crate::config::{Agent, Config, Watch};
 use crate::model::action::Action;
 use crate::model::seen::{AlivePane, ScreenState, Substate};
@@ -23,13 +24,13 @@ pub const POLICY: Policy = Policy { name: "deliver", fold, propose, charge };
 
 /// Most presses of the submit key for one text.
 pub const PRESSES_MAX: u32 = 3;
-/// A text that still shows after a press is submitted again after this long, seconds. Not sooner: a slow CLI (aider)
+/// A text that still shows after a press is submitted again after this long, seconds, then after twice that. Not sooner: a slow CLI (aider)
 /// leaves the submitted line where it stood for a moment, and a press too many answers the question that comes next.
 const PRESS_AGAIN_S: f64 = 3.0;
 /// A pasted text must show within this time, seconds.
 const SHOWN_S: f64 = 10.0;
-/// A submitted text must have an effect within this time, seconds.
-const EFFECT_S: f64 = 10.0;
+/// A submitted text must have an effect within this time, seconds: aider on a busy machine took 27.
+const EFFECT_S: f64 = 30.0;
 /// A policy's text that could not be typed for this long is stale, seconds; a person's waits for ever.
 const STALE_S: f64 = 3600.0;
 /// A probe that could not be typed for this long is given up, seconds: another unit asks for the account.
@@ -222,6 +223,9 @@ fn verdict(
     presses: u32,
 ) -> Verdict {
     let delay = context.agent().map_or(0.5, |agent| agent.backend.submit_delay_s);
+    // A line editor takes a line at the first press, and keeps a second one for the question that it asks next.
+    let line = context.agent().is_some_and(|agent| agent.backend.signals.frame == Frame::Line);
+    let presses_max = if line { 1 } else { PRESSES_MAX };
     if passed < delay {
         return Verdict::Wait;
     }
@@ -230,8 +234,8 @@ fn verdict(
         return Verdict::Seen; // Its turn began and asks already.
     }
     match shown {
-        Shown::Yes if passed < PRESS_AGAIN_S => Verdict::Wait,
-        Shown::Yes if presses < PRESSES_MAX => Verdict::Press,
+        Shown::Yes if passed < PRESS_AGAIN_S * f64::from(presses) => Verdict::Wait,
+        Shown::Yes if presses < presses_max => Verdict::Press,
         Shown::Yes if passed < EFFECT_S => Verdict::Wait,
         Shown::Yes => Verdict::Failed(format!(
             "the text stays in the composer after {presses} presses of the submit key"
