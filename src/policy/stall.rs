@@ -20,6 +20,10 @@ pub const POLICY: Policy = Policy { name: "stall", fold, propose, charge };
 
 /// Busy without progress counts as hung after this many times `stall_idle`.
 pub const HUNG_FACTOR: f64 = 4.0;
+/// A machine short of CPU or memory makes things slow, not silent: silence that lasted so many times longer than the
+/// stall needs is believed all the same. Without an end to this veto nothing hung is ever ended where agents build all
+/// day: the pressure that counts one waiting task stands near 100 % there.
+pub const STARVED_FACTOR: f64 = 3.0;
 /// Standing alerts are repeated after this long, seconds.
 const DAILY_S: f64 = 86_400.0;
 /// A gap in activity up to this long, and up to this share of `stall_idle`, does not end a stretch of progress.
@@ -50,10 +54,7 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
         return None;
     }
     let idle_limit = context.config.watchdog.stall_idle_s;
-    let activity = super::activity::last_change(context.clocks)?;
-    // A remedy, a start and a change of state each give a fresh window.
-    let quiet_from = activity.max(state.stall.remedy_awake_s.unwrap_or(activity));
-    let quiet = context.now.awake_s.since_s(quiet_from);
+    let quiet = quiet_s(context, state)?;
     match state.seen.state {
         ScreenState::Idle if agent.kind == AgentKind::Loop => idle_stall(context, quiet, idle_limit),
         ScreenState::Busy | ScreenState::Starting | ScreenState::Unknown => {
@@ -76,6 +77,13 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
         | ScreenState::Dead
         | ScreenState::Shell => None,
     }
+}
+
+/// Seconds of silence on all clocks. A remedy and a start each give a fresh window.
+fn quiet_s(context: &UnitContext<'_>, state: &UnitState) -> Option<f64> {
+    let activity = super::activity::last_change(context.clocks)?;
+    let from = activity.max(state.stall.remedy_awake_s.unwrap_or(activity));
+    Some(context.now.awake_s.since_s(from))
 }
 
 fn idle_stall(context: &UnitContext<'_>, quiet: f64, idle_limit: f64) -> Option<Stall> {
@@ -129,8 +137,10 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     }
     let stall = stalled(context, state);
     vetoes_since(context, state, if stall.is_some() { veto::vetoes(context, state) } else { Vec::new() });
-    if let Some(stall) = stall {
-        last_tier(context, state, &stall);
+    match stall {
+        Some(stall) => last_tier(context, state, &stall),
+        // An approval is for the stall that it was given for.
+        None => state.stall.approved = false,
     }
 }
 
@@ -260,7 +270,14 @@ fn kill(context: &UnitContext<'_>, state: &UnitState, stall: &Stall, out: &mut P
         );
         return out.hold("kill-start", why);
     }
-    let vetoes = veto::vetoes(context, state);
+    let mut vetoes = veto::vetoes(context, state);
+    let needed = STARVED_FACTOR * stall.threshold_s;
+    let starved = vetoes.iter().any(|veto| veto.name == "starved");
+    if starved && quiet_s(context, state).is_some_and(|quiet| quiet >= needed) {
+        vetoes.retain(|veto| veto.name != "starved");
+    } else if starved {
+        out.due_in(5.0);
+    }
     if !vetoes.is_empty() && !state.stall.approved {
         let why = vetoes.iter().map(|veto| veto.why.clone()).collect::<Vec<_>>().join("; ");
         return out.hold("kill-start", format!("veto: {why}"));

@@ -117,24 +117,25 @@ fn a_persistent_agent_continues_its_conversation_and_a_loop_agent_gets_its_promp
     ];
     let lab = Lab::new(FAST, &agents);
     let _watch = lab.watch();
-    lab.until("both healed", || lab.starts("p") == 2 && lab.times_given("l", "You are L.") >= 1 && lab.starts("l") == 2);
+    lab.until("both healed", || {
+        lab.starts("p") == 2 && lab.times_given("l", "You are L.") >= 1 && lab.starts("l") == 2
+    });
     lab.until("both idle", || lab.believed("p") == "idle" && lab.believed("l") == "idle");
     lab.until("a prompt for the new life of the loop agent", || {
         let events = lab.transcript("l");
         let second = events.iter().rposition(|event| event["type"] == "start").unwrap();
         events[second..].iter().any(|event| event["text"] == "You are L.")
     });
-    let args = |unit: &str| lab.transcript(unit).iter().rfind(|e| e["type"] == "start").unwrap()["args"].to_string();
+    let args =
+        |unit: &str| lab.transcript(unit).iter().rfind(|e| e["type"] == "start").unwrap()["args"].to_string();
     assert!(args("p").contains("--continue"), "{}", lab.dump());
     assert!(!args("l").contains("--continue"), "{}", lab.dump());
 }
 
 #[test]
 fn a_parent_hears_of_its_childs_death_and_return() {
-    let agents = [
-        Agent::persistent("boss", ""),
-        Agent::looping("a", "THINK 2; EXIT 7 || ").with("parent = \"boss\""),
-    ];
+    let agents =
+        [Agent::persistent("boss", ""), Agent::looping("a", "THINK 2; EXIT 7 || ").with("parent = \"boss\"")];
     let lab = Lab::new(FAST, &agents);
     let _watch = lab.watch();
     lab.until("news of the death", || lab.times_given("boss", "exit status 7") == 1);

@@ -17,7 +17,11 @@ fn await_kill(lab: &Lab, what: &str, unit: &str, mut holds: impl FnMut() -> bool
         if !lab.hold(unit).contains("starved") {
             waited += look;
         }
-        assert!(waited < crate::lab::PATIENCE && Instant::now() < end, "waited in vain for: {what}\n{}", lab.dump());
+        assert!(
+            waited < crate::lab::PATIENCE && Instant::now() < end,
+            "waited in vain for: {what}\n{}",
+            lab.dump()
+        );
     }
 }
 
@@ -64,22 +68,29 @@ fn a_model_that_hangs_is_killed_and_a_tool_that_works_vetoes_it() {
 #[test]
 fn a_declared_wait_is_waited_for_and_not_longer() {
     let watchdog = "signal_interval = 0.3\nstall_idle = 1\nstall_grace = 1";
-    let agents = [Agent::looping("waits", "WAIT 6 || ").with(LADDER), Agent::looping("idles", "").with(LADDER)];
+    let agents =
+        [Agent::looping("waits", "WAIT 6 || ").with(LADDER), Agent::looping("idles", "").with(LADDER)];
     let lab = Lab::new(watchdog, &agents);
     let _watch = lab.watch();
-    lab.until("the wait is declared", || lab.said("waits").iter().any(|line| line.starts_with("WAITING-UNTIL")));
+    lab.until("the wait is declared", || {
+        lab.said("waits").iter().any(|line| line.starts_with("WAITING-UNTIL"))
+    });
     let declared = Instant::now();
     lab.until("the one that just idles is nudged", || lab.times_given("idles", "You have been quiet") == 1);
     lab.until("the one that waited too", || lab.times_given("waits", "You have been quiet") == 1);
     let passed = declared.elapsed();
-    assert!(passed >= Duration::from_millis(6500), "nudged {passed:?} after it declared a wait of 6 s (grace 1 s)");
+    assert!(
+        passed >= Duration::from_millis(6500),
+        "nudged {passed:?} after it declared a wait of 6 s (grace 1 s)"
+    );
     assert!(lab.events_with("stall.overdue") > 0, "{}", lab.dump());
 }
 
 #[test]
 fn a_wait_in_the_units_file_counts_too() {
     let watchdog = "signal_interval = 0.3\nstall_idle = 1\nstall_grace = 1";
-    let lab = Lab::new(watchdog, &[Agent::looping("a", "").with(LADDER), Agent::looping("b", "").with(LADDER)]);
+    let lab =
+        Lab::new(watchdog, &[Agent::looping("a", "").with(LADDER), Agent::looping("b", "").with(LADDER)]);
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(600);
     lab.touch("units/a/WAITING-UNTIL", &format!("{later}\n"));
     let _watch = lab.watch();
@@ -93,7 +104,9 @@ fn a_persistent_agent_may_idle() {
     let lab = Lab::new(watchdog, &[Agent::persistent("p", ""), Agent::looping("l", "").with(LADDER)]);
     let _watch = lab.watch();
     lab.until("the loop agent is nudged", || lab.times_given("l", "You have been quiet") == 1);
-    lab.throughout(Duration::from_secs(2), "it is let alone", || lab.given("p").is_empty() && lab.starts("p") == 1);
+    lab.throughout(Duration::from_secs(2), "it is let alone", || {
+        lab.given("p").is_empty() && lab.starts("p") == 1
+    });
 }
 
 #[test]
@@ -103,7 +116,9 @@ fn a_kill_is_withheld_while_a_persons_draft_stands() {
     let agents = [Agent::looping("a", script).with(KILL_ONLY), Agent::looping("b", "").with(KILL_ONLY)];
     let lab = Lab::new(watchdog, &agents);
     let _watch = lab.watch();
-    lab.until("people are told of the draft", || lab.alerts_with("unsent text in its composer: half a thought") == 1);
+    lab.until("people are told of the draft", || {
+        lab.alerts_with("unsent text in its composer: half a thought") == 1
+    });
     await_kill(&lab, "the idle one is killed", "b", || lab.starts("b") >= 2);
     assert_eq!(lab.starts("a"), 1, "{}", lab.dump());
     assert!(lab.screen("a").contains("> half a thought"), "{}", lab.dump());

@@ -179,7 +179,8 @@ pub fn deliveries(fleet: &Fleet, books: &Books, faults: &[Fault], wrong: &mut Ve
             }
         }
         let mut seen = BTreeMap::new();
-        for text in texts.iter().filter(|l| l.text.starts_with("[watchkeeper] `") && l.text.contains("pid ")) {
+        for text in texts.iter().filter(|l| l.text.starts_with("[watchkeeper] `") && l.text.contains("pid "))
+        {
             reports += 1;
             *seen.entry(&text.text).or_insert(0) += 1;
         }
@@ -195,20 +196,21 @@ pub fn deliveries(fleet: &Fleet, books: &Books, faults: &[Fault], wrong: &mut Ve
 /// The table of faults.
 pub fn table(faults: &[Fault]) -> String {
     let mut text = format!(
-        "{:<14} {:>5} {:>8} {:>6} {:>5} {:>9} {:>9}\n",
-        "fault", "count", "remedied", "failed", "void", "median s", "max s"
+        "{:<14} {:>5} {:>8} {:>6} {:>5} {:>5} {:>9} {:>9}\n",
+        "fault", "count", "remedied", "failed", "held", "void", "median s", "max s"
     );
     let mut kinds: BTreeMap<Kind, Vec<&Fault>> = BTreeMap::new();
     for fault in faults {
         kinds.entry(fault.kind).or_default().push(fault);
     }
-    let mut sums = [0; 4];
+    let mut sums = [0; 5];
     for (kind, all) in &kinds {
         let mut times: Vec<i64> = Vec::new();
-        let (mut failed, mut void) = (0, 0);
+        let (mut failed, mut held, mut void) = (0, 0, 0);
         for fault in all {
             match &fault.ended {
                 Some((_, End::Recovered(ms))) => times.push(*ms),
+                Some((_, End::Held(_))) => held += 1,
                 Some((_, End::Void(_))) => void += 1,
                 Some((_, End::Failed(_))) | None => failed += 1,
             }
@@ -217,18 +219,22 @@ pub fn table(faults: &[Fault]) -> String {
         let seconds = |ms: Option<&i64>| ms.map_or("-".to_owned(), |ms| format!("{:.1}", *ms as f64 / 1e3));
         let _ = writeln!(
             text,
-            "{:<14} {:>5} {:>8} {failed:>6} {void:>5} {:>9} {:>9}",
+            "{:<14} {:>5} {:>8} {failed:>6} {held:>5} {void:>5} {:>9} {:>9}",
             format!("{kind:?}"),
             all.len(),
             times.len(),
             seconds(times.get(times.len() / 2)),
             seconds(times.last())
         );
-        for (sum, n) in sums.iter_mut().zip([all.len(), times.len(), failed, void]) {
+        for (sum, n) in sums.iter_mut().zip([all.len(), times.len(), failed, held, void]) {
             *sum += n;
         }
     }
-    let _ = writeln!(text, "{:<14} {:>5} {:>8} {:>6} {:>5}", "all", sums[0], sums[1], sums[2], sums[3]);
+    let _ = writeln!(
+        text,
+        "{:<14} {:>5} {:>8} {:>6} {:>5} {:>5}",
+        "all", sums[0], sums[1], sums[2], sums[3], sums[4]
+    );
     text
 }
 
@@ -239,6 +245,7 @@ pub fn ledger(fleet: &Fleet, faults: &[Fault], books: &Books) -> String {
         let unit = fault.unit.map_or("fleet", |unit| &fleet.units[unit].name);
         let end = match &fault.ended {
             Some((_, End::Recovered(ms))) => format!("recovered after {:.1} s", *ms as f64 / 1e3),
+            Some((_, End::Held(why))) => format!("HELD: {why}"),
             Some((_, End::Void(why))) => format!("void: {why}"),
             Some((_, End::Failed(why))) => format!("FAILED: {why}"),
             None => "open".to_owned(),

@@ -74,6 +74,8 @@ const WEIGHTS: [(Kind, u32, &[Role]); 23] = {
 pub enum End {
     /// Remedied, milliseconds after it began.
     Recovered(i64),
+    /// The remedy was withheld for a reason that is right; the harness, as a person, ended the process.
+    Held(String),
     /// Something else came over it (the tmux server was killed), or it could not be inflicted.
     Void(&'static str),
     /// It was not remedied, or the remedy was wrong.
@@ -118,12 +120,10 @@ impl Fault {
         )
     }
 
-    /// Longest time to recover, milliseconds; a backoff of up to 240 s may be part of it.
+    /// Longest time to recover, milliseconds; a backoff of up to 60 s may be part of it.
     fn patience(&self) -> i64 {
         let seconds = match self.kind {
-            Kind::Hang | Kind::Freeze | Kind::PauseOrder => 480,
-            _ if self.is_death() => 330,
-            Kind::Error | Kind::AccountLimit | Kind::Limit | Kind::LimitMenu => 260,
+            Kind::Hang | Kind::Freeze | Kind::Stall => 270,
             _ => 180,
         };
         seconds * 1000
@@ -164,17 +164,21 @@ impl Fault {
             Kind::Ask => text.contains(" asks"),
             Kind::Draft => text.contains("unsent text"),
             Kind::Garbled => true,
-            Kind::Hang | Kind::Freeze => text.contains("not delivered"),
+            Kind::Hang | Kind::Freeze | Kind::Stall => text.contains("not delivered"),
             Kind::ServerKilled => true,
             Kind::Limit | Kind::LimitMenu | Kind::AccountLimit => text.contains("still limited after"),
             // A text that was submitted right before a death is rightly told as uncertain.
-            _ => self.is_death() && text.contains("not known whether it was read"),
+            Kind::Kill9 => text.contains("the run of") || text.contains("perhaps not delivered"),
+            _ => self.is_death() && text.contains("perhaps not delivered"),
         }
     }
 
     /// May a person's fault silence the model's own going on? (See `brain` in main.)
     pub fn is_stubborn(&self) -> bool {
-        !matches!(self.kind, Kind::StallNudged | Kind::Limit | Kind::LimitMenu | Kind::AccountLimit | Kind::Error)
+        !matches!(
+            self.kind,
+            Kind::StallNudged | Kind::Limit | Kind::LimitMenu | Kind::AccountLimit | Kind::Error
+        )
     }
 
     fn end(&mut self, end: End) {
@@ -230,7 +234,7 @@ pub fn inflict(kind: Kind, unit: usize, fleet: &Fleet, random: &mut Random, numb
         text: String::new(),
         child: None,
     };
-    let pid = old_pid.filter(|_| true);
+    let pid = old_pid;
     let name = fleet.units[unit].name.clone();
     let typed = |text: String| {
         if !fleet.is_undisturbed(unit) {
@@ -242,7 +246,12 @@ pub fn inflict(kind: Kind, unit: usize, fleet: &Fleet, random: &mut Random, numb
     match kind {
         Kind::Kill9 => signal(pid?, "KILL"),
         Kind::Term => signal(pid?, "TERM"),
-        Kind::Segv => signal(pid?, "SEGV"),
+        Kind::Segv => {
+            // The first one is taken by the handler of the Rust runtime, which gives way to the default.
+            signal(pid?, "SEGV");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            signal(pid?, "SEGV");
+        }
         Kind::KillSession => drop(fleet.tmux(&["kill-session", "-t", &format!("={}", fleet.session(unit))])),
         Kind::Exit => fault.text = typed(format!("EXIT {}", random.range(0, 4)))?,
         Kind::Shell => fault.text = typed("SHELL".into())?,
@@ -360,12 +369,27 @@ pub fn step(fault: &mut Fault, fleet: &Fleet, dog: &mut Dog, books: &Books) {
             let _ = child.kill();
             let _ = child.wait();
         }
-        return fault.end(End::Failed(why));
+        return fault.end(match held(fault, fleet, books) {
+            Some(held) => End::Held(held),
+            None => End::Failed(why),
+        });
     }
     match fault.unit {
         Some(unit) => step_unit(fault, unit, fleet, books, at),
         None => step_fleet(fault, fleet, dog, at),
     }
+}
+
+/// Other work on this machine may starve it: then nothing is killed, rightly. The person does it.
+fn held(fault: &Fault, fleet: &Fleet, books: &Books) -> Option<String> {
+    let unit = fault.unit.filter(|_| matches!(fault.kind, Kind::Hang | Kind::Freeze | Kind::Stall))?;
+    let name = fleet.units[unit].name.as_str();
+    let mut mine = books.events.iter().rev().filter(|event| event.unit.as_deref() == Some(name));
+    let hold = mine.find(|event| event.kind == "hold")?;
+    let is_starved = hold.at > fault.began && hold.text.contains("the machine is starved");
+    let pid = fleet.units[unit].pid.filter(|_| is_starved)?;
+    signal(pid, "KILL");
+    Some(hold.text.clone())
 }
 
 fn step_fleet(fault: &mut Fault, fleet: &Fleet, dog: &mut Dog, at: i64) {
@@ -486,7 +510,8 @@ fn step_unit(fault: &mut Fault, unit: usize, fleet: &Fleet, books: &Books, at: i
         Kind::Draft => step_draft(fault, unit, fleet, books, at),
         Kind::Attach => step_attach(fault, unit, fleet, at),
         Kind::LongTool | Kind::Compact => {
-            let over = if fault.kind == Kind::LongTool { "the tool is done" } else { "conversation compacted" };
+            let over =
+                if fault.kind == Kind::LongTool { "the tool is done" } else { "conversation compacted" };
             match (fault.phase, seen.said("assistant", over, fault.began)) {
                 (1, Some(_)) => resume(fault, unit, fleet, 2),
                 (2, _) => is_resumed(fault, unit, fleet),
