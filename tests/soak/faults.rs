@@ -331,7 +331,7 @@ pub fn inflict_fleet(kind: Kind, fleet: &Fleet, dog: &mut Dog, random: &mut Rand
     };
     match kind {
         Kind::DogKilled => {
-            dog.kill();
+            dog.kill(fleet);
             fault.due = now() + random.range(0, 4000);
         }
         Kind::DogStopped => {

@@ -45,7 +45,7 @@ struct Soak {
 
 impl Drop for Soak {
     fn drop(&mut self) {
-        self.dog.kill();
+        self.dog.kill(&self.fleet);
         for child in &mut self.orders {
             let _ = child.kill();
             let _ = child.wait();
@@ -184,7 +184,7 @@ impl Soak {
         self.orders.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         if now() - self.sampled > 2000 {
             self.sampled = now();
-            self.dog.sample();
+            self.dog.sample(&self.fleet);
         }
     }
 
@@ -314,7 +314,7 @@ impl Soak {
     }
 
     fn account(&mut self, began: i64, ready: i64, seed: u64, mut bad: Vec<String>) -> (String, Vec<String>) {
-        self.dog.sample();
+        self.dog.sample(&self.fleet);
         let mut text = format!(
             "soak of {} s, seed {seed}, {} units\n\n{}\n",
             (now() - began) / 1000,
@@ -359,17 +359,14 @@ impl Soak {
     }
 
     fn costs(&self, text: &mut String, kept: usize) {
-        let heartbeat =
-            std::fs::read_to_string(self.fleet.state().join("heartbeat.json")).unwrap_or_default();
-        let value: serde_json::Value = serde_json::from_str(&heartbeat).unwrap_or_default();
         let lives = &self.dog.lives;
         let lived: i64 = lives.iter().map(|life| life.to - life.from).sum();
         let cpu: u64 = lives.iter().map(|life| life.cpu_ms).sum();
         let _ = writeln!(
             text,
-            "watchdog: {} lives, tick {}, {} events ({} torn), {kept} files in quarantine; CPU with its tmux calls {:.2} % of a core",
+            "watchdog: {} lives, {} ticks, {} events ({} torn), {kept} files in quarantine; CPU with its tmux calls {:.2} % of a core",
             lives.len(),
-            value["tick"],
+            lives.iter().map(|life| life.ticks).sum::<u64>(),
             self.books.events.len(),
             self.books.torn,
             100.0 * cpu as f64 / lived.max(1) as f64
