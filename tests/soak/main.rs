@@ -289,6 +289,10 @@ impl Soak {
             _ if stop - now() > 60_000 => {
                 for fault in self.faults.iter_mut().filter(|f| f.is_open() && f.unit.is_some()) {
                     fault.void("the tmux server was killed");
+                    if let Some(unit) = fault.unit.filter(|_| fault.kind == Kind::PauseOrder) {
+                        let name = &self.fleet.units[unit].name;
+                        self.orders.push(dog::order(&self.fleet, &["resume", name]));
+                    }
                 }
                 let fault =
                     faults::inflict_fleet(Kind::ServerKilled, &self.fleet, &mut self.dog, &mut self.random);
