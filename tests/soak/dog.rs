@@ -25,11 +25,13 @@ pub struct Dog {
     pub lives: Vec<Life>,
     /// Ended without being killed by the harness.
     pub own_ends: Vec<String>,
+    /// Starts that were refused, for a command held the lock.
+    pub refused: usize,
 }
 
 impl Dog {
     pub fn new() -> Dog {
-        Dog { child: None, lives: Vec::new(), own_ends: Vec::new() }
+        Dog { child: None, lives: Vec::new(), own_ends: Vec::new(), refused: 0 }
     }
 
     pub fn start(&mut self, fleet: &Fleet) {
@@ -66,8 +68,15 @@ impl Dog {
         let Some(child) = &mut self.child else { return };
         let pid = child.id();
         if let Ok(Some(status)) = child.try_wait() {
-            self.own_ends.push(format!("{status}"));
             self.child = None;
+            if status.code() == Some(75) {
+                // A command acts just now, for the watchdog was away: whoever keeps it running tries again.
+                self.refused += 1;
+                self.lives.pop();
+                self.start(fleet);
+            } else {
+                self.own_ends.push(format!("{status}"));
+            }
             return;
         }
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

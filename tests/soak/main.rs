@@ -368,8 +368,9 @@ impl Soak {
         let cpu: u64 = lives.iter().map(|life| life.cpu_ms).sum();
         let _ = writeln!(
             text,
-            "watchdog: {} lives, {} ticks, {} events ({} torn), {kept} files in quarantine; CPU with its tmux calls {:.2} % of a core",
+            "watchdog: {} lives ({} starts refused while a command acted), {} ticks, {} events ({} torn), {kept} files in quarantine; CPU with its tmux calls {:.2} % of a core",
             lives.len(),
+            self.dog.refused,
             lives.iter().map(|life| life.ticks).sum::<u64>(),
             self.books.events.len(),
             self.books.torn,
