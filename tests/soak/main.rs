@@ -41,6 +41,9 @@ struct Soak {
     next_rare: i64,
     sampled: i64,
     orders: Vec<std::process::Child>,
+    /// Events that the person has read, and composers that they will clear: unit and when.
+    read: usize,
+    strays: Vec<(usize, i64)>,
 }
 
 impl Drop for Soak {
@@ -98,6 +101,8 @@ impl Soak {
             next_rare: 0,
             sampled: 0,
             orders: Vec::new(),
+            read: 0,
+            strays: Vec::new(),
         }
     }
 
@@ -180,6 +185,7 @@ impl Soak {
             }
         }
         self.brain();
+        self.person();
         self.renew();
         self.orders.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         if now() - self.sampled > 2000 {
@@ -207,6 +213,33 @@ impl Soak {
             if answered && !works && !steps && now() - self.quiet_from[index] > 1000 {
                 self.quiet_from[index] = now();
                 self.fleet.type_line(index, "LOOP");
+            }
+        }
+    }
+
+    /// A watchdog whose memory of a unit was damaged between paste and submit does not know its own text any more: it
+    /// tells a person, who clears the composer.
+    fn person(&mut self) {
+        for event in &self.books.events[self.read..] {
+            let unit = event.unit.as_deref().and_then(|name| self.fleet.index(name));
+            if let Some(unit) = unit.filter(|_| event.kind == "alert" && event.text.contains("unsent text")) {
+                self.strays.push((unit, now() + 4000));
+            }
+        }
+        self.read = self.books.events.len();
+        let due: Vec<usize> =
+            self.strays.iter().filter(|(_, at)| *at <= now()).map(|(unit, _)| *unit).collect();
+        self.strays.retain(|(_, at)| *at > now());
+        for unit in due {
+            let theirs = self
+                .faults
+                .iter()
+                .any(|f| f.is_open() && f.unit == Some(unit) && matches!(f.kind, Kind::Draft | Kind::Attach));
+            if !theirs {
+                self.fleet.key(unit, "C-u");
+                if self.fleet.units[unit].role == Role::Loop && !self.fleet.units[unit].is_well() {
+                    self.fleet.type_line(unit, "LOOP");
+                }
             }
         }
     }
