@@ -99,8 +99,9 @@ pub fn false_actions(fleet: &Fleet, books: &Books, faults: &[Fault], ready: i64)
         let Some(unit) = event.unit.as_deref().and_then(|name| fleet.index(name)) else { continue };
         let role = fleet.units[unit].role;
         let scheduled = event.rule == "wake.due" && matches!(role, Role::Persistent | Role::Task);
-        let rerun = role == Role::Task && event.rule.starts_with("ending.")
-            || role == Role::Task && event.rule == "restart.first";
+        let ends = event.rule == "ending.kill"
+            || event.rule == "ending.term" && event.seen.contains("its scheduled time has come");
+        let rerun = role == Role::Task && (ends || event.rule == "restart.first");
         if is_step(event) || scheduled || rerun || explained(event, unit, faults) {
             continue;
         }

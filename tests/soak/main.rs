@@ -10,6 +10,7 @@ mod dog;
 mod faults;
 mod fleet;
 mod random;
+mod steps;
 
 use books::Books;
 use dog::Dog;
@@ -173,7 +174,7 @@ impl Soak {
         self.fleet.look();
         self.books.read(&self.fleet);
         for fault in self.faults.iter_mut().filter(|fault| fault.is_open()) {
-            faults::step(fault, &self.fleet, &mut self.dog, &self.books);
+            steps::step(fault, &self.fleet, &mut self.dog, &self.books);
             if let Some((at, end)) = &fault.ended {
                 if let Some(unit) = fault.unit {
                     self.quiet_from[unit] = *at;
