@@ -201,12 +201,15 @@ pub fn tick(
 }
 
 fn is_quiet(patience: Patience, report: &TickReport) -> bool {
-    patience == Patience::UntilQuiet && !under_way(&report.decision.next) && report.decision.granted.is_empty()
+    patience == Patience::UntilQuiet
+        && !under_way(&report.decision.next)
+        && report.decision.granted.is_empty()
 }
 
 /// Is any step of steps still to be taken?
 fn under_way(state: &State) -> bool {
-    state.units.values().any(|unit| {
-        unit.delivery.current.is_some() || unit.ending.is_some() || unit.seen.candidate.is_some()
-    })
+    state
+        .units
+        .values()
+        .any(|unit| unit.delivery.current.is_some() || unit.ending.is_some() || unit.seen.candidate.is_some())
 }

@@ -101,12 +101,11 @@ fn an_open_breaker_lets_one_try_through_when_its_time_is_over() {
 fn a_task_that_ended_well_or_badly_is_not_started_again() {
     let lab = Lab::new(FAST, &[Agent::task("good", "SAY hello; DONE"), Agent::task("bad", "EXIT 4")]);
     let _watch = lab.watch();
-    lab.until("both ended", || lab.believed("good") == "dead" && lab.believed("bad") == "dead");
+    let exit = |unit: &str| lab.unit(unit)["seen"]["exit"].as_str().unwrap_or("").to_owned();
+    lab.until("both ended", || exit("good") == "exit status 0" && exit("bad") == "exit status 4");
     lab.throughout(Duration::from_secs(2), "one start each", || {
         lab.starts("good") == 1 && lab.starts("bad") == 1
     });
-    assert_eq!(lab.unit("good")["seen"]["exit"], "exit status 0");
-    assert_eq!(lab.unit("bad")["seen"]["exit"], "exit status 4");
 }
 
 #[test]
@@ -117,24 +116,25 @@ fn a_persistent_agent_continues_its_conversation_and_a_loop_agent_gets_its_promp
     ];
     let lab = Lab::new(FAST, &agents);
     let _watch = lab.watch();
-    lab.until("both healed", || lab.starts("p") == 2 && lab.times_given("l", "You are L.") >= 1 && lab.starts("l") == 2);
+    lab.until("both healed", || {
+        lab.starts("p") == 2 && lab.times_given("l", "You are L.") >= 1 && lab.starts("l") == 2
+    });
     lab.until("both idle", || lab.believed("p") == "idle" && lab.believed("l") == "idle");
     lab.until("a prompt for the new life of the loop agent", || {
         let events = lab.transcript("l");
         let second = events.iter().rposition(|event| event["type"] == "start").unwrap();
         events[second..].iter().any(|event| event["text"] == "You are L.")
     });
-    let args = |unit: &str| lab.transcript(unit).iter().rfind(|e| e["type"] == "start").unwrap()["args"].to_string();
+    let args =
+        |unit: &str| lab.transcript(unit).iter().rfind(|e| e["type"] == "start").unwrap()["args"].to_string();
     assert!(args("p").contains("--continue"), "{}", lab.dump());
     assert!(!args("l").contains("--continue"), "{}", lab.dump());
 }
 
 #[test]
 fn a_parent_hears_of_its_childs_death_and_return() {
-    let agents = [
-        Agent::persistent("boss", ""),
-        Agent::looping("a", "THINK 2; EXIT 7 || ").with("parent = \"boss\""),
-    ];
+    let agents =
+        [Agent::persistent("boss", ""), Agent::looping("a", "THINK 2; EXIT 7 || ").with("parent = \"boss\"")];
     let lab = Lab::new(FAST, &agents);
     let _watch = lab.watch();
     lab.until("news of the death", || lab.times_given("boss", "exit status 7") == 1);

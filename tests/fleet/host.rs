@@ -35,13 +35,16 @@ fn a_foreign_session_with_the_wanted_name_is_not_touched() {
     lab.tmux(&["new-session", "-d", "-s", "t-a", "exec sleep 600"]).unwrap();
     let foreign = lab.pid("a").unwrap();
     let _watch = lab.watch();
-    lab.until("people are told", || lab.alerts_with("the session that `a` needs belongs to somebody else") == 1);
+    lab.until("people are told", || {
+        lab.alerts_with("the session that `a` needs belongs to somebody else") == 1
+    });
     lab.until("the other one runs", || all_idle(&lab, &["b"]));
     lab.throughout(Duration::from_secs(1), "left alone", || lab.pid("a") == Some(foreign));
     assert_eq!(lab.starts("a"), 0);
     let down = lab.run(&["down", "a", "--timeout", "3"]);
     assert_eq!(lab.pid("a"), Some(foreign), "{down:?}");
-    lab.ok(&["up", "a", "--timeout", "1"]);
+    assert_eq!(lab.run(&["up", "a"]).code, Some(1));
+    assert_eq!((lab.pid("a"), lab.starts("a")), (Some(foreign), 0));
 }
 
 #[test]
@@ -82,10 +85,8 @@ fn when_the_tmux_server_dies_all_come_back_staggered_and_it_is_one_event() {
     lab.until("all back", || names.iter().all(|name| lab.starts(name) == 2) && all_idle(&lab, &names));
     assert_eq!(lab.alerts().len(), 1, "{}", lab.dump());
     assert_eq!(lab.alerts_with("is gone, and with it 4 units"), 1, "{}", lab.dump());
-    let mut starts: Vec<jiff::Timestamp> = names
-        .iter()
-        .map(|name| lab.unit(name)["launch"]["at"].as_str().unwrap().parse().unwrap())
-        .collect();
+    let mut starts: Vec<jiff::Timestamp> =
+        names.iter().map(|name| lab.unit(name)["launch"]["at"].as_str().unwrap().parse().unwrap()).collect();
     starts.sort();
     let spread = starts[3].duration_since(starts[0]).as_secs_f64();
     assert!(spread >= 2.5, "all back within {spread} s\n{}", lab.dump());
@@ -102,7 +103,11 @@ fn a_hung_tmux_server_blinds_and_nothing_is_done_until_it_answers() {
     lab.touch("units/a/down", "");
     let tick = lab.tick();
     assert!(tick.took < Duration::from_secs(30), "{tick:?}");
-    assert!(lab.hold("a").contains("blind: tmux could not be asked") || lab.hold("a").contains("did not answer"), "{}", lab.dump());
+    assert!(
+        lab.hold("a").contains("blind: tmux could not be asked") || lab.hold("a").contains("did not answer"),
+        "{}",
+        lab.dump()
+    );
     assert_eq!(lab.believed("b"), "idle", "what is not seen is not dead");
     signal(server, Signal::CONT);
     assert_eq!((lab.pid("a"), lab.pid("b")), pids, "nothing was done");
@@ -117,7 +122,9 @@ fn a_config_that_breaks_leaves_the_last_good_one_in_force() {
     let _watch = lab.watch();
     lab.until("both idle", || all_idle(&lab, &["a", "b"]));
     std::fs::write(lab.config(), "[watchdog]\nsignal_intervall = 3\n[[agent]\n").unwrap();
-    lab.until("people are told", || lab.alerts_with("the config became invalid, the last good one stays in force") == 1);
+    lab.until("people are told", || {
+        lab.alerts_with("the config became invalid, the last good one stays in force") == 1
+    });
     lab.tmux(&["kill-session", "-t", "=t-a"]).unwrap();
     lab.until("it is healed all the same", || lab.starts("a") == 2 && all_idle(&lab, &["a"]));
     assert_eq!(lab.alerts_with("the config became invalid"), 1, "{}", lab.dump());
@@ -128,7 +135,8 @@ fn a_config_that_breaks_leaves_the_last_good_one_in_force() {
 
 #[test]
 fn a_watchdog_killed_again_and_again_doubles_nothing() {
-    let lab = Lab::new(FAST, &[Agent::looping("a", "EXIT 1 || "), Agent::persistent("b", "").prompt("Begin.")]);
+    let lab =
+        Lab::new(FAST, &[Agent::looping("a", "EXIT 1 || "), Agent::persistent("b", "").prompt("Begin.")]);
     for _ in 0..6 {
         let watch = lab.watch();
         // As soon as it did something; and once more, in the middle of whatever it does then.
@@ -137,7 +145,9 @@ fn a_watchdog_killed_again_and_again_doubles_nothing() {
         watch.kill();
     }
     let _watch = lab.watch();
-    lab.until("all is well", || lab.starts("a") == 2 && lab.times_given("b", "Begin.") == 1 && all_idle(&lab, &["a", "b"]));
+    lab.until("all is well", || {
+        lab.starts("a") == 2 && lab.times_given("b", "Begin.") == 1 && all_idle(&lab, &["a", "b"])
+    });
     lab.throughout(Duration::from_secs(1), "nothing is doubled", || {
         lab.starts("a") == 2 && lab.starts("b") == 1 && lab.given("b") == ["Begin."]
     });

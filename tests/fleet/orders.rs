@@ -74,7 +74,11 @@ fn a_request_in_the_inbox_is_handled_once_and_confirmed() {
     lab.tick();
     lab.tick();
     assert_eq!(lab.times_given("a", "only once"), 1, "{}", lab.dump());
-    assert!(lab.answer(&unknown).unwrap().starts_with("refused: there is no unit `nobody`"), "{:?}", lab.answer(&unknown));
+    assert!(
+        lab.answer(&unknown).unwrap().starts_with("refused: there is no unit `nobody`"),
+        "{:?}",
+        lab.answer(&unknown)
+    );
 }
 
 #[test]

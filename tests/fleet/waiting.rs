@@ -111,7 +111,9 @@ fn dead_credentials_hold_the_whole_account_and_nobody_else() {
     let lab = Lab::new(FAST, &agents);
     let _watch = lab.watch();
     lab.until("people are told", || lab.alerts_with("its credentials are refused") == 1);
-    lab.until("the mate is held", || lab.hold("mate").contains("account `team` is held: `bad` shows an auth error"));
+    lab.until("the mate is held", || {
+        lab.hold("mate").contains("account `team` is held: `bad` shows an auth error")
+    });
     lab.until("the other one is healed", || lab.starts("other") == 2);
     lab.throughout(Duration::from_secs(1), "the account is left alone", || {
         lab.starts("mate") == 1 && lab.given("bad").is_empty() && lab.starts("bad") == 1
@@ -147,7 +149,9 @@ fn a_limit_is_waited_out_and_one_of_the_account_asks_first() {
 fn the_limits_menu_is_closed_and_its_limit_waited_out() {
     let lab = Lab::new(LIMITS, &[Agent::persistent("a", "LIMIT-MENU 6 s")]);
     let _watch = lab.watch();
-    lab.until("the menu is closed", || lab.acts("a", "close limit menu") == 1 && !lab.screen("a").contains("2. Quit"));
+    lab.until("the menu is closed", || {
+        lab.acts("a", "close limit menu") == 1 && !lab.screen("a").contains("2. Quit")
+    });
     assert!(lab.given("a").is_empty());
     lab.until("the limit is over", || lab.events_with("limit over after") == 1);
     assert_eq!((lab.given("a").len(), lab.starts("a")), (1, 1), "{}", lab.dump());

@@ -6,7 +6,10 @@ use serde_json::json;
 
 #[test]
 fn an_interval_wakes_again_and_again() {
-    let lab = Lab::new(FAST, &[Agent::persistent("a", "").with("wake = { interval = 2, prompt = \"look around\" }")]);
+    let lab = Lab::new(
+        FAST,
+        &[Agent::persistent("a", "").with("wake = { interval = 2, prompt = \"look around\" }")],
+    );
     let _watch = lab.watch();
     lab.until("the third wake", || lab.times_given("a", "look around") == 3);
     assert_eq!(lab.acts("a", "wake"), 3, "{}", lab.dump());
@@ -23,7 +26,8 @@ fn a_missed_cron_time_fires_once_however_late() {
     let wake = "wake = { at = \"0 6 * * *\", tz = \"UTC\", prompt = \"morning\" }";
     let lab = Lab::new(FAST, &[Agent::persistent("a", "").with(wake)]);
     lab.tick_until("idle, with a due time", || {
-        lab.believed("a") == "idle" && lab.unit("a")["wake"]["due"].as_str().is_some_and(|due| due.contains("T06:00:00"))
+        lab.believed("a") == "idle"
+            && lab.unit("a")["wake"]["due"].as_str().is_some_and(|due| due.contains("T06:00:00"))
     });
     assert!(lab.given("a").is_empty());
     // Three days go by unwatched.
@@ -41,7 +45,8 @@ fn a_missed_cron_time_fires_once_however_late() {
 
 #[test]
 fn a_task_runs_on_its_schedule_with_its_prompt() {
-    let lab = Lab::new(FAST, &[Agent::task("a", "").with("wake = { interval = 3, prompt = \"report\\nDONE\" }")]);
+    let lab =
+        Lab::new(FAST, &[Agent::task("a", "").with("wake = { interval = 3, prompt = \"report\\nDONE\" }")]);
     let _watch = lab.watch();
     lab.until("the second run", || lab.starts("a") == 2);
     lab.until("its prompt", || lab.times_given("a", "report") == 2);

@@ -613,7 +613,9 @@ fn processes_of(dir: &Path) -> Vec<i32> {
     let own = std::process::id().cast_signed();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
         if pid != own && environ.windows(mark.len()).any(|part| part == mark) && lives(pid) {
             found.push(pid);

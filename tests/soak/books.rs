@@ -179,7 +179,8 @@ pub fn deliveries(fleet: &Fleet, books: &Books, faults: &[Fault], wrong: &mut Ve
             }
         }
         let mut seen = BTreeMap::new();
-        for text in texts.iter().filter(|l| l.text.starts_with("[watchkeeper] `") && l.text.contains("pid ")) {
+        for text in texts.iter().filter(|l| l.text.starts_with("[watchkeeper] `") && l.text.contains("pid "))
+        {
             reports += 1;
             *seen.entry(&text.text).or_insert(0) += 1;
         }

@@ -174,7 +174,10 @@ impl Fault {
 
     /// May a person's fault silence the model's own going on? (See `brain` in main.)
     pub fn is_stubborn(&self) -> bool {
-        !matches!(self.kind, Kind::StallNudged | Kind::Limit | Kind::LimitMenu | Kind::AccountLimit | Kind::Error)
+        !matches!(
+            self.kind,
+            Kind::StallNudged | Kind::Limit | Kind::LimitMenu | Kind::AccountLimit | Kind::Error
+        )
     }
 
     fn end(&mut self, end: End) {
@@ -486,7 +489,8 @@ fn step_unit(fault: &mut Fault, unit: usize, fleet: &Fleet, books: &Books, at: i
         Kind::Draft => step_draft(fault, unit, fleet, books, at),
         Kind::Attach => step_attach(fault, unit, fleet, at),
         Kind::LongTool | Kind::Compact => {
-            let over = if fault.kind == Kind::LongTool { "the tool is done" } else { "conversation compacted" };
+            let over =
+                if fault.kind == Kind::LongTool { "the tool is done" } else { "conversation compacted" };
             match (fault.phase, seen.said("assistant", over, fault.began)) {
                 (1, Some(_)) => resume(fault, unit, fleet, 2),
                 (2, _) => is_resumed(fault, unit, fleet),

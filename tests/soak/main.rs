@@ -260,9 +260,7 @@ impl Soak {
                 let mate = &self.fleet.units[*mate];
                 mate.account == account && matches!(mate.role, Role::Loop | Role::Persistent)
             }) {
-                if let Some(mut fault) =
-                    faults::inflict(kind, mate, &self.fleet, &mut self.random, number)
-                {
+                if let Some(mut fault) = faults::inflict(kind, mate, &self.fleet, &mut self.random, number) {
                     fault.group = Some(number);
                     self.faults.push(fault);
                 }
@@ -342,10 +340,7 @@ impl Soak {
             "actions that no fault explains (healthy touched)",
             books::false_actions(&self.fleet, &self.books, &self.faults, ready),
         );
-        section(
-            "alerts that no fault explains",
-            books::false_alerts(&self.fleet, &self.books, &self.faults),
-        );
+        section("alerts that no fault explains", books::false_alerts(&self.fleet, &self.books, &self.faults));
         let mut wrong = Vec::new();
         let counts = books::deliveries(&self.fleet, &self.books, &self.faults, &mut wrong);
         section("texts or starts that came twice or not at all", wrong);
@@ -363,7 +358,8 @@ impl Soak {
     }
 
     fn costs(&self, text: &mut String, kept: usize) {
-        let heartbeat = std::fs::read_to_string(self.fleet.state().join("heartbeat.json")).unwrap_or_default();
+        let heartbeat =
+            std::fs::read_to_string(self.fleet.state().join("heartbeat.json")).unwrap_or_default();
         let value: serde_json::Value = serde_json::from_str(&heartbeat).unwrap_or_default();
         let lives = &self.dog.lives;
         let lived: i64 = lives.iter().map(|life| life.to - life.from).sum();
