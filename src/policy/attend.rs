@@ -13,7 +13,7 @@ use crate::config::{Permission, Watch};
 use crate::model::action::Action;
 use crate::model::seen::{AlivePane, ScreenState, Substate};
 use crate::state::mail::Level;
-use crate::state::unit::{Draft, EndCause, Message, Purpose, Then, UnitState};
+use crate::state::unit::{DeliveryStep, Draft, EndCause, Message, Purpose, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "attend", fold, propose, charge };
@@ -114,8 +114,12 @@ fn answer(context: &UnitContext<'_>, pane: &AlivePane) -> Option<(Vec<String>, &
 
 fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let text = pane.reading.composer.clone().unwrap_or_default();
-    let stands =
-        state.seen.state == ScreenState::Draft && !text.is_empty() && state.delivery.current.is_none();
+    // Of a delivery that waits, nothing stands in the composer yet: the draft is what it waits for.
+    let typing = context.unfolded.delivery.current.as_ref().is_some_and(|delivery| match delivery.step {
+        DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => false,
+        DeliveryStep::Pasted { .. } | DeliveryStep::Submitted { .. } => true,
+    });
+    let stands = state.seen.state == ScreenState::Draft && !text.is_empty() && !typing;
     if !stands {
         state.attend.draft = None;
         return;
