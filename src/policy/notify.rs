@@ -52,7 +52,8 @@ pub fn pass(
             let (was, is) = (before.seen.process.is_some(), after.seen.process.is_some());
             let parent =
                 config.units.get(name).and_then(|unit| unit.agent()).and_then(|agent| agent.parent.clone());
-            let news = was != is && before.launch.count > 0;
+            // A first start is no recovery.
+            let news = was != is && (was || before.seen.exit.is_some());
             reports.extend(
                 parent.filter(|_| news).map(|parent| (parent, format!("[watchkeeper] `{name}`: {change}"))),
             );
