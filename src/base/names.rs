@@ -22,7 +22,10 @@ impl UnitName {
             return Err(format!("name is {} bytes long, at most {NAME_LENGTH_MAX} are allowed", name.len()));
         }
         if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '_')) {
-            return Err(format!("name `{}` holds {bad:?}; use letters, digits, `-` and `_`", name.escape_debug()));
+            return Err(format!(
+                "name `{}` holds {bad:?}; use letters, digits, `-` and `_`",
+                name.escape_debug()
+            ));
         }
         if name.starts_with('-') {
             return Err(format!("name `{name}` starts with `-`"));

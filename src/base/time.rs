@@ -69,8 +69,9 @@ impl Serialize for Wall {
 impl<'de> Deserialize<'de> for Wall {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Wall, D::Error> {
         let text = String::deserialize(d)?;
-        Wall::parse(&text)
-            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an RFC 3339 time such as 2026-11-21T10:00:00Z")))
+        Wall::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is not an RFC 3339 time such as 2026-11-21T10:00:00Z"))
+        })
     }
 }
 

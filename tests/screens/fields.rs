@@ -96,7 +96,10 @@ fn a_dim_suggestion_is_no_draft_and_what_is_typed_before_it_is() {
     assert_eq!(composer("\x1b[7mT\x1b[0m\x1b[2mry \"fix the tests\"\x1b[0m"), "");
     assert_eq!(composer("\x1b[2mrun the tests again\x1b[0m"), "");
     assert_eq!(composer("fix\x1b[2m the tests\x1b[0m"), "fix");
-    assert_eq!(composer("one\n  two\n\n  [Pasted text #1 +12 lines]\x1b[7m \x1b[0m"), "one\ntwo\n\n[Pasted text #1 +12 lines]");
+    assert_eq!(
+        composer("one\n  two\n\n  [Pasted text #1 +12 lines]\x1b[7m \x1b[0m"),
+        "one\ntwo\n\n[Pasted text #1 +12 lines]"
+    );
     assert_eq!(composer("Try \"x\""), "");
 }
 
@@ -114,7 +117,8 @@ fn limits_carry_their_line() {
 #[test]
 fn dialogs_carry_their_text_and_two_looks_agree() {
     for (stem, samples) in series("/permission-80x24").into_iter().chain(series("/permission-200x50")) {
-        let dialogs: Vec<_> = samples.iter().filter(|s| s.state == "blocked").map(|s| look(s, &s.forms[1]).dialog).collect();
+        let dialogs: Vec<_> =
+            samples.iter().filter(|s| s.state == "blocked").map(|s| look(s, &s.forms[1]).dialog).collect();
         assert!(dialogs.windows(2).all(|pair| pair[0] == pair[1]), "{stem}: {dialogs:?}");
     }
     for (path, want) in [
@@ -154,9 +158,13 @@ fn known_onboarding_dialogs_carry_their_answer() {
         assert_eq!(keys, want, "{path}");
     }
     let rule = "─".repeat(80);
-    let key = format!("{rule}\n Detected a custom API key in your environment\n\n ANTHROPIC_API_KEY: sk-...test\n\n Do you want to use this API key?\n\n   1. Yes\n ❯ 2. No (recommended)\n\n Enter to confirm · Esc to cancel\n");
+    let key = format!(
+        "{rule}\n Detected a custom API key in your environment\n\n ANTHROPIC_API_KEY: sk-...test\n\n Do you want to use this API key?\n\n   1. Yes\n ❯ 2. No (recommended)\n\n Enter to confirm · Esc to cancel\n"
+    );
     assert_eq!(read_as("claude", &key, "").answer_keys, Some(vec!["Up".to_owned(), "Enter".to_owned()]));
-    let bypass = format!("{rule}\n WARNING: Claude Code running in Bypass Permissions mode\n\n ❯ 1. No, exit\n   2. Yes, I accept\n\n Enter to confirm · Esc to exit\n");
+    let bypass = format!(
+        "{rule}\n WARNING: Claude Code running in Bypass Permissions mode\n\n ❯ 1. No, exit\n   2. Yes, I accept\n\n Enter to confirm · Esc to exit\n"
+    );
     assert_eq!(read_as("claude", &bypass, "").answer_keys, Some(vec!["2".to_owned(), "Enter".to_owned()]));
 }
 

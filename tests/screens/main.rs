@@ -37,4 +37,3 @@ fn captures_are_read_as_people_read_them() {
     assert!(right * 100 >= all * 98, "{right} of {all} right");
     assert_eq!(harmful, 0);
 }
-

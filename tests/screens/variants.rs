@@ -21,7 +21,8 @@ fn recut(screen: &str, columns: usize, rows: usize, indent: &str) -> String {
     for line in trimmed(screen).lines() {
         let length = line.chars().count();
         let body = line.trim();
-        let frame = body.chars().next().is_some_and(|c| "─▄▀".contains(c)) && body.chars().all(|c| body.starts_with(c));
+        let frame = body.chars().next().is_some_and(|c| "─▄▀".contains(c))
+            && body.chars().all(|c| body.starts_with(c));
         if length <= columns {
             out.push(line.to_owned());
         } else if frame {
@@ -70,7 +71,8 @@ fn other_sizes_are_read_alike() {
 
 #[test]
 fn dialogs_limits_and_errors_are_believed_whatever_the_title_and_the_status_file_say() {
-    let titles = ["✳ Claude Code", "⠂ Claude Code", "⠋ proj", "proj", "◇  Ready (proj)", "✦  Working… (proj)", ""];
+    let titles =
+        ["✳ Claude Code", "⠂ Claude Code", "⠋ proj", "proj", "◇  Ready (proj)", "✦  Working… (proj)", ""];
     let states = ["blocked", "onboarding", "limited", "error"];
     for sample in SAMPLES.iter().filter(|sample| states.contains(&sample.state.as_str())) {
         for title in titles {
@@ -88,7 +90,8 @@ fn dialogs_limits_and_errors_are_believed_whatever_the_title_and_the_status_file
 #[test]
 fn the_status_file_votes_on_busy_against_idle() {
     let with = |sample: &Sample, vote| {
-        let look = Look { screen: &sample.forms[1], title: "", dead: false, command: "claude", vote: Some(vote) };
+        let look =
+            Look { screen: &sample.forms[1], title: "", dead: false, command: "claude", vote: Some(vote) };
         label(&read(&BACKENDS["claude"], &look))
     };
     for sample in SAMPLES.iter().filter(|sample| sample.cli == "claude") {
@@ -130,12 +133,20 @@ fn check(cli: &str, screen: &str, want: &str) {
 fn claude_in_other_words() {
     let idle = "  ? for shortcuts";
     for glyph in ["✶", "✢", "✽", "✻", "·", "*"] {
-        check("claude", &claude(&format!("{glyph} Discombobulating… (2m 3s · ↑ 1.2k tokens · thinking)"), ""), "busy");
+        check(
+            "claude",
+            &claude(&format!("{glyph} Discombobulating… (2m 3s · ↑ 1.2k tokens · thinking)"), ""),
+            "busy",
+        );
         check("claude", &claude(&format!("{glyph} Discombobulated for 12m 3s"), idle), "idle");
     }
     check("claude", &claude("✻ Waiting for 2 background tasks to finish…", ""), "busy");
     check("claude", &claude("✽ Mulling… (5s)\n  ⎿  Tip: x\n  ⎿  ☐ one\n     ☐ two\n\n❯ queued", ""), "busy");
-    check("claude", &claude("✻ Rate limited · Retrying in 14s · attempt 9/10", "  esc to interrupt"), "busy retrying");
+    check(
+        "claude",
+        &claude("✻ Rate limited · Retrying in 14s · attempt 9/10", "  esc to interrupt"),
+        "busy retrying",
+    );
     check("claude", &claude("✻ Cooked for 3s", "  ctrl+c to interrupt · x"), "busy");
     for line in [
         "You've hit your weekly limit · resets Feb 4 at 10am (Europe/Berlin)",
@@ -145,7 +156,10 @@ fn claude_in_other_words() {
         "Claude AI usage limit reached|1763715600",
         "You're out of extra usage · resets 11:30am (UTC)",
     ] {
-        let screen = claude(&format!("❯ go on\n  ⎿  {line}\n     /upgrade to increase your usage limit.\n\n✻ Baked for 0s"), idle);
+        let screen = claude(
+            &format!("❯ go on\n  ⎿  {line}\n     /upgrade to increase your usage limit.\n\n✻ Baked for 0s"),
+            idle,
+        );
         check("claude", &screen, "limited");
         let until = read_as("claude", &screen, "").until.unwrap();
         assert!(until.starts_with(line), "{until}");
@@ -169,7 +183,9 @@ fn claude_in_other_words() {
 fn an_error_in_colours_is_told_from_a_quotation_without() {
     let rule = "─".repeat(80);
     let screen = |colour: &str| {
-        format!("❯ x\n\n\x1b[38;5;231m●\x1b[39m {colour}API Error: 500 oops\x1b[39m\n\n{rule}\n❯\u{a0}\n{rule}\n  ? for shortcuts")
+        format!(
+            "❯ x\n\n\x1b[38;5;231m●\x1b[39m {colour}API Error: 500 oops\x1b[39m\n\n{rule}\n❯\u{a0}\n{rule}\n  ? for shortcuts"
+        )
     };
     check("claude", &screen("\x1b[38;5;220m"), "error server");
     check("claude", &screen(""), "idle");
@@ -194,24 +210,57 @@ fn menus_of_any_length_and_words_block() {
             let claude = menu("❯", " ", options, chosen);
             check(
                 "claude",
-                &format!("❯ x\n\n● y\n\n{rule}\n Bash command\n\n   rm -rf build\n\n Do you want to proceed?\n{claude}\n\n Esc to cancel · Tab to amend\n"),
+                &format!(
+                    "❯ x\n\n● y\n\n{rule}\n Bash command\n\n   rm -rf build\n\n Do you want to proceed?\n{claude}\n\n Esc to cancel · Tab to amend\n"
+                ),
                 "blocked",
             );
             let codex = menu("›", "", options, chosen);
-            check("codex", &format!("› x\n\n• y\n\n  Allow the tool to write?\n\n{codex}\n\n  Press enter to confirm or esc to cancel"), "blocked");
+            check(
+                "codex",
+                &format!(
+                    "› x\n\n• y\n\n  Allow the tool to write?\n\n{codex}\n\n  Press enter to confirm or esc to cancel"
+                ),
+                "blocked",
+            );
             let boxed = |cursor: &str| {
-                let rows: Vec<String> = menu(cursor, "", options, chosen).lines().map(|row| format!("│ {row:<70} │")).collect();
-                format!("✦ y\n\n╭{0}╮\n│ {1:<70} │\n│ {2:<70} │\n{3}\n╰{0}╯\n", "─".repeat(72), "?  Edit a.rs", "Apply this change?", rows.join("\n"))
+                let rows: Vec<String> =
+                    menu(cursor, "", options, chosen).lines().map(|row| format!("│ {row:<70} │")).collect();
+                format!(
+                    "✦ y\n\n╭{0}╮\n│ {1:<70} │\n│ {2:<70} │\n{3}\n╰{0}╯\n",
+                    "─".repeat(72),
+                    "?  Edit a.rs",
+                    "Apply this change?",
+                    rows.join("\n")
+                )
             };
             check("gemini", &boxed("●"), "blocked");
             check("qwen", &boxed("›"), "blocked");
             let demo = menu(">", "  ", &options[..count], chosen);
-            check("demo", &format!("> x\n• y\n{rule}\n  Do you want to run this command?\n    make all\n{demo}\n  Enter to confirm · Esc to cancel\n"), "blocked");
+            check(
+                "demo",
+                &format!(
+                    "> x\n• y\n{rule}\n  Do you want to run this command?\n    make all\n{demo}\n  Enter to confirm · Esc to cancel\n"
+                ),
+                "blocked",
+            );
         }
     }
-    check("aider", "diff> x\n\nok\n\nfoo.py\nAllow edits to file that has not been added to the chat? (Y)es/(N)o/(A)ll/(S)kip all [No]: ", "blocked");
-    check("aider", "diff> x\n\nAdd https://example.org/a/long/path/that/wraps to the chat? (Y)es/(N)o/(D)on't ask again [Ye\ns]:", "blocked");
-    check("aider", "────────────\ndiff> x\n\nCreate new file? (Y)es/(N)o [Yes]: y\nApplied edit to a.py", "busy");
+    check(
+        "aider",
+        "diff> x\n\nok\n\nfoo.py\nAllow edits to file that has not been added to the chat? (Y)es/(N)o/(A)ll/(S)kip all [No]: ",
+        "blocked",
+    );
+    check(
+        "aider",
+        "diff> x\n\nAdd https://example.org/a/long/path/that/wraps to the chat? (Y)es/(N)o/(D)on't ask again [Ye\ns]:",
+        "blocked",
+    );
+    check(
+        "aider",
+        &format!("{rule}\ndiff> x\n\nCreate new file? (Y)es/(N)o [Yes]: y\nApplied edit to a.py"),
+        "busy",
+    );
 }
 
 #[test]
@@ -235,7 +284,11 @@ fn a_numbered_draft_is_a_draft_and_no_menu() {
     let draft = "1. one\n  2. two\n  ❯ 3. three";
     check("claude", &format!("● y\n\n{rule}\n❯\u{a0}{draft}\n{rule}\n  ? for shortcuts\n"), "draft");
     check("demo", &format!("• y\n{rule}\n> {draft}\n{rule}\n  demo agent · ? for help\n"), "draft");
-    check("codex", &format!("• y\n\n  Worked for 2s • 07:00\n\n› {draft}\n\n  gpt-5 default · ~/x\n  ? for shortcuts"), "draft");
+    check(
+        "codex",
+        &format!("• y\n\n  Worked for 2s • 07:00\n\n› {draft}\n\n  gpt-5 default · ~/x\n  ? for shortcuts"),
+        "draft",
+    );
     let reading = read_as("codex", &format!("• y\n\n› {draft}\n\n  gpt-5 default · ~/x\n"), "proj");
     assert_eq!(reading.composer.as_deref(), Some("1. one\n2. two\n❯ 3. three"));
 }
@@ -243,7 +296,10 @@ fn a_numbered_draft_is_a_draft_and_no_menu() {
 #[test]
 fn viewers_keep_the_state_before() {
     for (cli, screen) in [
-        ("codex", "/ T R A N S C R I P T /\n› x\n\n• esc to interrupt\n ↑/↓ to scroll   pgup/pgdn to page\n q to quit   esc to edit prev"),
+        (
+            "codex",
+            "/ T R A N S C R I P T /\n› x\n\n• esc to interrupt\n ↑/↓ to scroll   pgup/pgdn to page\n q to quit   esc to edit prev",
+        ),
         ("demo", "• a\n> b\n  Transcript viewer · q to quit"),
         ("claude", "● a\n\n  Showing detailed transcript · ctrl+o to toggle"),
     ] {
@@ -255,7 +311,9 @@ fn viewers_keep_the_state_before() {
 #[test]
 fn the_demo_agent_in_all_its_states() {
     let rule = "─".repeat(80);
-    let composer = |above: &str, text: &str, footer: &str| format!("> go\n• text\n{above}{rule}\n> {text}\n{rule}\n  demo agent · {footer}\n");
+    let composer = |above: &str, text: &str, footer: &str| {
+        format!("> go\n• text\n{above}{rule}\n> {text}\n{rule}\n  demo agent · {footer}\n")
+    };
     let (idle, busy) = ("? for help", "esc to interrupt");
     let empty = "\x1b[2mType a message\x1b[0m";
     check("demo", "demo agent starting…", "starting");
@@ -264,13 +322,29 @@ fn the_demo_agent_in_all_its_states() {
     check("demo", &composer("", "a line\n  another", idle), "draft");
     check("demo", &composer("", "\x1b[1m[Pasted text #1 +12 lines]\x1b[0m", idle), "draft");
     for glyph in ["*", "+", "x", "·"] {
-        check("demo", &composer(&format!("{glyph} Working… (12s · esc to interrupt)\n"), empty, busy), "busy");
-        check("demo", &composer(&format!("{glyph} Retrying in 3s · attempt 2/5 (12s · esc to interrupt)\n"), empty, busy), "busy retrying");
+        check(
+            "demo",
+            &composer(&format!("{glyph} Working… (12s · esc to interrupt)\n"), empty, busy),
+            "busy",
+        );
+        check(
+            "demo",
+            &composer(
+                &format!("{glyph} Retrying in 3s · attempt 2/5 (12s · esc to interrupt)\n"),
+                empty,
+                busy,
+            ),
+            "busy retrying",
+        );
     }
     let compacting = composer("* Compacting conversation… (12s · esc to interrupt)\n", empty, busy);
     check("demo", &compacting, "busy");
     assert!(read_as("demo", &compacting, "").compacting);
-    check("demo", &composer("! You've hit your usage limit · resets 10:27am (UTC)\n", empty, idle), "limited");
+    check(
+        "demo",
+        &composer("! You've hit your usage limit · resets 10:27am (UTC)\n", empty, idle),
+        "limited",
+    );
     for (line, want) in [
         ("! API Error: 500 server error", "error server"),
         ("! API Error: 401 authentication failed", "error auth"),
@@ -281,10 +355,17 @@ fn the_demo_agent_in_all_its_states() {
         check("demo", &composer(&format!("{line}\n"), empty, idle), want);
         check("demo", &composer(&format!("{line}\n"), "draft", idle), "draft");
     }
-    let dialog = |rows: &str| format!("! You've hit your usage limit · resets 10:27am (UTC)\n{rule}\n{rows}\n  Enter to confirm · Esc to cancel");
+    let dialog = |rows: &str| {
+        format!(
+            "! You've hit your usage limit · resets 10:27am (UTC)\n{rule}\n{rows}\n  Enter to confirm · Esc to cancel"
+        )
+    };
     let limit = dialog("  What do you want to do?\n  > 1. Stop and wait for limit to reset\n    2. Quit");
     check("demo", &limit, "limited menu");
-    assert_eq!(read_as("demo", &limit, "").until.as_deref(), Some("You've hit your usage limit · resets 10:27am (UTC)"));
+    assert_eq!(
+        read_as("demo", &limit, "").until.as_deref(),
+        Some("You've hit your usage limit · resets 10:27am (UTC)")
+    );
     let trust = dialog("  Do you trust this folder?\n  > 1. Yes, trust it\n    2. No, exit");
     check("demo", &trust, "onboarding");
     assert_eq!(read_as("demo", &trust, "").answer_keys, Some(vec!["Enter".to_owned()]));

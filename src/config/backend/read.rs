@@ -16,6 +16,9 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// Default of `footer_rows_max`: two rows of the CLI and a status line of the operator's own with some rows.
 const FOOTER_ROWS_MAX: usize = 6;
 
+/// Default of `gap_max`: two blank rows is the most seen.
+const BUSY_GAP_MAX: usize = 3;
+
 /// What is known about errors of every CLI: laid under each backend's own `[signals.error]`.
 const COMMON: &str = include_str!("../../backends/common.toml");
 
@@ -44,7 +47,8 @@ pub(super) fn backend(name: &str, table: &Table) -> Result<Backend, Vec<KeyError
     if command.is_empty() {
         r.wrong("command", "must be a list of words, the program first".into(), None);
     }
-    let delivery = [("paste", PromptDelivery::Paste), ("arg", PromptDelivery::Arg), ("stdin", PromptDelivery::Stdin)];
+    let delivery =
+        [("paste", PromptDelivery::Paste), ("arg", PromptDelivery::Arg), ("stdin", PromptDelivery::Stdin)];
     let made = Backend {
         name: name.to_owned(),
         command,
@@ -110,6 +114,7 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
     let mut busy = Reader::new(busy, &["signals", "busy"], errors);
     let (busy_footer, busy_status) = (busy.patterns("footer"), busy.patterns("status"));
     let busy_pass = busy.patterns("pass");
+    let busy_gap_max = busy.count("gap_max", BUSY_GAP_MAX);
     let (retrying, compacting) = (busy.patterns("retrying"), busy.patterns("compacting"));
     busy.finish();
 
@@ -141,6 +146,7 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
         busy_footer,
         busy_status,
         busy_pass,
+        busy_gap_max,
         retrying,
         compacting,
         cursor,
@@ -246,7 +252,11 @@ impl<'t, 'e> Reader<'t, 'e> {
             None => &[],
             Some(Value::Array(list)) if list.len() <= LIST_LENGTH_MAX => list,
             Some(Value::Array(list)) => {
-                self.wrong(key, format!("has {} entries, at most {LIST_LENGTH_MAX} are allowed", list.len()), None);
+                self.wrong(
+                    key,
+                    format!("has {} entries, at most {LIST_LENGTH_MAX} are allowed", list.len()),
+                    None,
+                );
                 &[]
             }
             Some(other) => {
@@ -274,7 +284,9 @@ impl<'t, 'e> Reader<'t, 'e> {
                 Value::String(text) if !name.is_empty() && !name.contains(['=', '\0']) => {
                     env.insert(name.clone(), text.clone());
                 }
-                Value::String(_) => self.wrong(key, format!("`{}` can't name a variable", name.escape_debug()), None),
+                Value::String(_) => {
+                    self.wrong(key, format!("`{}` can't name a variable", name.escape_debug()), None)
+                }
                 other => self.mistyped(&format!("{key}.{name}"), "a text", other),
             }
         }
@@ -359,8 +371,11 @@ impl<'t, 'e> Reader<'t, 'e> {
             };
             let mut r = Reader::new(table, &[], self.errors);
             r.path = self.path.iter().cloned().chain([key.to_owned(), i.to_string()]).collect();
-            let kinds =
-                [("onboarding", MenuKind::Onboarding), ("limit", MenuKind::Limit), ("overlay", MenuKind::Overlay)];
+            let kinds = [
+                ("onboarding", MenuKind::Onboarding),
+                ("limit", MenuKind::Limit),
+                ("overlay", MenuKind::Overlay),
+            ];
             let menu = Menu {
                 name: r.text("name").unwrap_or_default(),
                 kind: r.choice("kind", &kinds, MenuKind::Onboarding),

@@ -37,6 +37,8 @@ pub struct Signals {
     pub busy_status: Vec<Regex>,
     /// Rows that may stand between such a row and the composer (beside blank and indented ones).
     pub busy_pass: Vec<Regex>,
+    /// Most blank rows directly above the composer while such a row is there.
+    pub busy_gap_max: usize,
     /// Of the rows that say it works: an API call is tried again.
     pub retrying: Vec<Regex>,
     /// Of the rows that say it works: the conversation is being compacted.

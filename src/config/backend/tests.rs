@@ -37,7 +37,8 @@ fn check(toml: &str, want: &[(&str, &str, Option<&str>)]) {
     let errors = Backend::from_table("mine", &table).unwrap_err();
     let got: Vec<(String, &str, Option<&str>)> =
         errors.iter().map(|e| (e.path.join("."), e.message.as_str(), e.hint.as_deref())).collect();
-    let want: Vec<(String, &str, Option<&str>)> = want.iter().map(|(p, m, h)| ((*p).to_owned(), *m, *h)).collect();
+    let want: Vec<(String, &str, Option<&str>)> =
+        want.iter().map(|(p, m, h)| ((*p).to_owned(), *m, *h)).collect();
     assert_eq!(got, want);
 }
 
@@ -53,7 +54,10 @@ fn wrong_keys_are_reported_all_at_once_with_the_nearest_name() {
     );
     check("", &[("command", "must be a list of words, the program first", None)]);
     check("command = ['x', 1]", &[("command.1", "must be a text, found integer", None)]);
-    check("command = ['x']\nsubmit_delay_s = 100", &[("submit_delay_s", "is 100 s, must be between 0 and 60", None)]);
+    check(
+        "command = ['x']\nsubmit_delay_s = 100",
+        &[("submit_delay_s", "is 100 s, must be between 0 and 60", None)],
+    );
     check(
         "command = ['x']\nprompt_delivery = 'past'",
         &[("prompt_delivery", "unknown value `past`", Some("did you mean `paste`?"))],

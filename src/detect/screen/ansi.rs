@@ -77,7 +77,8 @@ impl Screen {
 
 impl Row {
     fn parse(line: &str, style: &mut Style) -> Row {
-        let mut row = Row { text: String::with_capacity(line.len().min(4 * ROW_CHARS_MAX)), styles: Vec::new() };
+        let mut row =
+            Row { text: String::with_capacity(line.len().min(4 * ROW_CHARS_MAX)), styles: Vec::new() };
         if *style != Style::default() {
             row.styles.push((0, *style));
         }
@@ -183,7 +184,8 @@ fn escape<'a>(rest: &'a str, style: &mut Style) -> &'a str {
 
 /// Select Graphic Rendition, ECMA-48 8.3.117; 38, 48 and 58 carry a colour of 2 or 4 more parameters (ITU-T T.416).
 fn sgr(parameters: &str, style: &mut Style) {
-    let mut numbers = parameters.split([';', ':']).map(|n| if n.is_empty() { Some(0) } else { n.parse().ok() });
+    let mut numbers =
+        parameters.split([';', ':']).map(|n| if n.is_empty() { Some(0) } else { n.parse().ok() });
     while let Some(number) = numbers.next() {
         let number: u32 = number.unwrap_or(u32::MAX);
         match number {

@@ -41,7 +41,7 @@ pub(super) fn find<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'
     let cursor = cursor(signals, screen);
     let hint = last_rows(screen, HINT_ROWS).find(|&row| any(&signals.hints, strip(screen.text(row))));
     let anchor = cursor.map(|row| first_option(screen, row)).or(hint).unwrap_or(end);
-    let rows = region(screen, anchor);
+    let rows = region(signals.frame, screen, anchor);
     let line = rows.clone().find(|&row| any(&signals.dialog_lines, strip(screen.text(row))));
     let marks = [("dialog.cursor", cursor), ("dialog.hints", hint), ("dialog.lines", line)];
     let marks: Vec<Evidence> =
@@ -55,7 +55,8 @@ pub(super) fn find<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'
 /// Names the dialog. A row that makes it a question to a person outweighs everything else: its text may quote any
 /// other dialog, and must not be answered as that one.
 fn judge<'s>(signals: &'s Signals, screen: &Screen, rows: Range<usize>, marks: Vec<Evidence>) -> Dialog<'s> {
-    let shown: Vec<&str> = rows.clone().map(|row| strip(screen.text(row))).filter(|row| !row.is_empty()).collect();
+    let shown: Vec<&str> =
+        rows.clone().map(|row| strip(screen.text(row))).filter(|row| !row.is_empty()).collect();
     let asks = rows.clone().find(|&row| any(&signals.questions, strip(screen.text(row))));
     let whole = shown.join("\n");
     let menu = signals.menus.iter().find(|menu| menu.all.iter().all(|pattern| pattern.is_match(&whole)));
@@ -67,7 +68,8 @@ fn judge<'s>(signals: &'s Signals, screen: &Screen, rows: Range<usize>, marks: V
         menu
     };
     if let Some(menu) = menu {
-        let row = rows.clone().find(|&row| menu.all[0].is_match(strip(screen.text(row)))).unwrap_or(rows.start);
+        let row =
+            rows.clone().find(|&row| menu.all[0].is_match(strip(screen.text(row)))).unwrap_or(rows.start);
         let mut found = evidence("dialog.menus", screen, row);
         found.signal = match menu.kind {
             MenuKind::Onboarding => format!("onboarding: {}", menu.name),
@@ -91,7 +93,8 @@ fn cursor(signals: &Signals, screen: &Screen) -> Option<usize> {
     let row = last_rows(screen, CURSOR_ROWS_MAX).find(|&row| cursor.is_match(strip(screen.text(row))))?;
     let end = screen.rows.len();
     let near = row.saturating_sub(CURSOR_ROWS_MAX)..(row + CURSOR_ROWS_MAX).min(end);
-    let others = near.filter(|&other| other != row && option_number(strip(screen.text(other))).is_some()).count();
+    let others =
+        near.filter(|&other| other != row && option_number(strip(screen.text(other))).is_some()).count();
     (others > 0).then_some(row)
 }
 
@@ -103,17 +106,22 @@ fn option_number(text: &str) -> Option<u32> {
 
 /// The row of the menu's first option.
 fn first_option(screen: &Screen, cursor: usize) -> usize {
+    let chosen = strip(screen.text(cursor)).trim_start_matches(|c: char| !c.is_ascii_digit());
+    if option_number(chosen) == Some(1) {
+        return cursor;
+    }
     let from = cursor.saturating_sub(CURSOR_ROWS_MAX);
     (from..cursor).rev().find(|&row| option_number(strip(screen.text(row))) == Some(1)).unwrap_or(cursor)
 }
 
 /// The dialog's rows: its box, its bar, what stands below the rule above it, or the indented rows around it.
-fn region(screen: &Screen, anchor: usize) -> Range<usize> {
+fn region(frame: Frame, screen: &Screen, anchor: usize) -> Range<usize> {
     let end = screen.rows.len();
     let lowest = end.saturating_sub(DIALOG_ROWS_MAX);
     let text = |row: usize| screen.text(row);
     let last = |mark: char| (lowest..end).rev().find(|&row| text(row).trim_start().starts_with(mark));
-    if let Some(bottom) = last('╰').filter(|&bottom| last_rows(screen, HINT_ROWS).any(|row| row == bottom)) {
+    if let Some(bottom) = last('╰').filter(|&bottom| last_rows(screen, HINT_ROWS).any(|row| row == bottom))
+    {
         let indent = |row: usize| text(row).len() - text(row).trim_start().len();
         let corner = |row: &usize| text(*row).trim_start().starts_with('╭') && indent(*row) == indent(bottom);
         if let Some(top) = (lowest..bottom).rev().find(corner) {
@@ -126,7 +134,8 @@ fn region(screen: &Screen, anchor: usize) -> Range<usize> {
         return top..end;
     }
     let anchor = anchor.min(end);
-    if let Some(rule) = (lowest..anchor).rev().find(|&row| is_rule(text(row))) {
+    let rule = (lowest..anchor).rev().find(|&row| is_rule(text(row)));
+    if let Some(rule) = rule.filter(|_| frame != Frame::Glyph) {
         return rule..end;
     }
     let inside = |row: &usize| text(*row).is_empty() || text(*row).starts_with(' ');
@@ -169,17 +178,21 @@ fn question<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'s>> {
     let before = last.saturating_sub(2);
     let row = (before..=last).rev().find(|&row| {
         let joined: String = (row..=last).map(|row| screen.text(row)).collect();
-        let tail = if row < last && is_full(screen, row) { 0 } else { joined.len() - screen.text(last).len() };
+        let tail =
+            if row < last && is_full(screen, row) { 0 } else { joined.len() - screen.text(last).len() };
         let blank = (row..=last).any(|row| screen.rows[row].is_blank());
-        let ends_here = |pattern: &regex::Regex| pattern.find(&joined).is_some_and(|m| asked(&joined, m.range()) > tail);
+        let ends_here =
+            |pattern: &regex::Regex| pattern.find(&joined).is_some_and(|m| asked(&joined, m.range()) > tail);
         !blank && signals.dialog_lines.iter().any(ends_here)
     })?;
-    let top = (0..row).rev().take_while(|&row| !screen.rows[row].is_blank() && !is_rule(screen.text(row))).last();
+    let top =
+        (0..row).rev().take_while(|&row| !screen.rows[row].is_blank() && !is_rule(screen.text(row))).last();
     let mut dialog = judge(signals, screen, row..last + 1, vec![evidence("dialog.lines", screen, row)]);
     let top = top.unwrap_or(row);
     let shown: Vec<&str> = (top.max(row.saturating_sub(10))..row).map(|row| screen.text(row)).collect();
     // What is typed after the question is no part of it.
-    let asked_text = dialog.text.rfind("]:").map_or(dialog.text.as_str(), |at| &dialog.text[..at + 2]).to_owned();
+    let asked_text =
+        dialog.text.rfind("]:").map_or(dialog.text.as_str(), |at| &dialog.text[..at + 2]).to_owned();
     dialog.text = format!("{}\n{asked_text}", normalise(signals, &shown)).trim().to_owned();
     dialog.top = top;
     Some(dialog)

@@ -13,7 +13,13 @@ use crate::config::backend::Signals;
 const SPINNERS: &str = "●⏺•◦○◉◎✻✶✢✽✳✺✦*+·∙⊶⊷░█■⬝.…";
 
 /// The digest of the rows above `end`; `status` is the status row among them; `dialog` belongs to it.
-pub(super) fn content(signals: &Signals, screen: &Screen, end: usize, status: Option<usize>, dialog: &str) -> String {
+pub(super) fn content(
+    signals: &Signals,
+    screen: &Screen,
+    end: usize,
+    status: Option<usize>,
+    dialog: &str,
+) -> String {
     let mut text = String::new();
     for row in 0..end.min(screen.rows.len()) {
         let shown = screen.text(row);
@@ -53,7 +59,9 @@ fn is_duration(word: &str) -> bool {
     let mut rest = word;
     while !rest.is_empty() {
         let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let Some(after) = ["ms", "h", "m", "s"].iter().find_map(|name| unit.strip_prefix(name)) else { return false };
+        let Some(after) = ["ms", "h", "m", "s"].iter().find_map(|name| unit.strip_prefix(name)) else {
+            return false;
+        };
         if unit.len() == rest.len() {
             return false;
         }

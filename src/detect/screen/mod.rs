@@ -113,7 +113,13 @@ fn with_dialog(signals: &Signals, screen: &Screen, dialog: dialog::Dialog<'_>, r
 }
 
 /// The composer is there: idle, draft or busy, or the last turn ended badly.
-fn with_composer(signals: &Signals, look: &Look<'_>, screen: &Screen, composer: &Composer, reading: &mut Reading) {
+fn with_composer(
+    signals: &Signals,
+    look: &Look<'_>,
+    screen: &Screen,
+    composer: &Composer,
+    reading: &mut Reading,
+) {
     let typed = composer::text(signals, screen, composer);
     let empty = typed.is_empty();
     reading.composer = Some(typed);
@@ -141,13 +147,16 @@ fn with_composer(signals: &Signals, look: &Look<'_>, screen: &Screen, composer: 
             match judge(voted, &signs) {
                 Some((Verdict::Busy, found)) => busy(reading, &signs, found),
                 Some((Verdict::Idle, found)) => conclude(reading, rested, None, found),
-                None if not_ready(signals, screen, composer) => conclude(reading, ScreenState::Starting, None, prompt.clone()),
-                None => {
-                let open = turn::open(signals, screen, composer.top).filter(|_| look.title.trim().is_empty());
-                if let Some(row) = open {
-                    busy(reading, &signs, evidence("turn.open", screen, row));
+                None if not_ready(signals, screen, composer) => {
+                    conclude(reading, ScreenState::Starting, None, prompt.clone())
                 }
-            }
+                None => {
+                    let open =
+                        turn::open(signals, screen, composer.top).filter(|_| look.title.trim().is_empty());
+                    if let Some(row) = open {
+                        busy(reading, &signs, evidence("turn.open", screen, row));
+                    }
+                }
             }
             if reading.state == ScreenState::Unknown {
                 reading.state = rested;
@@ -181,7 +190,11 @@ fn read_shell(look: &Look<'_>, screen: &Screen, reading: &mut Reading) {
     let last = screen.rows.len().checked_sub(1);
     match (shell::is_shell(look.command), shell::prompt(screen), last) {
         (Some(false), _, _) => {
-            let found = Evidence { signal: "command".into(), line: 0, text: one_line(look.command, EVIDENCE_CHARS_MAX) };
+            let found = Evidence {
+                signal: "command".into(),
+                line: 0,
+                text: one_line(look.command, EVIDENCE_CHARS_MAX),
+            };
             conclude(reading, ScreenState::Busy, None, found);
         }
         (Some(true) | None, Some(found), _) => {
@@ -274,7 +287,8 @@ fn overlay(signals: &Signals, screen: &Screen) -> Option<Evidence> {
 /// tmux writes its own line into a pane that it keeps; in a bare capture it is all there is to tell.
 fn died(look: &Look<'_>, screen: &Screen) -> bool {
     let last = screen.rows.last().map_or("", |row| row.text.as_str());
-    look.command.is_empty() && (last.starts_with("Pane is dead (status ") || last.starts_with("Pane is dead (signal "))
+    look.command.is_empty()
+        && (last.starts_with("Pane is dead (status ") || last.starts_with("Pane is dead (signal "))
 }
 
 fn dead_evidence(look: &Look<'_>, screen: &Screen) -> Evidence {
@@ -310,9 +324,12 @@ fn finish(signals: &Signals, screen: &Screen, end: usize, status: Option<usize>,
 
 fn cut_sidebar(signals: &Signals, screen: &mut Screen) {
     let Some(sidebar) = &signals.sidebar else { return };
-    let last = screen.rows.iter().rev().take(SIDEBAR_ROWS).find_map(|row| {
-        sidebar.find(&row.text).map(|found| row.text[..found.start()].chars().count())
-    });
+    let last = screen
+        .rows
+        .iter()
+        .rev()
+        .take(SIDEBAR_ROWS)
+        .find_map(|row| sidebar.find(&row.text).map(|found| row.text[..found.start()].chars().count()));
     if let Some(column) = last.filter(|&column| column > 0) {
         screen.cut(column);
     }
@@ -324,5 +341,9 @@ fn any(patterns: &[Regex], text: &str) -> bool {
 }
 
 fn evidence(signal: &str, screen: &Screen, row: usize) -> Evidence {
-    Evidence { signal: signal.into(), line: screen.line(row), text: one_line(screen.text(row), EVIDENCE_CHARS_MAX) }
+    Evidence {
+        signal: signal.into(),
+        line: screen.line(row),
+        text: one_line(screen.text(row), EVIDENCE_CHARS_MAX),
+    }
 }

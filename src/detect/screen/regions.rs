@@ -69,11 +69,21 @@ fn is_footer(signals: &Signals, screen: &Screen, rows: &Range<usize>) -> bool {
         if count > signals.footer_rows_max || !text.starts_with(' ') || is_rule(text) {
             return false;
         }
-        if text.trim_start().starts_with(['╭', '╰', '│', '┃']) {
+        if is_boxed(text) || is_option(signals, text) {
             return false;
         }
     }
     true
+}
+
+/// Whether these rows can be the further rows of a draft: they are indented, rules within it as well.
+fn is_typed(screen: &Screen, rows: &Range<usize>) -> bool {
+    let text = |row: usize| screen.text(row);
+    rows.clone().all(|row| text(row).is_empty() || text(row).starts_with(' ') && !is_boxed(text(row)))
+}
+
+fn is_boxed(text: &str) -> bool {
+    text.trim_start().starts_with(['╭', '╰', '│', '┃'])
 }
 
 fn rules(signals: &Signals, screen: &Screen) -> Option<Composer> {
@@ -85,9 +95,10 @@ fn rules(signals: &Signals, screen: &Screen) -> Option<Composer> {
         if is_prompt(signals, first) && (below.is_some() || !is_option(signals, first)) {
             let bottom = below.unwrap_or(end);
             let footer = (bottom + 1).min(end)..end;
-            return is_footer(signals, screen, &footer).then(|| Composer { top, text: top + 1..bottom, footer });
+            let whole = is_typed(screen, &(top + 2..bottom)) && is_footer(signals, screen, &footer);
+            return whole.then(|| Composer { top, text: top + 1..bottom, footer });
         }
-        // The lowest rule is the composer's own lower one; rules within a draft stand above it.
+        // The lowest rule is the composer's own lower one.
         below = below.or(Some(top));
     }
     None
@@ -95,18 +106,22 @@ fn rules(signals: &Signals, screen: &Screen) -> Option<Composer> {
 
 fn bands(signals: &Signals, screen: &Screen) -> Option<Composer> {
     let end = screen.rows.len();
-    let top = (end.saturating_sub(COMPOSER_ROWS_MAX)..end).rev().find(|&row| is_run(screen.text(row), '▄'))?;
+    let top =
+        (end.saturating_sub(COMPOSER_ROWS_MAX)..end).rev().find(|&row| is_run(screen.text(row), '▄'))?;
     if !is_prompt(signals, screen.text(top + 1)) {
         return None;
     }
     let bottom = (top + 1..end).find(|&row| is_run(screen.text(row), '▀')).unwrap_or(end);
     let footer = (bottom + 1).min(end)..end;
-    is_footer(signals, screen, &footer).then(|| Composer { top, text: top + 1..bottom, footer })
+    let whole = is_typed(screen, &(top + 2..bottom)) && is_footer(signals, screen, &footer);
+    whole.then(|| Composer { top, text: top + 1..bottom, footer })
 }
 
 fn glyph(signals: &Signals, screen: &Screen) -> Option<Composer> {
     let end = screen.rows.len();
-    let top = (end.saturating_sub(COMPOSER_ROWS_MAX)..end).rev().find(|&row| !screen.text(row).starts_with(' ') && !screen.text(row).is_empty())?;
+    let top = (end.saturating_sub(COMPOSER_ROWS_MAX)..end)
+        .rev()
+        .find(|&row| !screen.text(row).starts_with(' ') && !screen.text(row).is_empty())?;
     if !is_prompt(signals, screen.text(top)) {
         return None;
     }
@@ -127,14 +142,17 @@ fn is_option(signals: &Signals, text: &str) -> bool {
 
 fn bar(signals: &Signals, screen: &Screen) -> Option<Composer> {
     let end = screen.rows.len();
-    let closing = |text: &str| text.trim_start().strip_prefix('╹').is_some_and(|run| run.starts_with("▀▀▀▀▀▀▀▀"));
+    let closing =
+        |text: &str| text.trim_start().strip_prefix('╹').is_some_and(|run| run.starts_with("▀▀▀▀▀▀▀▀"));
     let bottom = (end.saturating_sub(COMPOSER_ROWS_MAX)..end).rev().find(|&row| closing(screen.text(row)))?;
     let column = column_of(screen.text(bottom), '╹')?;
     let has_bar = |row: usize| column_of(screen.text(row), '┃') == Some(column);
     let top = (0..bottom).rev().take_while(|&row| has_bar(row)).last()?;
     let footer = bottom + 1..end;
     let below = footer.clone().filter(|&row| !screen.text(row).is_empty()).count();
-    if below > signals.footer_rows_max || footer.clone().any(|row| screen.text(row).trim_start().starts_with('┃')) {
+    if below > signals.footer_rows_max
+        || footer.clone().any(|row| screen.text(row).trim_start().starts_with('┃'))
+    {
         return None;
     }
     // The last row of the box names agent and model.

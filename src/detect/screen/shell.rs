@@ -34,7 +34,11 @@ pub(super) fn left_behind(backend: &Backend, look: &Look<'_>, screen: &Screen) -
     if !command.is_empty() {
         let own = backend.process_names.iter().any(|name| name == command);
         let shell = SHELLS.contains(&command) && !own;
-        return shell.then(|| Evidence { signal: "command".into(), line: 0, text: look.command.chars().take(40).collect() });
+        return shell.then(|| Evidence {
+            signal: "command".into(),
+            line: 0,
+            text: look.command.chars().take(40).collect(),
+        });
     }
     // A bare capture: only the screen can tell.
     prompt(screen)
