@@ -75,7 +75,7 @@ fn is_clock(word: &str) -> bool {
     let digits = word.trim_end_matches("am").trim_end_matches("pm");
     let parts: Vec<&str> = digits.split(':').collect();
     let short = |part: &&str| part.len() <= 2 && !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    (2..=3).contains(&parts.len()) && parts.iter().all(|part| short(part))
+    (2..=3).contains(&parts.len()) && parts.iter().all(short)
 }
 
 /// Appends the tokens received that a status row names.

@@ -148,7 +148,7 @@ fn with_composer(
                 Some((Verdict::Busy, found)) => busy(reading, &signs, found),
                 Some((Verdict::Idle, found)) => conclude(reading, rested, None, found),
                 None if not_ready(signals, screen, composer) => {
-                    conclude(reading, ScreenState::Starting, None, prompt.clone())
+                    conclude(reading, ScreenState::Starting, None, prompt.clone());
                 }
                 None => {
                     let open =
@@ -275,7 +275,8 @@ fn starts(signals: &Signals, screen: &Screen) -> Option<usize> {
         return None;
     }
     let known = (0..end).rev().find(|&row| any(&signals.starting, screen.text(row)));
-    known.or(if signals.starting.is_empty() { end.checked_sub(1) } else { None })
+    let only_frames = (0..end).all(|row| screen.rows[row].is_blank() || regions::is_rule(screen.text(row)));
+    known.or(if signals.starting.is_empty() || only_frames { end.checked_sub(1) } else { None })
 }
 
 fn overlay(signals: &Signals, screen: &Screen) -> Option<Evidence> {

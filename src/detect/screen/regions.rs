@@ -132,7 +132,11 @@ fn glyph(signals: &Signals, screen: &Screen) -> Option<Composer> {
     // Without that row the footer is the last paragraph.
     let last_blank = (top + 1..end).rev().find(|&row| screen.text(row).is_empty());
     let footer = ready.or(last_blank.map(|blank| blank + 1)).unwrap_or(end)..end;
-    is_footer(signals, screen, &footer).then(|| Composer { top, text: top..footer.start, footer })
+    is_footer(signals, screen, &footer).then_some(Composer {
+        top,
+        text: top..footer.start,
+        footer: footer.clone(),
+    })
 }
 
 /// Looks like the chosen option of a menu.

@@ -47,6 +47,9 @@ pub(super) fn last(signals: &Signals, screen: &Screen, end: usize) -> Option<Fin
     if !block.is_short || !is_styled_so(signals, screen, &block) {
         return None;
     }
+    if block.top > 0 && any(&signals.tool, screen.text(block.top - 1)) {
+        return None;
+    }
     if any(&signals.limit, &block.text) {
         return Some(Final::Limit(without_mark(&block.text), evidence("limit", screen, block.top)));
     }
