@@ -75,8 +75,6 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
             state.attend.answers = 0;
         }
         state.attend.dialog_look = Some(look);
-        state.attend.answers = 0;
-        state.attend.answered_awake_s = None;
         return;
     }
     let told = state.attend.dialog.as_deref() == Some(look.as_str());

@@ -21,10 +21,6 @@ pub const POLICY: Policy = Policy { name: "stall", fold, propose, charge };
 
 /// Busy without progress counts as hung after this many times `stall_idle`.
 pub const HUNG_FACTOR: f64 = 4.0;
-/// A machine short of CPU or memory makes things slow, not silent: silence that lasted so many times longer than the
-/// stall needs is believed all the same. Without an end to this veto nothing hung is ever ended where agents build all
-/// day: the pressure that counts one waiting task stands near 100 % there.
-pub const STARVED_FACTOR: f64 = 3.0;
 /// Standing alerts are repeated after this long, seconds.
 const DAILY_S: f64 = 86_400.0;
 /// A gap in activity up to this long, and up to this share of `stall_idle`, does not end a stretch of progress.
@@ -104,13 +100,6 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
         | ScreenState::Dead
         | ScreenState::Shell => None,
     }
-}
-
-/// Seconds of silence on all clocks. A remedy and a start each give a fresh window.
-fn quiet_s(context: &UnitContext<'_>, state: &UnitState) -> Option<f64> {
-    let activity = super::activity::last_change(context.clocks)?;
-    let from = activity.max(state.stall.remedy_awake_s.unwrap_or(activity));
-    Some(context.now.awake_s.since_s(from))
 }
 
 fn own_draft(context: &UnitContext<'_>) -> bool {
@@ -322,14 +311,7 @@ fn kill(context: &UnitContext<'_>, state: &UnitState, stall: &Stall, out: &mut P
         );
         return out.hold("kill-start", why);
     }
-    let mut vetoes = veto::vetoes(context, state);
-    let needed = STARVED_FACTOR * stall.threshold_s;
-    let starved = vetoes.iter().any(|veto| veto.name == "starved");
-    if starved && quiet_s(context, state).is_some_and(|quiet| quiet >= needed) {
-        vetoes.retain(|veto| veto.name != "starved");
-    } else if starved {
-        out.due_in(5.0);
-    }
+    let vetoes = veto::vetoes(context, state);
     if !vetoes.is_empty() && !state.stall.approved {
         let why = vetoes.iter().map(|veto| veto.why.clone()).collect::<Vec<_>>().join("; ");
         return out.hold("kill-start", format!("veto: {why}"));

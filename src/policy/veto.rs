@@ -103,24 +103,6 @@ mod tests {
 
     const LOOP: &str = "[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\nbackend = \"demo\"\n";
 
-    /// A busy machine delays the kill of a hung agent, but not for ever.
-    #[test]
-    fn starvation_vetoes_until_the_silence_is_three_times_as_long() {
-        let mut world = World::running(LOOP);
-        world.unit("a").busy();
-        world.tick_now();
-        world.seen.host.cpu_pressure = Some(99.0);
-        // The nudge after 4 × 300 s; the kill is due after as much again, and vetoed until it is three times as much.
-        world.run(1300.0);
-        world.expect_act("a", "nudge");
-        world.unit("a").busy();
-        world.run(3000.0);
-        world.expect_hold("a", "starved of CPU");
-        assert!(world.times("a", "terminate").is_empty(), "{}", world.story());
-        world.run(900.0);
-        world.expect_act("a", "terminate");
-    }
-
     /// A person renews a budget of a healthy unit: that is no leave to kill it when it is busy with a tool tomorrow.
     #[test]
     fn an_approval_is_not_kept_for_a_later_stall() {
