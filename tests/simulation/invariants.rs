@@ -231,6 +231,24 @@ impl Checker {
             if granted.why.rule != "restart.heal" {
                 continue;
             }
+            let said = |h: &&watchkeeper::state::mail::Handled| {
+                h.said.contains(&format!("`{unit}`"))
+                    && (h.said.contains("approved;") || h.said.contains("circuit breaker closed"))
+            };
+            let known = &report.before.mail.handled;
+            if report
+                .decision
+                .next
+                .mail
+                .handled
+                .iter()
+                .filter(said)
+                .any(|h| known.iter().all(|k| k.id != h.id))
+            {
+                // Approved in this very tick.
+                past.heals.clear();
+                past.opened = None;
+            }
             let recent = past.heals.iter().filter(|at| t - **at < WINDOW_MS).count();
             if recent >= HEALS_MAX {
                 world.violate("restart-budget", format!("{unit}: heal number {} within 900 s", recent + 1));
@@ -816,7 +834,7 @@ fn term(world: &mut World, config: &Config, name: &str, before: &UnitState) {
         return;
     }
     match ending.cause {
-        EndCause::Ordered => {
+        EndCause::Ordered | EndCause::Changed => {
             let Some(pane) = world.living(name) else { return };
             let waited = (world.awake() - ending.since_awake_s.0) as f64 / 1000.0;
             let agent = world.units.get(name).is_some_and(|truth| truth.agent);
