@@ -168,12 +168,14 @@ fn errors(context: &UnitContext<'_>, state: &mut UnitState) {
     }
     state.attend.error_awake_s.get_or_insert(now);
     let (key, text) = match state.seen.substate {
-        Some(Substate::Auth) => {
-            ("auth", "its credentials are refused; the whole account is held until that is mended")
-        }
-        Some(Substate::Billing) => {
-            ("billing", "its account can't pay; the whole account is held until that is mended")
-        }
+        Some(Substate::Auth) => (
+            "auth",
+            "its credentials are refused; the whole account is held until that is mended and it works again",
+        ),
+        Some(Substate::Billing) => (
+            "billing",
+            "its account can't pay; the whole account is held until that is mended and it works again",
+        ),
         _ if state.attend.error_nudges >= ERROR_NUDGES => ("error", "its calls keep failing"),
         _ => return,
     };

@@ -35,6 +35,8 @@ const EFFECT_S: f64 = 30.0;
 const STALE_S: f64 = 3600.0;
 /// A probe that could not be typed for this long is given up, seconds: another unit asks for the account.
 const PROBE_STALE_S: f64 = 60.0;
+/// A CLI that was started is looked at often for so long, seconds.
+const READY_S: f64 = 60.0;
 /// Times that tmux is told to load or to paste one text.
 const TRIES_MAX: u32 = 6;
 /// Times that a stale text of ours is cleared away: C-u takes one line.
@@ -575,6 +577,11 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
 /// The first prompt of a start; a pause does not hold the one of a start that a person ordered.
 fn kickoff(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut Proposals) {
     if state.seen.state != ScreenState::Idle {
+        // Its screen comes up in seconds; who takes longer is looked at once an interval.
+        let age = state.launch.at_awake_s.map_or(f64::INFINITY, |at| context.now.awake_s.since_s(at));
+        if age < READY_S {
+            out.due_in(1.0);
+        }
         return;
     }
     let text = guard_text::guarded(super::launch::first_prompt(agent));

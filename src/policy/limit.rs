@@ -95,8 +95,8 @@ fn still(
             let words =
                 format!("limit stands after {} probes, until {}: {}", next.probes, next.until, next.text);
             notes.event(now, Some(context.name), EventKind::Limit, words);
+            limit = next;
         }
-        limit = next;
     } else if failed {
         limit.probing_awake_s = None;
         limit.until = now.plus_s(context.config.watchdog.limit_probe_fallback_s);

@@ -47,9 +47,10 @@ pub fn pass(
         let before = previous.units.get(name).unwrap_or(&fresh);
         let Some(after) = next.units.get_mut(name) else { continue };
         holds(seen, ruling, name, after, notes);
-        if let Some(change) = transition(&before.seen, past.ended.get(name).unwrap_or(&after.seen)) {
+        let believed = past.ended.get(name).unwrap_or(&after.seen);
+        if let Some(change) = transition(&before.seen, believed) {
             notes.event(seen.now.wall, Some(name), EventKind::State, change.clone());
-            let (was, is) = (before.seen.process.is_some(), after.seen.process.is_some());
+            let (was, is) = (before.seen.process.is_some(), believed.process.is_some());
             let parent =
                 config.units.get(name).and_then(|unit| unit.agent()).and_then(|agent| agent.parent.clone());
             // A first start is no recovery.
@@ -57,6 +58,10 @@ pub fn pass(
             reports.extend(
                 parent.filter(|_| news).map(|parent| (parent, format!("[watchkeeper] `{name}`: {change}"))),
             );
+        }
+        // A start that was granted makes the belief a new one.
+        if let Some(change) = transition(believed, &after.seen) {
+            notes.event(seen.now.wall, Some(name), EventKind::State, change);
         }
         if after.seen.foreign && !before.seen.foreign {
             let text = format!("the session that `{name}` needs belongs to somebody else; it is not touched");
@@ -77,22 +82,16 @@ fn transition(old: &SeenState, new: &SeenState) -> Option<String> {
     let substate =
         |seen: &SeenState| seen.substate.map(|sub| format!(" ({sub:?})").to_lowercase()).unwrap_or_default();
     let word = |state: ScreenState| format!("{state:?}").to_lowercase();
-    // A start that was ordered is not yet a life.
-    let was = if old.process.is_none() && old.state == ScreenState::Starting {
-        ScreenState::Dead
-    } else {
-        old.state
-    };
-    if was == new.state && old.substate == new.substate && old.process == new.process {
+    if old.state == new.state && old.substate == new.substate && old.process == new.process {
         return None;
     }
-    let exit = new.exit.as_ref().filter(|_| new.state == ScreenState::Dead && old.process.is_some());
+    let exit = new.exit.as_ref().filter(|_| new.state == ScreenState::Dead && old.state != ScreenState::Dead);
     let tail = exit.map(|exit| format!(": {exit}")).unwrap_or_default();
     let process =
         new.process.filter(|process| old.process != Some(*process)).map(|p| format!(", pid {}", p.pid));
     Some(format!(
         "{}{} → {}{}{tail}{}",
-        word(was),
+        word(old.state),
         substate(old),
         word(new.state),
         substate(new),

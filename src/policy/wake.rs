@@ -66,7 +66,6 @@ fn mend(context: &UnitContext<'_>, wake: &Wake, state: &mut UnitState) {
     };
     if let Some(sooner) = at_most.filter(|at| suspicious && *at < due) {
         state.wake.due = Some(sooner);
-        state.wake.last = state.wake.last.map(|last| last.min(now));
     }
 }
 
