@@ -14,6 +14,6 @@ if ! command -v cargo >/dev/null; then
 fi
 need tmux tmux || exit 69
 
-echo "building (about a minute the first time)" >&2
+echo "building (a minute or two the first time)" >&2
 cargo build --release -q
 exec "${CARGO_TARGET_DIR:-target}/release/watchkeeper" demo "$@"

@@ -49,8 +49,6 @@ pub struct Watchdog {
     pub stagger_s: f64,
     /// Longest that an ordered restart waits for the end of a turn, seconds.
     pub advance_grace_s: f64,
-    /// Keep every tick's observation for `replay`.
-    pub record: bool,
 }
 
 impl Default for Watchdog {
@@ -67,7 +65,6 @@ impl Default for Watchdog {
             max_disruptions: 3,
             stagger_s: 2.0,
             advance_grace_s: 300.0,
-            record: false,
         }
     }
 }

@@ -5,7 +5,7 @@ use super::tick::{Identity, TickReport, Watchdog};
 use crate::base::error::Result;
 use crate::config::Config;
 use crate::model::seen::Scope;
-use crate::state::table;
+use crate::state::{State, table};
 use crate::sys::exe::{self, Binary};
 use crate::sys::files::RealFiles;
 use crate::sys::lock::{self, Lock, TryLock};
@@ -21,16 +21,17 @@ const POKE_LOOK_S: f64 = 1.0;
 const FOLLOW_UP_S: f64 = 3.0;
 /// … and at most that many.
 const FOLLOW_UPS_MAX: usize = 20;
+/// Longest stay of `tick --wait`, seconds.
+const QUIET_S: f64 = 120.0;
 
 /// A watchdog on the real world.
 pub type RealWatchdog = Watchdog<RealHost, RealFiles>;
 
 /// Opens the state directory and the tmux server; takes no lock.
 pub fn open(config: &Config, command: &str) -> Result<RealWatchdog> {
-    let mut files = RealFiles::create(&config.state_dir)?;
+    let files = RealFiles::create(&config.state_dir)?;
     let host = RealHost::new(&config.tmux_socket, &config.state_dir);
     host.tmux().version()?;
-    let _ = files.clean_leftovers();
     let identity = Identity {
         pid: outside::pid(),
         command: command.to_owned(),
@@ -62,6 +63,7 @@ pub fn run(
     let mut loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "run")?;
     let lock = lock(&loaded.config, "run")?;
+    let _ = watchdog.files.clean_leftovers();
     let mut signals = Signals::register()?;
     let binary = Binary::running().ok();
     let mut refused: Option<Binary> = None;
@@ -158,20 +160,56 @@ fn become_new(home: &Home, new: &Binary, args: &[std::ffi::OsString], lock: &Loc
     }
 }
 
+/// How long a `tick` stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// For cron: what is due within 3 s.
+    FollowUps,
+    /// Until no delivery, end or second look is under way, at most two minutes.
+    UntilQuiet,
+}
+
 /// One tick, and the follow-up ticks that are due soon, so that a tick from cron finishes what it begins.
-pub fn tick(home: &Home, told: &mut dyn FnMut(&LoadedConfig, &TickReport) -> Result<()>) -> Result<()> {
+pub fn tick(
+    home: &Home,
+    patience: Patience,
+    told: &mut dyn FnMut(&LoadedConfig, &TickReport) -> Result<()>,
+) -> Result<()> {
     let loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "tick")?;
     let _lock = lock(&loaded.config, "tick")?;
+    let _ = watchdog.files.clean_leftovers();
     let _ = watchdog.files.remove(table::POKE);
-    let deadline = clock::awake().plus_s(FOLLOW_UP_S);
-    for _ in 0..=FOLLOW_UPS_MAX {
+    let (seconds, ticks) = match patience {
+        Patience::FollowUps => (FOLLOW_UP_S, FOLLOW_UPS_MAX),
+        Patience::UntilQuiet => (QUIET_S, usize::MAX),
+    };
+    let deadline = clock::awake().plus_s(seconds);
+    for done in 0.. {
         let report = watchdog.tick(&loaded.config, Scope::All);
         told(&loaded, &report)?;
-        if report.due_s > deadline.since_s(clock::awake()) {
+        let nap_s = match patience {
+            Patience::UntilQuiet if under_way(&report.decision.next) => report.due_s.min(1.0),
+            Patience::UntilQuiet | Patience::FollowUps => report.due_s,
+        };
+        if done >= ticks || nap_s > deadline.since_s(clock::awake()) || is_quiet(patience, &report) {
             break;
         }
-        outside::nap(report.due_s);
+        outside::nap(nap_s);
     }
     Ok(())
+}
+
+fn is_quiet(patience: Patience, report: &TickReport) -> bool {
+    patience == Patience::UntilQuiet
+        && !under_way(&report.decision.next)
+        && report.decision.granted.is_empty()
+}
+
+/// Is any step of steps still to be taken?
+fn under_way(state: &State) -> bool {
+    state
+        .units
+        .values()
+        .any(|unit| unit.delivery.current.is_some() || unit.ending.is_some() || unit.seen.candidate.is_some())
 }

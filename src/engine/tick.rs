@@ -161,7 +161,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         self.last_error = errors.into_iter().chain(failed.iter().cloned()).next().or(self.last_error.take());
         let interval = config.watchdog.signal_interval_s;
         let due_s = [decision.due_s, loaded.due_s].into_iter().flatten().fold(interval, f64::min);
-        self.beat(&began, &seen.now, &decision, interval);
+        self.beat(&began, &decision, interval);
         TickReport { seen, before, decision, failed, written: commit.written, due_s }
     }
 
@@ -248,7 +248,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         errors
     }
 
-    fn beat(&mut self, began: &Now, looked: &Now, decision: &Decision, interval_s: f64) {
+    fn beat(&mut self, began: &Now, decision: &Decision, interval_s: f64) {
         self.ticks += 1;
         let ended = self.host.now();
         let heartbeat = Heartbeat {
@@ -258,7 +258,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             tick: self.ticks,
             at: ended.wall,
             tick_s: ended.awake_s.since_s(began.awake_s),
-            looked_awake_s: Some(looked.awake_s),
+            looked_awake_s: decision.next.clocks.looked_awake_s,
             gap_s: decision.next.clocks.gap_s,
             interval_s,
             binary: self.identity.binary.clone(),

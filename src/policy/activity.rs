@@ -5,7 +5,7 @@
 
 use crate::base::time::Awake;
 use crate::config::Config;
-use crate::model::seen::{Observation, PaneSeen, Process, Seen};
+use crate::model::seen::{Observation, PaneSeen, Process, Seen, ServerSeen};
 use crate::state::State;
 use crate::state::clocks::{Clock, ToolsClock, UnitClocks};
 
@@ -35,6 +35,10 @@ pub fn last_change(clocks: &UnitClocks) -> Option<Awake> {
 /// Takes this tick's activity into `next.clocks`.
 pub fn fold(config: &Config, previous: &State, seen: &Observation, next: &mut State) {
     let now = seen.now.awake_s;
+    next.clocks.units.retain(|name, _| config.units.contains_key(name));
+    if matches!(seen.server, ServerSeen::Unknown { .. }) {
+        return; // Nobody could look: that is a gap like any other.
+    }
     let excess = gap_excess_s(config, previous, seen);
     if let Some(looked) = previous.clocks.looked_awake_s {
         let gap = now.since_s(looked);
@@ -44,7 +48,6 @@ pub fn fold(config: &Config, previous: &State, seen: &Observation, next: &mut St
         }
     }
     next.clocks.looked_awake_s = Some(now);
-    next.clocks.units.retain(|name, _| config.units.contains_key(name));
     for name in config.units.keys() {
         let Some(unit_seen) = seen.units.get(name) else { continue };
         let same_process =

@@ -114,12 +114,12 @@ fn answer(context: &UnitContext<'_>, pane: &AlivePane) -> Option<(Vec<String>, &
 
 fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let text = pane.reading.composer.clone().unwrap_or_default();
-    // A text of ours that waits for the composer is not in it yet.
-    let typed =
-        state.delivery.current.as_ref().is_some_and(|delivery| {
-            !matches!(delivery.step, DeliveryStep::Wanted | DeliveryStep::Loaded { .. })
-        });
-    let stands = state.seen.state == ScreenState::Draft && !text.is_empty() && !typed;
+    // Of a delivery that waits, nothing stands in the composer yet: the draft is what it waits for.
+    let typing = context.unfolded.delivery.current.as_ref().is_some_and(|delivery| match delivery.step {
+        DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => false,
+        DeliveryStep::Pasted { .. } | DeliveryStep::Submitted { .. } => true,
+    });
+    let stands = state.seen.state == ScreenState::Draft && !text.is_empty() && !typing;
     if !stands {
         state.attend.draft = None;
         return;

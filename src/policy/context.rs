@@ -150,6 +150,9 @@ pub struct UnitContext<'a> {
     pub seen: &'a Seen,
     /// All units as the last tick left them: for looking at account mates.
     pub before: &'a State,
+    /// The unit's state before any policy folded: what a fold may read of other policies' slices, in whatever order
+    /// they are folded.
+    pub unfolded: &'a UnitState,
     /// The unit's activity clocks, this tick included.
     pub clocks: &'a UnitClocks,
 }
@@ -167,6 +170,7 @@ static NOTHING_SEEN: Seen = Seen {
 const NO_MARKERS: crate::model::seen::Markers =
     crate::model::seen::Markers { down: None, paused: None, waiting_until: None };
 static NO_CLOCKS: UnitClocks = UnitClocks { screen: None, transcript: None, tools: None };
+static NO_STATE: std::sync::LazyLock<UnitState> = std::sync::LazyLock::new(UnitState::default);
 
 impl<'a> UnitContext<'a> {
     /// The view of one unit.
@@ -187,6 +191,7 @@ impl<'a> UnitContext<'a> {
             unit,
             seen: seen.units.get(name).unwrap_or(&NOTHING_SEEN),
             before: previous,
+            unfolded: next.units.get(name).unwrap_or(&NO_STATE),
             clocks: next.clocks.units.get(name).unwrap_or(&NO_CLOCKS),
         }
     }

@@ -87,7 +87,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         return finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
     }
     match &delivery.step {
-        DeliveryStep::Wanted if must_wait_for_limit(state, &delivery) => put_back(state, delivery),
+        DeliveryStep::Wanted if must_wait_for_limit(context.unfolded, &delivery) => put_back(state, delivery),
         DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => obsolete(context, state, delivery, notes),
         DeliveryStep::Pasted { at_awake_s, .. } => {
             let passed = context.now.awake_s.since_s(*at_awake_s);

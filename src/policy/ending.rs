@@ -29,10 +29,14 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if up_again(context, ending) {
         ending.then = Then::Start;
         ending.cause = EndCause::Ordered;
+        let text = "wanted again: it is started after its end";
+        notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     } else if ending.then == Then::Start && !context.is_wanted() {
         // Marked down while it was being restarted: the end goes on, the start does not follow.
         ending.then = Then::StayDown;
         ending.cause = EndCause::Down;
+        let text = "marked down: it is not started after its end";
+        notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     }
     let ended =
         matches!(context.seen.pane, PaneSeen::Absent) && context.seen.tree.as_ref().is_none_or(Vec::is_empty);

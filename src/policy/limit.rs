@@ -77,7 +77,7 @@ fn still(
 ) {
     let text = banner(pane);
     let now = context.now.wall;
-    let failed = delivery_failed(context, state, &limit);
+    let failed = delivery_failed(context, &limit);
     if limit.since.since_s(now) > CLOCK_TRIFLE_S {
         // The clock was set back: what was computed on the wrong day is computed again.
         (limit.until, limit.readable) = until(context, &text);
@@ -85,7 +85,7 @@ fn still(
     }
     let answered = limit.asked_awake_s.is_some_and(|asked| {
         // The old banner may still show right after the probe was typed.
-        context.now.awake_s.since_s(asked) >= 1.0 && state.delivery.current.is_none()
+        context.now.awake_s.since_s(asked) >= 1.0 && context.unfolded.delivery.current.is_none()
     });
     if text != limit.text || answered {
         let next = speaks_again(context, &limit, text, answered);
@@ -101,7 +101,7 @@ fn still(
         limit.probing_awake_s = None;
         limit.until = now.plus_s(context.config.watchdog.limit_probe_fallback_s);
     }
-    note_asked(context, state, &mut limit);
+    note_asked(context, &mut limit);
     if stuck_menu(context, pane, &limit) && !limit.loud {
         limit.loud = true;
         let words = format!(
@@ -159,12 +159,16 @@ fn speaks_again(context: &UnitContext<'_>, limit: &Limit, text: String, answered
 
 /// No banner: does it work again?
 fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit, notes: &mut Notes) {
-    note_asked(context, state, &mut limit);
+    note_asked(context, &mut limit);
     let works = state.seen.state == ScreenState::Busy && state.seen.substate != Some(Substate::Retrying);
     let answered = matches!(state.seen.state, ScreenState::Idle | ScreenState::Blocked | ScreenState::Draft);
     let over = match limit.asked_awake_s {
-        // Nobody asked, and it works: progress clears a limit at once.
-        None => works && limit.probing_awake_s.is_none(),
+        // Nobody asked, and it works: progress clears a limit at once, but for the spinner that a CLI (gemini) draws
+        // once more when its menu is closed.
+        None => {
+            let closed = limit.menu_awake_s.is_some_and(|at| context.now.awake_s.since_s(at) < PROGRESS_S);
+            works && !closed && limit.probing_awake_s.is_none()
+        }
         Some(asked) => {
             let passed = context.now.awake_s.since_s(asked);
             (works && passed >= PROGRESS_S) || (answered && passed >= 2.0)
@@ -185,7 +189,7 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
         return;
     }
     let silent = limit.asked_awake_s.is_some_and(|asked| context.now.awake_s.since_s(asked) >= VERDICT_S);
-    if silent || delivery_failed(context, state, &limit) {
+    if silent || delivery_failed(context, &limit) {
         limit.until = context.now.wall.plus_s(context.config.watchdog.limit_probe_fallback_s);
         if silent {
             limit.probes += 1;
@@ -198,10 +202,12 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
 }
 
 /// The probe was typed: from now on its answer is awaited.
-fn note_asked(context: &UnitContext<'_>, state: &UnitState, limit: &mut Limit) {
+fn note_asked(context: &UnitContext<'_>, limit: &mut Limit) {
     let Some(since) = limit.probing_awake_s else { return };
-    let in_flight = state.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
-    let seen = state
+    let in_flight =
+        context.unfolded.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
+    let seen = context
+        .unfolded
         .delivery
         .past
         .last()
@@ -211,10 +217,12 @@ fn note_asked(context: &UnitContext<'_>, state: &UnitState, limit: &mut Limit) {
     }
 }
 
-fn delivery_failed(context: &UnitContext<'_>, state: &UnitState, limit: &Limit) -> bool {
+fn delivery_failed(context: &UnitContext<'_>, limit: &Limit) -> bool {
     let Some(since) = limit.probing_awake_s.filter(|_| limit.asked_awake_s.is_none()) else { return false };
-    let in_flight = state.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
-    let failed = state
+    let in_flight =
+        context.unfolded.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
+    let failed = context
+        .unfolded
         .delivery
         .past
         .last()

@@ -6,6 +6,7 @@
 use super::Policy;
 use super::context::UnitContext;
 use super::ending::ending;
+use super::guard_text;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
 use super::veto;
 use crate::base::time::{Awake, Wall, human_s};
@@ -25,6 +26,8 @@ const DAILY_S: f64 = 86_400.0;
 /// A gap in activity up to this long, and up to this share of `stall_idle`, does not end a stretch of progress.
 const STRETCH_GAP_S: f64 = 90.0;
 const STRETCH_GAP_SHARE: f64 = 0.3;
+/// The tools' CPU is sampled near a stall only: this share of `stall_idle` is long enough for it.
+const TOOLS_SHARE: f64 = 0.25;
 /// What a nudge says.
 pub const NUDGE_TEXT: &str = "[watchkeeper] You have been quiet for a while. If there is work left, go on with it now. \
 If you wait for something, end your answer with a line WAITING-UNTIL: and the RFC 3339 time at which to look again.";
@@ -56,9 +59,17 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
     let quiet = context.now.awake_s.since_s(quiet_from);
     match state.seen.state {
         ScreenState::Idle if agent.kind == AgentKind::Loop => idle_stall(context, quiet, idle_limit),
+        // Our own text that could not be submitted: a remedy clears it.
+        ScreenState::Draft if agent.kind == AgentKind::Loop && own_draft(context) => {
+            idle_stall(context, quiet, idle_limit)
+        }
         ScreenState::Busy | ScreenState::Starting | ScreenState::Unknown => {
             let limit = HUNG_FACTOR * idle_limit;
-            (quiet >= limit).then(|| Stall {
+            // Its tools may be at work: their CPU must have been watched for a while.
+            let unknown = context.clocks.tools.as_ref().is_some_and(|tools| {
+                context.now.awake_s.since_s(tools.first_awake_s) < idle_limit * TOOLS_SHARE
+            });
+            (quiet >= limit && !unknown).then(|| Stall {
                 rule: "stall.hung",
                 seen: format!("{:?} without progress on any clock", state.seen.state).to_lowercase(),
                 compared: format!(
@@ -68,14 +79,20 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
             })
         }
         ScreenState::Idle
-        | ScreenState::Onboarding
         | ScreenState::Draft
+        | ScreenState::Onboarding
         | ScreenState::Blocked
         | ScreenState::Limited
         | ScreenState::Error
         | ScreenState::Dead
         | ScreenState::Shell => None,
     }
+}
+
+fn own_draft(context: &UnitContext<'_>) -> bool {
+    let composer = context.alive().and_then(|pane| pane.reading.composer.as_deref()).unwrap_or("");
+    let sent = &context.unfolded.delivery.last_text;
+    !sent.is_empty() && guard_text::is_ours(composer, sent)
 }
 
 fn idle_stall(context: &UnitContext<'_>, quiet: f64, idle_limit: f64) -> Option<Stall> {
@@ -128,7 +145,11 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
     }
     let stall = stalled(context, state);
-    vetoes_since(context, state, if stall.is_some() { veto::vetoes(context, state) } else { Vec::new() });
+    vetoes_since(
+        context,
+        state,
+        if stall.is_some() { veto::vetoes(context, context.unfolded) } else { Vec::new() },
+    );
     if let Some(stall) = stall {
         last_tier(context, state, &stall);
     }
@@ -295,7 +316,7 @@ fn proof(context: &UnitContext<'_>, threshold_s: f64) -> (Vec<String>, Vec<Strin
     judge("screen", context.clocks.screen.as_ref().map(|c| c.changed_awake_s), needed);
     judge("transcript", context.clocks.transcript.as_ref().map(|c| c.changed_awake_s), needed);
     // Sampling begins near the stall only, so its silence is shorter by then.
-    judge("tools' CPU", context.clocks.tools.as_ref().map(ToolsClock::quiet_since), needed / 4.0);
+    judge("tools' CPU", context.clocks.tools.as_ref().map(ToolsClock::quiet_since), needed * TOOLS_SHARE);
     (stale, fresh)
 }
 

@@ -184,3 +184,23 @@ fn a_draft_is_told_though_a_text_waits_behind_it() {
     world.expect_alerts("unsent text in its composer: dear agent", 1);
     assert!(!world.acts("a").contains(&"paste text") && !world.acts("a").contains(&"submit draft"));
 }
+
+/// gemini draws its spinner once more when its menu is closed: the limit was over after 0 s.
+#[test]
+fn a_spinner_right_after_the_menu_is_no_progress() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").limited(BANNER);
+    world.unit("a").reading().substate = Some(Substate::Menu);
+    while !world.acts("a").contains(&"close limit menu") {
+        world.tick();
+    }
+    world.unit("a").busy();
+    world.tick_now();
+    world.pass(1.0);
+    world.unit("a").idle();
+    world.tick_now();
+    world.run(60.0);
+    assert!(world.state_of("a").limit.active.is_some(), "{}", world.story());
+    world.run(900.0);
+    world.expect_act("a", "probe limit");
+}

@@ -30,14 +30,15 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         state.wake.due = next(context, wake, context.now.wall);
     }
     let Some(due) = state.wake.due else { return };
-    let failed = state.delivery.past.last().is_some_and(|past| {
+    let delivery = &context.unfolded.delivery;
+    let failed = delivery.past.last().is_some_and(|past| {
         past.purpose == Purpose::Wake
             && matches!(past.outcome, DeliveryOutcome::Failed { .. })
             && state.wake.last.is_some_and(|last| past.at >= last)
             && due.since_s(past.at) > RETRY_S
     });
-    if failed && state.delivery.current.is_none() {
-        state.wake.due = state.delivery.past.last().map(|past| past.at.plus_s(RETRY_S));
+    if failed && delivery.current.is_none() {
+        state.wake.due = delivery.past.last().map(|past| past.at.plus_s(RETRY_S));
     }
     if kind == AgentKind::Task && due <= context.now.wall && active(state) {
         notes.event(

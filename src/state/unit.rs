@@ -332,6 +332,8 @@ pub struct DeliveryState {
     pub past: Vec<PastDelivery>,
     /// The text last pasted: a draft that holds it is ours.
     pub last_text: String,
+    /// Times that it was cleared from the composer since.
+    pub clears: u32,
     /// Deliveries so far: the next one's number.
     pub count: u64,
 }

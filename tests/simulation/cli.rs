@@ -49,7 +49,7 @@ impl Temper {
             trusts: 0,
             stubborn: 0,
             swallows: 0,
-            resumes: 0,
+            resumes: 800,
             slow_start: 0,
             silence_max_s: 60,
         }
@@ -130,7 +130,7 @@ pub struct Around<'a> {
     pub rng: &'a mut Rng,
     pub temper: &'a Temper,
     /// The banner, while the account is limited.
-    pub limited: Option<String>,
+    pub limited: Option<(String, Option<i64>)>,
     pub auth_broken: bool,
     /// It dies young.
     pub crashy: bool,
@@ -166,6 +166,8 @@ pub struct Cli {
     pub resumed: bool,
     pub dialog_number: u32,
     pub banner: bool,
+    /// The time that the banner names (true wall), if it is readable.
+    pub banner_until: Option<i64>,
     pub error: Option<&'static str>,
     pub compacting_since: Option<i64>,
     pub turns: u32,
@@ -203,6 +205,7 @@ impl Cli {
             resumed: false,
             dialog_number: 0,
             banner: false,
+            banner_until: None,
             error: None,
             compacting_since: None,
             turns: 0,
@@ -339,8 +342,9 @@ impl Cli {
             return None;
         }
         if work.kind == Kind::Call || work.kind == Kind::Retry {
-            if let Some(banner) = around.limited.clone() {
+            if let Some((banner, until)) = around.limited.clone() {
                 self.banner = true;
+                self.banner_until = until;
                 self.say(t, format!("! {banner}"));
                 let menu = around.rng.chance(300);
                 self.turn_to(t, if menu { Play::LimitMenu } else { Play::Idle });

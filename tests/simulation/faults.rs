@@ -36,6 +36,7 @@ pub struct Swarm {
     pub crashy: u64,
     pub capture_misses: u64,
     pub list_misses: u64,
+    pub flickers: u64,
     pub act_fails: u64,
     pub act_lies: u64,
     pub jumps: u64,
@@ -73,6 +74,7 @@ impl Swarm {
             crashy: 0,
             capture_misses: 0,
             list_misses: 0,
+            flickers: 0,
             act_fails: 0,
             act_lies: 0,
             jumps: 0,
@@ -134,6 +136,7 @@ impl Swarm {
             crashy: rate(400, 15),
             capture_misses: rate(300, 60),
             list_misses: rate(200, 10),
+            flickers: rate(200, 20),
             act_fails: rate(300, 120),
             act_lies: rate(300, 120),
             jumps: rate(200, 10),
@@ -163,6 +166,7 @@ pub fn install(sim: &Sim) {
     world.faults.act_lies = swarm.act_lies;
     world.faults.capture_misses = swarm.capture_misses;
     world.faults.list_misses = swarm.list_misses;
+    world.faults.flickers = swarm.flickers;
     let mut disk = sim.disk.borrow_mut();
     disk.faults.write_fails = swarm.disk;
     disk.faults.read_fails = swarm.disk / 20;

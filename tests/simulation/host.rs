@@ -62,15 +62,24 @@ impl Host for SimHost {
         let id = ServerId { pid: server.pid, started: server.started };
         let buffers = server.buffers.keys().cloned().collect();
         let mut rows = Vec::new();
-        let mut listed = std::collections::BTreeSet::new();
+        let (mut listed, mut missed) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
         for pane in world.panes.values() {
-            if world.faults.list_misses > 0 && world.rng.chance(world.faults.list_misses) {
+            // Once, and not right after its start.
+            let grown = world.t - pane.cli.born > 5000 && !world.missed.contains(&pane.id);
+            if grown && world.rng.chance(world.faults.list_misses) {
+                missed.insert(pane.id);
                 continue;
             }
             listed.insert(pane.id);
-            rows.push(row(pane, world.local(), world.t));
+            let mut row = row(pane, world.local(), world.t);
+            if grown && pane.root.is_some() && world.rng.chance(world.faults.flickers) {
+                missed.insert(pane.id);
+                row.command = "bash".into(); // A tool in the foreground, for a moment.
+            }
+            rows.push(row);
         }
         world.looked = Some(listed);
+        world.missed = missed;
         PaneList { server: ServerSeen::Alive(id), rows, buffers }
     }
 
@@ -130,6 +139,12 @@ impl Host for SimHost {
         let failed = |why: &str| Outcome::Failed { why: why.to_owned() };
         let step = self.ops.step();
         if matches!(step, Step::Dead | Step::DiesBefore) {
+            // Paid for and lost: an effect may be missing, never doubled. A lost TERM is followed by its KILL.
+            if let (Step::DiesBefore, Action::Signal { processes, .. }) = (step, action) {
+                let world = &mut *self.world.borrow_mut();
+                let t = world.t;
+                world.termed.extend(processes.iter().map(|p| ((p.pid, p.start), t)));
+            }
             return failed("killed (simulated)");
         }
         let answers = self.answers();
@@ -137,8 +152,8 @@ impl Host for SimHost {
         let disk = self.disk.borrow();
         let unit = unit_of(world, action);
         check(world, &disk, action, &unit, &self.grace_s);
-        let lost = world.rng.chance(world.faults.act_fails)
-            || (!answers && !matches!(action, Action::Signal { .. }));
+        let by_tmux = !matches!(action, Action::Signal { .. });
+        let lost = by_tmux && (world.rng.chance(world.faults.act_fails) || !answers);
         let lies = world.rng.chance(world.faults.act_lies);
         let outcome = if lost { Err("timed out (simulated)".to_owned()) } else { effect(world, action) };
         let happened = outcome.is_ok();

@@ -5,17 +5,17 @@
 
 use super::cli::{Kind, Play};
 use super::files::Disk;
-use super::fleet::{BOSS_WAKE, TESTER_WAKE};
 use super::world::{Arrival, World};
 use std::collections::{BTreeMap, BTreeSet};
-use watchkeeper::config::{Config, Unit};
+use watchkeeper::base::time::Wall;
+use watchkeeper::config::{Config, Unit, WakeWhen};
 use watchkeeper::detect::pause;
 use watchkeeper::engine::tick::TickReport;
 use watchkeeper::model::action::{Action, Signal};
 use watchkeeper::model::seen::{PaneSeen, ScreenState};
 use watchkeeper::policy::proposal::{Claim, EventKind, Origin, Proposal, What};
 use watchkeeper::policy::{POLICIES, decide, decide_with};
-use watchkeeper::state::unit::{Breaker, EndCause, EndStep, UnitState};
+use watchkeeper::state::unit::{Breaker, DeliveryOutcome, EndCause, EndStep, Purpose, UnitState};
 
 /// Most heals of one unit within [`WINDOW_MS`] (SPEC 6.4).
 const HEALS_MAX: usize = 5;
@@ -38,8 +38,8 @@ struct Past {
     looked_at: i64,
     /// Nudges since the agent last worked by itself.
     nudges: u32,
-    last_wake: Option<(i64, u32)>,
-    last_run: Option<i64>,
+    /// The last wake or run: local wall clock, and the jumps until then.
+    last_wake: Option<(Wall, u32)>,
     kickoffs: BTreeMap<i32, (i64, u32)>,
 }
 
@@ -135,7 +135,7 @@ impl Checker {
             self.arrived(world, arrival);
         }
         self.starts(world, config, report);
-        self.looks(world, config, report, killed);
+        self.looks(world, config, report, disk, killed);
         if !killed {
             for granted in &report.decision.granted {
                 self.granted(world, config, report, granted);
@@ -216,22 +216,6 @@ impl Checker {
                 );
             }
         }
-        for (text, interval_s) in [(BOSS_WAKE, 900), (TESTER_WAKE, 1500)] {
-            if arrival.sent.text != text {
-                continue;
-            }
-            if let Some((last, jumps)) = past.last_wake
-                && jumps == self.jumps
-                && arrival.wall - last < interval_s * 1000 - 60_000
-            {
-                let after = (arrival.wall - last) / 1000;
-                world.violate(
-                    "once-only-wake",
-                    format!("{unit}: woken again after {after} s of {interval_s} s"),
-                );
-            }
-            past.last_wake = Some((arrival.wall, self.jumps));
-        }
     }
 
     /// Starts that happened: the restart budget, its backoff, its breaker, the stagger.
@@ -244,9 +228,6 @@ impl Checker {
             let Some(granted) = granted else { continue };
             let Some(past) = self.past.get_mut(&effect.unit) else { continue };
             let (unit, t) = (&effect.unit, effect.t);
-            if granted.why.rule == "wake.due" {
-                past.last_run = Some(t);
-            }
             if granted.why.rule != "restart.heal" {
                 continue;
             }
@@ -290,7 +271,7 @@ impl Checker {
     }
 
     /// What every look tells: idleness that was watched, lives that were long enough, deaths that were seen.
-    fn looks(&mut self, world: &mut World, config: &Config, report: &TickReport, killed: bool) {
+    fn looks(&mut self, world: &mut World, config: &Config, report: &TickReport, disk: &Disk, killed: bool) {
         let t = world.t;
         let Some(listed) = world.looked.clone() else { return };
         let interval_ms = (config.watchdog.signal_interval_s * 1000.0) as i64;
@@ -308,7 +289,9 @@ impl Checker {
             }
             let transcript = world.units.get(name).is_some_and(|truth| truth.transcript);
             let cli = &pane.cli;
-            let mut moved = cli.content_at.max(cli.cpu_at).max(cli.born);
+            // CPU that was used and gone between two looks leaves no trace that could be sampled.
+            let cpu_at = if cli.kind() == Some(Kind::Tool) { cli.cpu_at } else { 0 };
+            let mut moved = cli.content_at.max(cpu_at).max(cli.born);
             if transcript {
                 moved = moved.max(cli.transcript_at);
             }
@@ -337,16 +320,21 @@ impl Checker {
         if killed {
             return;
         }
-        self.deaths(world, config, report, t);
+        self.deaths(world, config, report, disk, t);
     }
 
-    fn deaths(&mut self, world: &World, config: &Config, report: &TickReport, t: i64) {
+    fn deaths(&mut self, world: &World, config: &Config, report: &TickReport, disk: &Disk, t: i64) {
         let mut died = Vec::new();
         for (name, unit) in &config.units {
             let Some(after) = report.decision.next.units.get(name) else { continue };
             let before = report.before.units.get(name).cloned().unwrap_or_default();
             let task = world.units.get(name.as_str()).is_some_and(|truth| truth.task);
-            let gone = after.seen.process.is_none() && after.seen.state == ScreenState::Dead;
+            // What was not recorded is seen anew at the next look.
+            let recorded = || {
+                disk.json(&format!("units/{name}/unit.json"))
+                    .is_some_and(|file| file["seen"]["state"] == "dead")
+            };
+            let gone = after.seen.process.is_none() && after.seen.state == ScreenState::Dead && recorded();
             if gone && before.seen.process.is_some() && !task && before.ending.is_none() {
                 died.push((unit.position, name.to_string()));
             }
@@ -389,6 +377,18 @@ impl Checker {
         match (&granted.what, granted.claim) {
             (What::End(ending), _) if ending.cause == EndCause::Ladder => {
                 proof(world, config, name, granted, &past, &before);
+                let play = world.living(name).map(|pane| (pane.cli.play.clone(), pane.cli.error));
+                let healthy = match granted.why.rule.as_str() {
+                    "attend.shell" => play.as_ref().is_some_and(|(play, _)| *play != Play::Shell),
+                    "attend.context" => play.as_ref().is_some_and(|(_, error)| *error != Some("context")),
+                    _ => false,
+                };
+                if healthy {
+                    world.violate(
+                        "healthy-kill",
+                        format!("{name}: `{}` ({}) while {play:?}", granted.label, granted.why.rule),
+                    );
+                }
             }
             (What::Deliver(_), Claim::Nudge) => {
                 disturbance(world, config, name, granted, &past);
@@ -403,9 +403,43 @@ impl Checker {
                     }
                 }
             }
+            (_, Claim::Wake | Claim::Start) if granted.by == "wake" => {
+                self.wake(world, config, report, granted, &before)
+            }
             (What::Act(Action::Signal { signal: Signal::Term, .. }), _) => term(world, config, name, &before),
             (What::Act(_) | What::Deliver(_) | What::End(_), _) => {}
         }
+    }
+
+    /// A wake or a task's run: once per time that it is due.
+    fn wake(
+        &mut self,
+        world: &mut World,
+        config: &Config,
+        report: &TickReport,
+        granted: &Proposal,
+        before: &UnitState,
+    ) {
+        let wake =
+            config.units.get(&granted.unit).and_then(Unit::agent).and_then(|agent| agent.wake.as_ref());
+        let (Some(wake), Some(past)) = (wake, self.past.get_mut(granted.unit.as_str())) else { return };
+        let needed_s = match &wake.when {
+            WakeWhen::Interval { every_s } => *every_s,
+            WakeWhen::Cron { .. } => 60.0,
+        };
+        let now = report.seen.now.wall;
+        let failed = before.delivery.past.iter().rev().find(|past| past.purpose == Purpose::Wake);
+        let failed = failed.is_some_and(|past| past.outcome != DeliveryOutcome::Seen);
+        if let Some((last, jumps)) = past.last_wake.filter(|_| !failed) {
+            let passed = now.since_s(last);
+            if jumps == self.jumps && passed < needed_s {
+                world.violate(
+                    "once-only-wake",
+                    format!("{}: woken again after {passed} s of {needed_s} s", granted.unit),
+                );
+            }
+        }
+        past.last_wake = Some((now, self.jumps));
     }
 
     /// Paused, down, disabled or limited: nothing that no person ordered.
@@ -438,12 +472,10 @@ impl Checker {
 
     fn limited(&self, world: &mut World, granted: &Proposal, before: &UnitState) {
         let name = granted.unit.as_str();
-        let Some(truth) = world.units.get(name) else { return };
-        let account = world.accounts.get(&truth.account).cloned().unwrap_or_default();
         let Some(pane) = world.living(name) else { return };
         let shows = pane.cli.banner && matches!(pane.cli.play, Play::Idle | Play::LimitMenu);
         let until = before.limit.active.as_ref().map(|limit| limit.until);
-        let early = account.style < 2 && world.local().0 < account.limited_until && self.jumps == 0;
+        let early = pane.cli.banner_until.is_some_and(|until| world.wall < until) && self.jumps == 0;
         let ends_already = granted.claim == Claim::End;
         if shows && early && touches(granted) && granted.label != "close limit menu" && !ends_already {
             let detail =
@@ -511,7 +543,7 @@ impl Checker {
                 .units
                 .get(*unit)
                 .and_then(|state| state.limit.active.as_ref())
-                .map(|limit| limit.since);
+                .map(|limit| limit.armed);
             let freed = mates().any(|mate| {
                 report.before.units.get(mate).is_some_and(|state| {
                     state.limit.freed.is_some_and(|freed| since.is_none_or(|since| freed > since))
@@ -606,7 +638,7 @@ impl Checker {
             }
             for state in report.decision.next.units.values() {
                 for past in &state.delivery.past {
-                    let failed = past.outcome != watchkeeper::state::unit::DeliveryOutcome::Seen;
+                    let failed = past.outcome != DeliveryOutcome::Seen;
                     if let Some(request) = past.request.as_ref().filter(|_| failed) {
                         self.failed_texts.insert(request.clone());
                     }
@@ -895,8 +927,11 @@ fn same_answer(world: &mut World, config: &Config, report: &TickReport, salt: u6
         let order: Vec<&str> = policies.iter().map(|policy| policy.name).collect();
         let unit =
             again.next.units.iter().find(|(name, state)| shuffled.next.units.get(*name) != Some(*state));
-        let detail =
-            format!("order {order:?} decides differently for {:?}", unit.map(|(name, _)| name.to_string()));
-        world.violate("any-order", detail);
+        let difference = unit.map(|(name, state)| {
+            let (a, b) = (format!("{state:#?}"), format!("{:#?}", shuffled.next.units.get(name)));
+            let lines = a.lines().filter(|line| !b.contains(line.trim())).collect::<Vec<_>>().join(" ");
+            format!("{name}: {lines}")
+        });
+        world.violate("any-order", format!("order {order:?} decides differently: {difference:?}"));
     }
 }

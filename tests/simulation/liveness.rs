@@ -2,7 +2,7 @@
 //! must have been told, and is mended then.
 
 use super::cli::Play;
-use super::faults::{self};
+use super::faults::{self, Mode};
 use super::fleet;
 use super::invariants::outbox;
 use super::run::{Failure, Sim};
@@ -34,7 +34,7 @@ pub fn recover(sim: &mut Sim) -> Result<(), Box<Failure>> {
         sim.turn_checked()?;
         let t = sim.world.borrow().t;
         orders(sim);
-        let sick = sick(sim);
+        let sick = sick(sim).or_else(|| waiting_text(sim));
         match (&sick, calm_since) {
             (Some(_), _) => calm_since = None,
             (None, None) => calm_since = Some(t),
@@ -156,6 +156,10 @@ fn orders(sim: &mut Sim) {
 /// The first unit that is not well, and why.
 fn sick(sim: &Sim) -> Option<String> {
     let world = sim.world.borrow();
+    let rare_s = match sim.swarm.mode {
+        Mode::Loop => 0,
+        Mode::Cron { every_s } => every_s,
+    };
     for (name, unit) in sim.config.units.iter().filter(|(_, unit)| unit.enabled) {
         let name = name.as_str();
         let truth = world.units.get(name)?;
@@ -175,12 +179,12 @@ fn sick(sim: &Sim) -> Option<String> {
             Play::Idle
                 if truth.loops
                     && stall
-                    && silent_s > 240
+                    && silent_s > 240 + 2 * rare_s
                     && cli.waits_until.is_none_or(|until| until < world.wall) =>
             {
                 "it is idle"
             }
-            Play::Work(_) if cli.hangs() && stall && silent_s > 900 => "it hangs",
+            Play::Work(_) if cli.hangs() && stall && silent_s > 900 + 3 * rare_s => "it hangs",
             Play::Idle | Play::Work(_) | Play::Service => continue,
         };
         return Some(format!("{name}: {why} (silent for {silent_s} s)"));
@@ -195,8 +199,13 @@ fn settled(sim: &mut Sim) -> Result<(), Box<Failure>> {
         let detail = format!("alert {id} was owed by {owner} and never reached the outbox");
         return Err(Box::new(sim.fail("alert-lost", detail)));
     }
+    Ok(())
+}
+
+/// A person's text that was accepted and is neither delivered nor reported.
+fn waiting_text(sim: &Sim) -> Option<String> {
     let mail = sim.disk.borrow().json("mail.json").unwrap_or_default();
-    for asked in sim.asked.clone() {
+    for asked in &sim.asked {
         let handled =
             mail["handled"].as_array().and_then(|all| all.iter().find(|h| h["id"] == asked.id.as_str()));
         let Some(handled) = handled else { continue };
@@ -212,10 +221,11 @@ fn settled(sim: &mut Sim) -> Result<(), Box<Failure>> {
             || epoch != asked.epoch
             || !enabled;
         if !resolved {
-            let detail =
-                format!("{unit}: the text of {} was accepted, but neither delivered nor reported", asked.id);
-            return Err(Box::new(sim.fail("text-lost", detail)));
+            return Some(format!(
+                "{unit}: the text of {} was accepted, but neither delivered nor reported",
+                asked.id
+            ));
         }
     }
-    Ok(())
+    None
 }

@@ -104,7 +104,6 @@ pub struct Arrival {
     pub epoch: u32,
     pub pid: i32,
     pub sent: Sent,
-    pub wall: i64,
 }
 
 /// What goes wrong with the host, per mille.
@@ -118,6 +117,8 @@ pub struct HostFaults {
     pub capture_misses: u64,
     /// A living pane is missing from the list, once.
     pub list_misses: u64,
+    /// A tool is taken for the CLI's own command, once.
+    pub flickers: u64,
 }
 
 #[derive(Debug)]
@@ -152,6 +153,8 @@ pub struct World {
     pub termed: BTreeMap<(i32, u64), i64>,
     /// This tick's look: None = the server did not answer; else panes listed.
     pub looked: Option<BTreeSet<u64>>,
+    /// Panes that the last look missed or misread.
+    pub missed: BTreeSet<u64>,
     pub tick: u64,
 }
 
@@ -183,6 +186,7 @@ impl World {
             pasted: BTreeSet::new(),
             termed: BTreeMap::new(),
             looked: None,
+            missed: BTreeSet::new(),
             tick: 0,
         }
     }
@@ -287,7 +291,8 @@ impl World {
         let pane = self.panes.get_mut(&id)?;
         let unit = self.units.get(&pane.unit)?;
         let account = self.accounts.get(&unit.account).cloned().unwrap_or_default();
-        let limited = (account.limited_until > wall).then(|| banner(&account));
+        let named = (account.style < 2).then_some(minute(account.limited_until));
+        let limited = (account.limited_until > wall).then(|| (banner(&account), named));
         let wall_text = |ms: i64| Wall((wall + offset + ms) / 1000 * 1000).to_string();
         let mut around = Around {
             t,
@@ -471,7 +476,6 @@ impl World {
 
     /// Enter (or another submit key) in a pane.
     pub fn press_submit(&mut self, id: u64, by_person: bool) {
-        let wall = self.wall;
         let Some(pane) = self.panes.get(&id) else { return };
         let (unit, pid) = (pane.unit.clone(), pane.root.as_ref().map_or(0, |root| root.pid));
         if pane.cli.dialog_open() {
@@ -486,7 +490,7 @@ impl World {
             let text: String = sent.text.chars().take(50).collect();
             self.tell(format!("{unit}: takes `{text}`"));
         }
-        self.arrivals.push(Arrival { unit, epoch, pid, sent, wall });
+        self.arrivals.push(Arrival { unit, epoch, pid, sent });
     }
 
     pub fn press_escape(&mut self, id: u64) {
@@ -591,10 +595,15 @@ fn kind_word(play: &str) -> String {
     }
 }
 
+/// The next whole minute.
+fn minute(wall: i64) -> i64 {
+    (wall + 59_999) / 60_000 * 60_000
+}
+
 /// The text of a limit, in one of several styles.
 pub fn banner(account: &Account) -> String {
     let kind = account.kind;
-    let at = Wall((account.limited_until + 59_999) / 60_000 * 60_000).to_string();
+    let at = Wall(minute(account.limited_until)).to_string();
     let head = format!("You've hit your {kind}usage limit");
     match account.style {
         0 => format!("{head} · resets {} (UTC)", &at[11..16]),

@@ -93,7 +93,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
                 files(&config, &snapshot, &mut found);
             }
             Err(error) => {
-                found.bad("files", Level::Problem, error.message(), "make it readable for yourself")
+                found.bad("files", Level::Problem, error.message(), "make it readable for yourself");
             }
         }
         folders(&config, &mut found);
