@@ -204,3 +204,17 @@ fn a_spinner_right_after_the_menu_is_no_progress() {
     world.run(900.0);
     world.expect_act("a", "probe limit");
 }
+
+/// Its menu closed, gemini shows an empty composer: what waited was typed and spent on the limit.
+#[test]
+fn a_text_waits_for_a_limit_that_is_not_seen_any_more() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").limited(BANNER);
+    world.ticks(2);
+    world.unit("a").idle();
+    ask(&mut world, "for later");
+    world.run(300.0);
+    world.expect_no_act("a");
+    world.run(900.0);
+    assert_eq!(world.acts("a").first(), Some(&"probe limit"), "{}", world.story());
+}
