@@ -298,10 +298,10 @@ fn details<H: Host>(
         seen.buffer = Some(list.buffers.contains(buffer));
     }
     let PaneSeen::Alive(pane) = &seen.pane else { return };
-    if needs.cpu.contains(name) {
-        seen.tools_cpu_ms = host.tools_cpu_ms(pane.pid);
-    }
     let Some(agent) = unit.agent() else { return };
+    if needs.cpu.contains(name) {
+        seen.tools_cpu_ms = host.tools_cpu_ms(pane.pid, &agent.backend.process_names);
+    }
     let changed = state
         .clocks
         .units

@@ -551,7 +551,8 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
         return kickoff(context, state, agent, out);
     }
     let Some(message) = state.delivery.queue.first().cloned() else { return };
-    if state.seen.state == ScreenState::Limited {
+    // Not every limit can be seen for as long as it holds: gemini shows only a menu, and that was closed.
+    if state.seen.state == ScreenState::Limited || state.limit.active.is_some() {
         return out.hold("type what waits", "it is limited");
     }
     match message.purpose {

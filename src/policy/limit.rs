@@ -163,8 +163,12 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
     let works = state.seen.state == ScreenState::Busy && state.seen.substate != Some(Substate::Retrying);
     let answered = matches!(state.seen.state, ScreenState::Idle | ScreenState::Blocked | ScreenState::Draft);
     let over = match limit.asked_awake_s {
-        // Nobody asked, and it works: progress clears a limit at once.
-        None => works && limit.probing_awake_s.is_none(),
+        // Nobody asked, and it works: progress clears a limit at once, but for the spinner that a CLI (gemini) draws
+        // once more when its menu is closed.
+        None => {
+            let closed = limit.menu_awake_s.is_some_and(|at| context.now.awake_s.since_s(at) < PROGRESS_S);
+            works && !closed && limit.probing_awake_s.is_none()
+        }
         Some(asked) => {
             let passed = context.now.awake_s.since_s(asked);
             (works && passed >= PROGRESS_S) || (answered && passed >= 2.0)

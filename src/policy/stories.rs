@@ -184,3 +184,37 @@ fn a_draft_is_told_though_a_text_waits_behind_it() {
     world.expect_alerts("unsent text in its composer: dear agent", 1);
     assert!(!world.acts("a").contains(&"paste text") && !world.acts("a").contains(&"submit draft"));
 }
+
+/// gemini draws its spinner once more when its menu is closed: the limit was over after 0 s.
+#[test]
+fn a_spinner_right_after_the_menu_is_no_progress() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").limited(BANNER);
+    world.unit("a").reading().substate = Some(Substate::Menu);
+    while !world.acts("a").contains(&"close limit menu") {
+        world.tick();
+    }
+    world.unit("a").busy();
+    world.tick_now();
+    world.pass(1.0);
+    world.unit("a").idle();
+    world.tick_now();
+    world.run(60.0);
+    assert!(world.state_of("a").limit.active.is_some(), "{}", world.story());
+    world.run(900.0);
+    world.expect_act("a", "probe limit");
+}
+
+/// Its menu closed, gemini shows an empty composer: what waited was typed and spent on the limit.
+#[test]
+fn a_text_waits_for_a_limit_that_is_not_seen_any_more() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").limited(BANNER);
+    world.ticks(2);
+    world.unit("a").idle();
+    ask(&mut world, "for later");
+    world.run(300.0);
+    world.expect_no_act("a");
+    world.run(900.0);
+    assert_eq!(world.acts("a").first(), Some(&"probe limit"), "{}", world.story());
+}

@@ -57,7 +57,7 @@ impl Host for OnePane {
         vec![]
     }
 
-    fn tools_cpu_ms(&mut self, _: i32) -> Option<u64> {
+    fn tools_cpu_ms(&mut self, _: i32, _: &[String]) -> Option<u64> {
         None
     }
 
