@@ -332,7 +332,8 @@ pub fn dialog(pane: &AlivePane) -> Option<&'static str> {
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
-    let Some(agent) = context.agent() else { return };
+    // Nothing more is typed into what is to be stopped.
+    let Some(agent) = context.agent().filter(|_| context.is_wanted()) else { return };
     let Some(delivery) = &state.delivery.current else { return next(context, state, agent, out) };
     let origin = origin(state, &delivery.message);
     let label = format!("type ({:?})", delivery.message.purpose).to_lowercase();

@@ -107,10 +107,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
             wanted.by(policy.name);
             (policy.propose)(&context, &state, &mut wanted);
         }
-        // A pause or a stop that a person asked for in this very tick holds from now on, not from the next look.
-        if !operator::stills(&markers, name) {
-            proposals.push(wanted);
-        }
+        proposals.push(wanted);
         next.units.insert(name.clone(), state);
     }
 

@@ -98,23 +98,6 @@ pub fn with_marks<'a>(seen: &'a Observation, markers: &[Action]) -> Cow<'a, Obse
     marked
 }
 
-/// Do these markers, about to be set, still the unit?
-pub fn stills(markers: &[Action], name: &UnitName) -> bool {
-    markers.iter().any(|action| match action {
-        Action::Mark { marker, .. } => marker.unit.as_ref().is_none_or(|unit| unit == name),
-        Action::Unmark { .. }
-        | Action::NewSession { .. }
-        | Action::Respawn { .. }
-        | Action::LoadBuffer { .. }
-        | Action::Paste { .. }
-        | Action::DropBuffer { .. }
-        | Action::Keys { .. }
-        | Action::LeaveMode { .. }
-        | Action::Signal { .. }
-        | Action::KillSession { .. } => false,
-    })
-}
-
 fn mark(unit: Option<&UnitName>, kind: MarkerKind, text: String) -> Action {
     Action::Mark { marker: Marker { unit: unit.cloned(), kind }, text }
 }
