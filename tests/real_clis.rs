@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 const CLIS: [&str; 6] = ["claude", "codex", "opencode", "gemini", "qwen", "aider"];
+/// A scene's name and how it ended.
+type Row = (String, Result<String, String>);
+
 #[test]
 fn a_fleet_of_real_clis() {
     let Some(script) = std::env::var_os("WATCHKEEPER_REAL_CLIS") else {
@@ -35,7 +38,7 @@ fn a_fleet_of_real_clis() {
     let count = std::env::var("WATCHKEEPER_REAL_COUNT").ok().and_then(|n| n.parse().ok()).unwrap_or(50);
     let lab = Lab::new(&PathBuf::from(script), &clis);
     let mut fleet = Fleet::new(lab, &clis, count);
-    let mut table: BTreeMap<String, Vec<(String, Result<String, String>)>> = BTreeMap::new();
+    let mut table: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     // A CLI that did not start needs no further scene.
     let mut unable = BTreeSet::new();
     for scene in scenes::ALL.iter().filter(|scene| wanted.contains(&scene.name.to_owned())) {

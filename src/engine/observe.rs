@@ -96,13 +96,14 @@ pub fn gather<H: Host, F: Files>(
         units.insert(name.clone(), seen);
     }
     let mut troubles = memory.troubles.clone();
-    let requests = requests(files, state, &mut troubles);
+    let (requests, inbox_end) = requests(files, state, &mut troubles);
     Observation {
         host: host.pressure(),
         scope,
         units,
         markers: markers(files, None),
         requests,
+        inbox_end,
         outbox_has: outbox_has(files, state),
         strays: strays(config, &list, stamp),
         troubles,
@@ -297,10 +298,10 @@ fn details<H: Host>(
         seen.buffer = Some(list.buffers.contains(buffer));
     }
     let PaneSeen::Alive(pane) = &seen.pane else { return };
-    if needs.cpu.contains(name) {
-        seen.tools_cpu_ms = host.tools_cpu_ms(pane.pid);
-    }
     let Some(agent) = unit.agent() else { return };
+    if needs.cpu.contains(name) {
+        seen.tools_cpu_ms = host.tools_cpu_ms(pane.pid, &agent.backend.process_names);
+    }
     let changed = state
         .clocks
         .units
@@ -362,10 +363,15 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     Markers { down, paused, waiting_until }
 }
 
-/// Requests of the inbox that are not handled yet. A line that can't be read is skipped, told once, and kept.
-fn requests<F: Files>(files: &mut F, state: &State, troubles: &mut Vec<Trouble>) -> Vec<Request> {
+/// Requests of the inbox that are not handled yet, and how far it was read. A line that can't be read is skipped, told
+/// once, and kept.
+fn requests<F: Files>(
+    files: &mut F,
+    state: &State,
+    troubles: &mut Vec<Trouble>,
+) -> (Vec<Request>, Option<u64>) {
     if files.stamp(table::INBOX).is_none() {
-        return Vec::new();
+        return (Vec::new(), Some(0));
     }
     let bytes = match files.read(table::INBOX, INBOX_BYTES) {
         Ok(bytes) => bytes.unwrap_or_default(),
@@ -374,15 +380,20 @@ fn requests<F: Files>(files: &mut F, state: &State, troubles: &mut Vec<Trouble>)
                 key: "inbox".into(),
                 text: format!("reading {}: {}", table::INBOX, error.message()),
             });
-            return Vec::new();
+            return (Vec::new(), None);
         }
     };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut requests = Vec::new();
-    let lines = text.split('\n').collect::<Vec<_>>();
     // What follows the last newline is still being written.
-    let whole = lines.len().saturating_sub(1);
-    for (index, line) in lines.iter().take(whole).enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let done = usize::try_from(state.mail.inbox_done).unwrap_or(usize::MAX);
+    // Another file, when that is not the end of a line: the ids tell what was handled.
+    let known = done <= end && done.checked_sub(1).is_some_and(|last| bytes.get(last) == Some(&b'\n'));
+    let start = if known { done } else { 0 };
+    let before = bytes.iter().take(start).filter(|byte| **byte == b'\n').count();
+    let text = String::from_utf8_lossy(bytes.get(start..end).unwrap_or_default());
+    let mut requests = Vec::new();
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    for (index, line) in lines.map(|(index, line)| (before + index, line)) {
         match serde_json::from_str::<Request>(line) {
             Ok(request) if state.mail.handled.iter().any(|handled| handled.id == request.id) => {}
             Ok(request) => requests.push(request),
@@ -392,7 +403,7 @@ fn requests<F: Files>(files: &mut F, state: &State, troubles: &mut Vec<Trouble>)
             }),
         }
     }
-    requests
+    (requests, Some(end as u64))
 }
 
 /// Which owed alerts the outbox has already.

@@ -138,3 +138,83 @@ fn a_line_that_lingers_is_not_submitted_at_once_again() {
     assert!(pressed.windows(2).all(|pair| pair[1] - pair[0] >= 3.0), "{}", world.story());
     world.expect_alerts("stays in the composer after 3 presses", 1);
 }
+
+/// gemini's menu ignored Escape: nothing could be typed, and nobody knew.
+#[test]
+fn a_limit_menu_that_does_not_close_is_told() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").limited(BANNER);
+    world.unit("a").reading().substate = Some(Substate::Menu);
+    world.deaf.insert("a".into());
+    world.tick_now();
+    world.run(120.0);
+    assert_eq!(world.times("a", "close limit menu").len(), 3, "{}", world.story());
+    world.expect_alerts("its menu does not close", 1);
+}
+
+/// A second Enter would wait in the terminal and say yes to aider's next question.
+#[test]
+fn a_line_editor_gets_the_submit_key_once() {
+    let mut world = World::running(&PERSISTENT.replace("gemini", "aider"));
+    world.unit("a").idle();
+    world.ticks(3);
+    ask(&mut world, "go on");
+    while !world.acts("a").contains(&"paste text") {
+        world.tick();
+    }
+    world.deaf.insert("a".into());
+    world.run(28.0);
+    assert_eq!(world.times("a", "submit text").len(), 1, "{}", world.story());
+    world.unit("a").busy();
+    world.tick_now();
+    world.run(60.0);
+    world.expect_alerts("not delivered", 0);
+}
+
+/// A text that waits behind a person's draft kept the person from being told of it.
+#[test]
+fn a_draft_is_told_though_a_text_waits_behind_it() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").idle();
+    world.ticks(3);
+    world.unit("a").composer("dear agent");
+    ask(&mut world, "for later");
+    world.run(200.0);
+    world.expect_hold("a", "a person's draft");
+    world.expect_alerts("unsent text in its composer: dear agent", 1);
+    assert!(!world.acts("a").contains(&"paste text") && !world.acts("a").contains(&"submit draft"));
+}
+
+/// gemini draws its spinner once more when its menu is closed: the limit was over after 0 s.
+#[test]
+fn a_spinner_right_after_the_menu_is_no_progress() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").limited(BANNER);
+    world.unit("a").reading().substate = Some(Substate::Menu);
+    while !world.acts("a").contains(&"close limit menu") {
+        world.tick();
+    }
+    world.unit("a").busy();
+    world.tick_now();
+    world.pass(1.0);
+    world.unit("a").idle();
+    world.tick_now();
+    world.run(60.0);
+    assert!(world.state_of("a").limit.active.is_some(), "{}", world.story());
+    world.run(900.0);
+    world.expect_act("a", "probe limit");
+}
+
+/// Its menu closed, gemini shows an empty composer: what waited was typed and spent on the limit.
+#[test]
+fn a_text_waits_for_a_limit_that_is_not_seen_any_more() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").limited(BANNER);
+    world.ticks(2);
+    world.unit("a").idle();
+    ask(&mut world, "for later");
+    world.run(300.0);
+    world.expect_no_act("a");
+    world.run(900.0);
+    assert_eq!(world.acts("a").first(), Some(&"probe limit"), "{}", world.story());
+}

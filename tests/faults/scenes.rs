@@ -174,7 +174,9 @@ pub const NUDGE: Scene = Scene {
     agents: persistent,
     lab: Labs::Shared,
     ready: ready_idle,
-    trigger: |lab, n| lab.ask_as(&format!("nudge-{n}"), &json!({"nudge": {"unit": "a", "text": format!("text {n}.")}})),
+    trigger: |lab, n| {
+        lab.ask_as(&format!("nudge-{n}"), &json!({"nudge": {"unit": "a", "text": format!("text {n}.")}}))
+    },
     over: |lab, n, _| idle(lab) && lab.times_given("a", &format!("text {n}.")) > 0,
     check: |lab, n, before| {
         assert_same(lab, "given", lab.times_given("a", &format!("text {n}.")), 1);
@@ -205,7 +207,9 @@ pub const RESTART: Scene = Scene {
 pub const DOWN: Scene = Scene {
     name: "down",
     watchdog: QUICK,
-    agents: || vec![Agent::persistent("a", "ORPHAN").with("ladder = { grace_s = 2 }"), Agent::persistent("b", "")],
+    agents: || {
+        vec![Agent::persistent("a", "ORPHAN").with("ladder = { grace_s = 2 }"), Agent::persistent("b", "")]
+    },
     lab: Labs::Shared,
     ready: |lab, n| {
         if lab.state("units/a/down").exists() {
@@ -221,7 +225,8 @@ pub const DOWN: Scene = Scene {
         assert_same(lab, "starts", lab.starts("a"), before.starts);
         assert_same(lab, "starts of the other", lab.starts("b"), 1);
         assert!(!crate::lab::lives(before.pid.unwrap()));
-        let orphans = lab.said("a").into_iter().filter_map(|line| line.strip_prefix("orphan ")?.parse::<i32>().ok());
+        let orphans =
+            lab.said("a").into_iter().filter_map(|line| line.strip_prefix("orphan ")?.parse::<i32>().ok());
         assert_eq!(orphans.filter(|pid| crate::lab::lives(*pid)).count(), 0, "{}", lab.dump());
     },
 };

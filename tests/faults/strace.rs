@@ -99,11 +99,14 @@ fn kill_everywhere(scene: Scene, choice: Choice) {
     if !is_there() {
         return;
     }
-    let choice = if std::env::var_os("WATCHKEEPER_FAULTS").is_some_and(|v| v == "all") { Choice::All } else { choice };
+    let choice =
+        if std::env::var_os("WATCHKEEPER_FAULTS").is_some_and(|v| v == "all") { Choice::All } else { choice };
     let lab = scene.lab(WORKERS);
     let trace = lab.path().join("trace");
     let options = ["-o", trace.to_str().unwrap(), "-e", &format!("trace={CALLS}")].map(str::to_owned);
-    scene.play(&lab, "nothing", |lab| assert_eq!(lab.finish(traced(lab, &options)).code, Some(0), "{}", lab.dump()));
+    scene.play(&lab, "nothing", |lab| {
+        assert_eq!(lab.finish(traced(lab, &options)).code, Some(0), "{}", lab.dump())
+    });
     let mut points = points(&lab, &std::fs::read_to_string(&trace).unwrap(), choice);
     assert!(points.len() >= 4, "{points:?}");
     println!("{}: {} points", scene.name, points.len());
@@ -111,7 +114,10 @@ fn kill_everywhere(scene: Scene, choice: Choice) {
     let queue = Mutex::new(points);
     let killed = Mutex::new(0);
     let work = |mut own: Option<Lab>| {
-        while let Some(point) = { let next = queue.lock().unwrap().pop(); next } {
+        while let Some(point) = {
+            let next = queue.lock().unwrap().pop();
+            next
+        } {
             // The weight of all workers is held by the first lab.
             let lab = own.take().unwrap_or_else(|| scene.lab(0));
             let what = format!("{} {} {}", point.call, point.nth, point.text);
@@ -136,7 +142,8 @@ fn kill_everywhere(scene: Scene, choice: Choice) {
 /// Runs a tick that is killed there; false when it got past that point.
 fn kill_at(lab: &Lab, point: &Point) -> bool {
     let inject = format!("inject={}:signal=KILL:when={}", point.call, point.nth);
-    let options = ["-o", "/dev/null", "-e", &format!("trace={}", point.call), "-e", &inject].map(str::to_owned);
+    let options =
+        ["-o", "/dev/null", "-e", &format!("trace={}", point.call), "-e", &inject].map(str::to_owned);
     let ended = lab.finish(traced(lab, &options));
     assert!(matches!(ended.code, None | Some(0) | Some(137)), "{ended:?}");
     ended.code != Some(0)

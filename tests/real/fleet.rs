@@ -144,8 +144,16 @@ impl Fleet {
 
     /// Asks for a text to be typed; the request's id.
     pub fn nudge(&self, cli: &str, text: &str) -> String {
+        self.ask(cli, Ask::Nudge { unit: UnitName::new(cli).unwrap(), text: text.to_owned() })
+    }
+
+    /// Lifts the vetoes of a kill.
+    pub fn approve(&self, cli: &str) {
+        self.ask(cli, Ask::Approve { unit: UnitName::new(cli).unwrap() });
+    }
+
+    fn ask(&self, cli: &str, ask: Ask) -> String {
         let id = format!("real-{cli}-{}", self.asked.fetch_add(1, Ordering::Relaxed));
-        let ask = Ask::Nudge { unit: UnitName::new(cli).unwrap(), text: text.to_owned() };
         let at = watchkeeper::sys::clock::wall();
         let request = Request { id: id.clone(), at, from: "test".into(), ask };
         let line = serde_json::to_string(&request).unwrap() + "\n";

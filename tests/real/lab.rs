@@ -14,7 +14,7 @@ pub struct Lab {
 
 impl Lab {
     pub fn new(script: &Path, clis: &[String]) -> Lab {
-        let installed = PathBuf::from(std::env::var_os("LAB").expect("LAB names the folder with the CLIs"));
+        let installed = std::env::var_os("LAB").map(PathBuf::from).unwrap();
         let keep = tempfile::Builder::new().prefix("wk-real-").tempdir().unwrap();
         let dir = keep.path().to_owned();
         for cli in clis {

@@ -5,6 +5,7 @@ use super::judge;
 use super::texts;
 use std::time::{Duration, Instant};
 use watchkeeper::base::time::Wall;
+use watchkeeper::policy::attend::CONTINUE_TEXT;
 
 type Played = Result<String, String>;
 
@@ -53,7 +54,7 @@ fn start(fleet: &Fleet, cli: &str) -> Played {
 }
 
 fn came_once(fleet: &Fleet, cli: &str, text: &str) -> Result<(), String> {
-    fleet.wait(cli, "the text at the model", 20, || {
+    fleet.wait(cli, "the text at the model", 60, || {
         (judge::times(&fleet.asked(cli), text) > 0).then_some(())
     })?;
     std::thread::sleep(Duration::from_secs(1));
@@ -226,13 +227,17 @@ fn error(fleet: &Fleet, cli: &str) -> Played {
         ((tries >= 4 || went_on) && fleet.believed(cli) == "idle").then_some(())
     })?;
     let first = continues();
+    let told = || {
+        let asked = fleet.asked(cli);
+        asked.iter().filter(|request| request.last().contains(CONTINUE_TEXT)).count()
+    };
+    let before = told();
     fleet.deliver(cli, &format!("FAIL 400\nfatal for {cli}"), 60)?;
-    fleet.wait(cli, "the error", 60, || (fleet.believed(cli) == "error").then_some(()))?;
+    // opencode tries again for a while.
+    fleet.wait(cli, "the error", 150, || (fleet.believed(cli) == "error").then_some(()))?;
     let began = Instant::now();
     fleet.wait(cli, "continue after the error", 150, || {
-        (fleet.asked(cli).last().is_some_and(|request| request.last().contains("[watchkeeper]"))
-            && fleet.believed(cli) == "idle")
-            .then_some(())
+        (told() > before && fleet.believed(cli) == "idle").then_some(())
     })?;
     let took = began.elapsed().as_secs_f64();
     Ok(format!("server errors survived ({first} continues); went on {took:.0} s after a fatal one"))
@@ -364,7 +369,13 @@ fn hang(fleet: &Fleet, cli: &str) -> Played {
     fleet.deliver(cli, &format!("HANG 900\nfor {cli}"), 60)?;
     let pid = fleet.pid(cli);
     let began = Instant::now();
+    let approved = std::cell::Cell::new(false);
     fleet.wait(cli, "another process", 240, || {
+        // A machine without CPU to spare proves nothing about anybody: a person says that it is hung.
+        let held = fleet.unit(cli)["hold"]["why"].as_str().is_some_and(|why| why.contains("starved"));
+        if held && !approved.replace(true) {
+            fleet.approve(cli);
+        }
         (fleet.pid(cli).is_some() && fleet.pid(cli) != pid).then_some(())
     })?;
     let ended = began.elapsed().as_secs_f64();
@@ -373,7 +384,8 @@ fn hang(fleet: &Fleet, cli: &str) -> Played {
     fleet.deliver(cli, &text, 60)?;
     came_once(fleet, cli, &text)?;
     fleet.wait_state(cli, "idle", 60)?;
-    Ok(format!("ended after {ended:.0} s (stall at 48 s), {} nudges, well again", acts(fleet, cli, "nudge")))
+    let by = if approved.get() { "; the machine was starved, a person approved" } else { "" };
+    Ok(format!("ended after {ended:.0} s (stall at 48 s), well again{by}"))
 }
 
 /// A conversation that is too long: started afresh.

@@ -57,7 +57,7 @@ impl Host for OnePane {
         vec![]
     }
 
-    fn tools_cpu_ms(&mut self, _: i32) -> Option<u64> {
+    fn tools_cpu_ms(&mut self, _: i32, _: &[String]) -> Option<u64> {
         None
     }
 
@@ -114,4 +114,41 @@ fn a_screen_that_changes_within_its_second_is_looked_at_again() {
     host.now_ms = 52_300;
     assert_eq!(look(&mut host), ScreenState::Idle);
     assert_eq!(host.captures, 2, "a screen that stands still is captured no more");
+}
+
+/// Only the last ids are remembered: a long inbox was handled again from its start.
+#[test]
+fn what_is_handled_is_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    let mut state = State::default();
+    let line = |n: usize| {
+        format!(
+            "{{\"id\":\"r{n}\",\"at\":\"2026-11-21T10:00:00Z\",\"from\":\"x\",\"ask\":{{\"resume\":{{\"unit\":null}}}}}}"
+        )
+    };
+    let read = |files: &mut RealFiles, state: &mut State| {
+        let mut troubles = Vec::new();
+        let (found, end) = requests(files, state, &mut troubles);
+        state.mail.inbox_done = end.unwrap();
+        let ids: Vec<String> = found.into_iter().map(|request| request.id).collect();
+        (ids, troubles.into_iter().map(|trouble| trouble.text).collect::<Vec<_>>())
+    };
+    assert_eq!(read(&mut files, &mut state), (vec![], vec![]));
+    for n in 0..500 {
+        files.append(table::INBOX, &line(n)).unwrap();
+    }
+    assert_eq!(read(&mut files, &mut state).0.len(), 500);
+    assert_eq!(read(&mut files, &mut state), (vec![], vec![]));
+    files.append(table::INBOX, "no request").unwrap();
+    files.append(table::INBOX, &line(500)).unwrap();
+    let (ids, troubles) = read(&mut files, &mut state);
+    assert_eq!(ids, ["r500"]);
+    assert!(troubles.len() == 1 && troubles[0].contains("inbox.jsonl:501: not a request"), "{troubles:?}");
+    // Somebody put another file there.
+    std::fs::write(dir.path().join(table::INBOX), format!("{}\n{}", line(700), line(701))).unwrap();
+    assert_eq!(read(&mut files, &mut state).0, ["r700"]);
+    std::fs::remove_file(dir.path().join(table::INBOX)).unwrap();
+    assert_eq!(read(&mut files, &mut state).0.len(), 0);
+    assert_eq!(state.mail.inbox_done, 0);
 }
