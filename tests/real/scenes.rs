@@ -250,9 +250,9 @@ fn limit(fleet: &Fleet, cli: &str) -> Played {
     if matches!(cli, "opencode" | "aider" | "qwen") {
         return limit_retried(fleet, cli);
     }
-    fleet.wait_state(cli, "limited", 90)?;
+    // gemini's menu is closed within a second, and then nothing shows the limit any more.
     let active = || fleet.unit(cli)["limit"]["active"].clone();
-    fleet.wait(cli, "the limit's memory", 10, || (!active().is_null()).then_some(()))?;
+    fleet.wait(cli, "the limit", 90, || (!active().is_null()).then_some(()))?;
     let mine = format!("[limit {cli}] asked for while limited");
     let id = fleet.nudge(cli, &mine);
     std::thread::sleep(Duration::from_secs(6));
