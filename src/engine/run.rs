@@ -24,6 +24,11 @@ const FOLLOW_UPS_MAX: usize = 20;
 /// Longest stay of `tick --wait`, seconds.
 const QUIET_S: f64 = 120.0;
 
+/// A watchdog that starts waits this long for a command that acts, seconds: more than its longest tick …
+const PASSING_S: f64 = 20.0;
+/// … and looks this often. Commands let the lock go for 20 ms and more between their ticks.
+const PASSING_LOOK_S: f64 = 0.005;
+
 /// A watchdog on the real world.
 pub type RealWatchdog = Watchdog<RealHost, RealFiles>;
 
@@ -41,16 +46,26 @@ pub fn open(config: &Config, command: &str) -> Result<RealWatchdog> {
     Ok(Watchdog::new(host, files, config.state_dir.to_string_lossy().into_owned(), identity))
 }
 
-/// The lock, or who holds it as an error (exit code 75).
+/// The lock, or who holds it as an error (exit code 75). A watchdog waits for a command that acts just now because no
+/// watchdog did: what was to keep the fleet must not give up for a person's `nudge`.
 pub fn lock(config: &Config, command: &str) -> Result<Lock> {
     if let Some(lock) = lock::adopt(&config.state_dir, command) {
         return Ok(lock);
     }
-    match lock::try_lock(&config.state_dir, command)? {
-        TryLock::Got(lock) => Ok(lock),
-        TryLock::Held(held) => Err(held
-            .error()
-            .hint("`watchkeeper status` shows what it does; commands reach it through the inbox, no second one is needed")),
+    let deadline = clock::awake().plus_s(PASSING_S);
+    loop {
+        let held = match lock::try_lock(&config.state_dir, command)? {
+            TryLock::Got(lock) => return Ok(lock),
+            TryLock::Held(held) => held,
+        };
+        // An unsigned one took the lock a moment ago, or lets it go.
+        let passing = command == "run" && held.command != "run";
+        if !passing || clock::awake() >= deadline {
+            return Err(held.error().hint(
+                "`watchkeeper status` shows what it does; commands reach it through the inbox, no second one is needed",
+            ));
+        }
+        outside::nap(PASSING_LOOK_S);
     }
 }
 
@@ -212,4 +227,42 @@ fn under_way(state: &State) -> bool {
         .units
         .values()
         .any(|unit| unit.delivery.current.is_some() || unit.ending.is_some() || unit.seen.candidate.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Source};
+    use std::path::Path;
+
+    fn config(dir: &Path) -> Config {
+        let text = "[[service]]\nname = \"a\"\ncommand = [\"true\"]\n";
+        let parsed = config::parse(&Source {
+            path: &dir.join("agents.toml"),
+            text,
+            home: dir,
+            env: &|_| None,
+            read: &|_| Ok(String::new()),
+            state_override: Some(dir),
+        });
+        parsed.config.unwrap()
+    }
+
+    #[test]
+    fn a_watchdog_waits_for_a_command_but_not_for_another_watchdog() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let held = |command| match lock::try_lock(dir.path(), command).unwrap() {
+            TryLock::Got(lock) => lock,
+            TryLock::Held(held) => panic!("{held:?}"),
+        };
+        let asking = held("ask");
+        assert!(super::lock(&config, "tick").is_err());
+        let waiting = std::thread::spawn(move || super::lock(&config, "run").map(drop));
+        // Whether it waits already does not matter: it must get the lock either way.
+        drop(asking);
+        waiting.join().unwrap().unwrap();
+        let _running = held("run");
+        assert!(super::lock(&self::config(dir.path()), "run").is_err());
+    }
 }

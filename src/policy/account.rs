@@ -64,8 +64,7 @@ impl Accounts {
             let unable = here.map_or(Some("it was not seen".to_owned()), |here| {
                 unable(unit, here, before, believed.seen.state, seen)
             });
-            let alive = here.is_some_and(|here| matches!(here.pane, PaneSeen::Alive(_)));
-            let asks = alive && is_asking(&limit, seen.now.awake_s);
+            let asks = here.is_some_and(|here| is_asking(&limit, &here.pane, seen.now.awake_s));
             let account = accounts.entry(key(&limit.kind)).or_default();
             account.members.push(Member { name: name.clone(), position: unit.position, limit, asks, unable });
         }
@@ -148,8 +147,14 @@ impl Account {
     }
 }
 
-fn is_asking(limit: &Limit, now: Awake) -> bool {
-    limit.probing_awake_s.is_some_and(|since| now.since_s(since) < ASKING_S)
+/// One whose screen can be read comes to its end by itself; one that can't is waited for, bounded.
+fn is_asking(limit: &Limit, pane: &PaneSeen, now: Awake) -> bool {
+    let Some(since) = limit.probing_awake_s else { return false };
+    match pane {
+        PaneSeen::Alive(pane) if !pane.reading.overlay => true,
+        PaneSeen::Alive(_) | PaneSeen::Unknown => now.since_s(since) < ASKING_S,
+        PaneSeen::Absent | PaneSeen::Dead { .. } => false,
+    }
 }
 
 /// Why nothing can be typed into this unit now, if so: the account must not wait for it.

@@ -18,7 +18,10 @@ const TOOLS_SHARE_MIN: f64 = 0.02;
 
 /// Seconds of the gap since the last look that are more than usual.
 pub fn gap_excess_s(config: &Config, previous: &State, seen: &Observation) -> f64 {
-    let Some(looked) = previous.clocks.looked_awake_s else { return 0.0 };
+    let Some(looked) = previous.clocks.looked_awake_s else {
+        // The heartbeat was lost, the clocks were not: nobody knows how long nobody looked.
+        return if previous.clocks.units.is_empty() { 0.0 } else { f64::INFINITY };
+    };
     let gap = seen.now.awake_s.since_s(looked);
     let usual = (GAP_INTERVALS * config.watchdog.signal_interval_s).max(GAP_GROWTH * previous.clocks.gap_s);
     (gap - usual).max(0.0)

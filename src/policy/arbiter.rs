@@ -17,6 +17,9 @@ pub struct Ruling {
 /// Most starts in one tick: a fleet of hundreds comes up over several follow-up ticks, so that a tick stays short.
 pub const STARTS_MAX: usize = 20;
 
+/// How the hold of an act that `observe_only` withholds begins.
+pub const OBSERVED: &str = "observe_only; would, because ";
+
 /// Rules on all proposals of one tick.
 pub fn rule(config: &Config, seen: &Observation, units: Vec<Proposals>, notes: &mut Notes) -> Ruling {
     let mut ruling = Ruling::default();
@@ -38,7 +41,8 @@ pub fn rule(config: &Config, seen: &Observation, units: Vec<Proposals>, notes: &
             None => ruling.granted.push(proposal),
             Some(Refusal::Observe) => {
                 ruling.holds.retain(|hold| hold.unit != proposal.unit);
-                ruling.holds.push(hold(&proposal, "observe_only: would, but does nothing".into()));
+                let why = format!("{OBSERVED}{}", proposal.why.sentence());
+                ruling.holds.push(hold(&proposal, why));
             }
             Some(Refusal::Later(why)) => {
                 notes.due_in(1.0);

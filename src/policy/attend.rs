@@ -9,7 +9,7 @@ use super::guard_text;
 use super::proposal::{Claim, Notes, Proposal, Proposals, Reason, What};
 use crate::base::text::{digest, one_line};
 use crate::base::time::human_s;
-use crate::config::{Permission, Watch};
+use crate::config::{AgentKind, Permission, Watch};
 use crate::model::action::Action;
 use crate::model::seen::{AlivePane, ScreenState, Substate};
 use crate::state::mail::Level;
@@ -31,6 +31,10 @@ const DIALOGS_MAX: u32 = 10;
 const ANSWER_GAP_S: f64 = 10.0;
 /// Looks at which a draft must stand unchanged.
 const DRAFT_LOOKS: u32 = 2;
+/// A draft that still stands so long after the submit key is told, seconds.
+const SUBMITTED_S: f64 = 30.0;
+/// The rule that ends a conversation that can't go on.
+const CONTEXT_RULE: &str = "attend.context";
 /// What goes on after an error.
 pub const CONTINUE_TEXT: &str =
     "[watchkeeper] The last call did not get through. Please go on where you left off.";
@@ -128,11 +132,14 @@ fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let now = context.now.awake_s;
     let draft = match state.attend.draft.take() {
         Some(draft) if draft.digest == look => Draft { looks: (draft.looks + 1).min(DRAFT_LOOKS), ..draft },
-        Some(_) | None => Draft { digest: look, looks: 1, since_awake_s: now, handled: false },
+        Some(_) | None => Draft { digest: look, looks: 1, since_awake_s: now, ..Draft::default() },
     };
-    let ready = draft.looks >= DRAFT_LOOKS && !draft.handled && context.person_types().is_none();
-    let tell = ready && !is_ours(state, &text) && context.gate(state, Watch::HealStall).is_none();
-    state.attend.draft = Some(Draft { handled: draft.handled || tell, ..draft });
+    let ready = draft.looks >= DRAFT_LOOKS && !draft.handled && !is_ours(state, &text);
+    let in_vain = draft.submitted_awake_s.is_some_and(|at| now.since_s(at) >= SUBMITTED_S) && !draft.told;
+    let tell = (ready || in_vain)
+        && context.person_types().is_none()
+        && context.gate(state, Watch::HealStall).is_none();
+    state.attend.draft = Some(Draft { handled: draft.handled || tell, told: draft.told || tell, ..draft });
     if tell {
         let text =
             format!("`{}` is idle with unsent text in its composer: {}", context.name, one_line(&text, 120));
@@ -147,9 +154,10 @@ fn is_ours(state: &UnitState, composer: &str) -> bool {
 fn errors(context: &UnitContext<'_>, state: &mut UnitState) {
     let now = context.now.awake_s;
     if state.seen.state != ScreenState::Error {
-        // Short work between two errors is the retry itself; a finished turn is progress.
-        if state.seen.state == ScreenState::Idle {
-            state.attend.overflowed = false;
+        // Short work between two errors is the retry itself; a finished turn is progress, and so is long work.
+        let worked = state.seen.state == ScreenState::Busy
+            && now.since_s(state.seen.since_awake_s) >= context.config.watchdog.stall_idle_s;
+        if state.seen.state == ScreenState::Idle || worked {
             state.attend.error_nudges = 0;
             state.attend.error_awake_s = None;
         }
@@ -159,14 +167,15 @@ fn errors(context: &UnitContext<'_>, state: &mut UnitState) {
         return;
     }
     state.attend.error_awake_s.get_or_insert(now);
-    state.attend.overflowed = state.seen.substate == Some(Substate::Context);
     let (key, text) = match state.seen.substate {
-        Some(Substate::Auth) => {
-            ("auth", "its credentials are refused; the whole account is held until that is mended")
-        }
-        Some(Substate::Billing) => {
-            ("billing", "its account can't pay; the whole account is held until that is mended")
-        }
+        Some(Substate::Auth) => (
+            "auth",
+            "its credentials are refused; the whole account is held until that is mended and it works again",
+        ),
+        Some(Substate::Billing) => (
+            "billing",
+            "its account can't pay; the whole account is held until that is mended and it works again",
+        ),
         _ if state.attend.error_nudges >= ERROR_NUDGES => ("error", "its calls keep failing"),
         _ => return,
     };
@@ -186,6 +195,10 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     }
     if state.limit.active.is_some() && matches!(state.seen.state, ScreenState::Error | ScreenState::Shell) {
         return; // No heal while limited: the limit's own probe finds out.
+    }
+    let task = context.agent().is_some_and(|agent| agent.kind == AgentKind::Task);
+    if task && state.seen.state == ScreenState::Shell {
+        return; // Its run is over; the next one is its schedule's.
     }
     match state.seen.state {
         ScreenState::Blocked | ScreenState::Onboarding => propose_answer(context, state, pane, out),
@@ -208,6 +221,9 @@ fn propose_answer(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
     };
     if let Some(why) = context.gate(state, Watch::Heal).or_else(|| context.person_types()) {
         return out.hold(label, why);
+    }
+    if pane.in_mode {
+        return context.leave_mode(Claim::Answer, label, out);
     }
     if state.attend.answers >= ANSWERS_MAX {
         return out.hold(label, format!("answered {ANSWERS_MAX} times in vain; waits for a person"));
@@ -252,6 +268,9 @@ fn propose_submit(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
     if state.delivery.current.is_some() {
         return; // The next text clears it away.
     }
+    if pane.in_mode {
+        return context.leave_mode(Claim::Submit, "submit draft", out);
+    }
     let Some(agent) = context.agent() else { return };
     let since = human_s(context.now.awake_s.since_s(draft.since_awake_s));
     let why = Reason::new(
@@ -289,7 +308,7 @@ fn propose_error(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposa
         return out.hold(label, "its circuit breaker is open");
     }
     let why =
-        Reason::new("attend.context", what, vec![format!("stands for {stood:.0} s ≥ {ERROR_FIRST_S:.0} s")]);
+        Reason::new(CONTEXT_RULE, what, vec![format!("stands for {stood:.0} s ≥ {ERROR_FIRST_S:.0} s")]);
     let end = ending(context, Then::Start, EndCause::Ladder, &why);
     out.want(Claim::Kill, label, What::End(end), why);
 }
@@ -339,6 +358,9 @@ fn propose_shell(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposa
 
 fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
     let now = context.now.awake_s;
+    if matches!(granted.what, What::Act(Action::LeaveMode { .. })) {
+        return;
+    }
     match granted.claim {
         Claim::Answer => {
             state.attend.answers += 1;
@@ -347,8 +369,10 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         Claim::Submit => {
             if let Some(draft) = &mut state.attend.draft {
                 draft.handled = true;
+                draft.submitted_awake_s = Some(now);
             }
         }
+        Claim::Kill => state.launch.afresh = granted.why.rule == CONTEXT_RULE,
         Claim::Continue => {
             state.attend.error_nudges += 1;
             state.attend.error_awake_s = Some(now);
@@ -357,7 +381,6 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         | Claim::Start
         | Claim::Deliver
         | Claim::Order
-        | Claim::Kill
         | Claim::Kickoff
         | Claim::Operator
         | Claim::Probe
@@ -366,3 +389,6 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         | Claim::Report => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

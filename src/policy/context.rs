@@ -55,7 +55,7 @@ impl Fleet {
             down: seen.markers.down.is_some(),
             blind,
             mass_death: mass_death(config, previous, next),
-            accounts_held: accounts_held(config, next),
+            accounts_held: accounts_held(config, previous, next, seen),
             starved: starved(seen),
             limits: Accounts::new(config, previous, next, seen),
             woken: super::activity::gap_excess_s(config, previous, seen) > 0.0,
@@ -98,17 +98,34 @@ fn mass_death(config: &Config, previous: &State, next: &State) -> BTreeMap<UnitN
     dead.into_iter().enumerate().map(|(turn, (_, name))| (name.clone(), turn)).collect()
 }
 
-/// Accounts on which a unit shows an auth or billing error: restarting or prompting others would make it worse.
-fn accounts_held(config: &Config, next: &State) -> BTreeMap<String, String> {
+/// Accounts on which a unit shows an auth or billing error, or ended after one: restarting or prompting others would
+/// make it worse. A person who stops that unit, approves or restarts it lifts the hold.
+fn accounts_held(
+    config: &Config,
+    previous: &State,
+    next: &State,
+    seen: &Observation,
+) -> BTreeMap<String, String> {
     let mut held = BTreeMap::new();
     for (name, unit) in &config.units {
         let (Some(agent), Some(state)) = (unit.agent(), next.units.get(name)) else { continue };
-        let stands = state.seen.state == ScreenState::Error
-            && matches!(state.seen.substate, Some(Substate::Auth | Substate::Billing));
-        if stands {
-            let what = if state.seen.substate == Some(Substate::Auth) { "auth" } else { "billing" };
-            held.insert(agent.account.clone(), format!("`{name}` shows an {what} error"));
-        }
+        let shown = match (state.seen.state, state.seen.substate) {
+            (ScreenState::Error, Some(Substate::Auth)) => Some("auth"),
+            (ScreenState::Error, Some(Substate::Billing)) => Some("billing"),
+            _ => None,
+        };
+        let down = seen.markers.down.is_some()
+            || seen.units.get(name).is_some_and(|seen| seen.markers.down.is_some());
+        let told = previous.units.get(name).and_then(|before| before.attend.told.as_deref());
+        let ended = state.seen.process.is_none() && unit.enabled && !down;
+        let left = told.filter(|told| ended && matches!(*told, "auth" | "billing"));
+        match (shown, left) {
+            (Some(what), _) => held.insert(agent.account.clone(), format!("`{name}` shows an {what} error")),
+            (None, Some(what)) => {
+                held.insert(agent.account.clone(), format!("`{name}` ended after an {what} error"))
+            }
+            (None, None) => None,
+        };
     }
     held
 }

@@ -35,6 +35,8 @@ const EFFECT_S: f64 = 30.0;
 const STALE_S: f64 = 3600.0;
 /// A probe that could not be typed for this long is given up, seconds: another unit asks for the account.
 const PROBE_STALE_S: f64 = 60.0;
+/// A CLI that was started is looked at often for so long, seconds.
+const READY_S: f64 = 60.0;
 /// Times that tmux is told to load or to paste one text.
 const TRIES_MAX: u32 = 6;
 /// Times that a stale text of ours is cleared away: C-u takes one line.
@@ -42,6 +44,7 @@ const CLEARS_MAX: u32 = 5;
 /// Why a text is not needed any more, or has nobody to read it: no news for people.
 const WORKS_AGAIN: &str = "it works again";
 const ENDED_BEFORE: &str = "its process ended before";
+const LIMITED: &str = "it became limited";
 /// Ended deliveries remembered.
 const PAST_MAX: usize = 20;
 /// Texts waiting, at most.
@@ -86,8 +89,15 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let why = format!("tmux did not take it in {TRIES_MAX} tries{said}");
         return finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
     }
+    if context.unfolded.limit.active.is_some() && delivery.message.purpose != Purpose::Probe {
+        match delivery.step {
+            DeliveryStep::Wanted | DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. } => {
+                return step_aside(context, state, delivery, notes);
+            }
+            DeliveryStep::Submitted { .. } => {}
+        }
+    }
     match &delivery.step {
-        DeliveryStep::Wanted if must_wait_for_limit(context.unfolded, &delivery) => put_back(state, delivery),
         DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => obsolete(context, state, delivery, notes),
         DeliveryStep::Pasted { at_awake_s, .. } => {
             let passed = context.now.awake_s.since_s(*at_awake_s);
@@ -141,21 +151,20 @@ fn lost_process(context: &UnitContext<'_>, state: &mut UnitState, mut delivery: 
     }
 }
 
-/// Nothing but the probe is typed into a limited unit, and the probe needs the place that this text takes.
-fn must_wait_for_limit(state: &UnitState, delivery: &Delivery) -> bool {
-    state.limit.active.is_some()
-        && state.seen.state == ScreenState::Limited
-        && delivery.message.purpose != Purpose::Probe
-}
-
-/// Nothing of it was typed: it waits again, first in the queue. A reminder is made anew if it is still due.
-fn put_back(state: &mut UnitState, delivery: Delivery) {
-    state.delivery.current = None;
+/// A limit came in between: the text waits until it is over, or it would stand in the way of the probe that ends the
+/// limit. What was pasted already was not submitted; it is cleared as our own stale text before the next paste.
+fn step_aside(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery, notes: &mut Notes) {
     match delivery.message.purpose {
-        Purpose::Operator | Purpose::Report | Purpose::Wake => {
+        Purpose::Operator | Purpose::Report => {
+            state.delivery.current = None;
             state.delivery.queue.insert(0, delivery.message);
         }
-        Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe => {}
+        // It is still due.
+        Purpose::Kickoff => state.delivery.current = None,
+        Purpose::Nudge | Purpose::Continue | Purpose::Probe | Purpose::Wake => {
+            let why = LIMITED.to_owned();
+            finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
+        }
     }
 }
 
@@ -282,7 +291,8 @@ fn is_news(purpose: Purpose, outcome: &DeliveryOutcome) -> bool {
         DeliveryOutcome::Seen => false,
         DeliveryOutcome::Unknown { .. } => true,
         DeliveryOutcome::Failed { why } => {
-            purpose != Purpose::Probe && why != WORKS_AGAIN && why != ENDED_BEFORE
+            let quiet = [WORKS_AGAIN, ENDED_BEFORE, LIMITED].contains(&why.as_str());
+            purpose != Purpose::Probe && !quiet
         }
     }
 }
@@ -322,7 +332,8 @@ pub fn dialog(pane: &AlivePane) -> Option<&'static str> {
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
-    let Some(agent) = context.agent() else { return };
+    // Nothing more is typed into what is to be stopped.
+    let Some(agent) = context.agent().filter(|_| context.is_wanted()) else { return };
     let Some(delivery) = &state.delivery.current else { return next(context, state, agent, out) };
     let origin = origin(state, &delivery.message);
     let label = format!("type ({:?})", delivery.message.purpose).to_lowercase();
@@ -341,12 +352,6 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     let Some(pane) = context.alive() else {
         return out.hold(&label, "its pane is dead or gone");
     };
-    if matches!(delivery.step, DeliveryStep::Loaded { .. }) && must_wait_for_limit(state, delivery) {
-        let buffer = buffer(context.config, context.name, delivery.id);
-        let why =
-            Reason::new("deliver.limited", "it is limited: the text waits, the probe comes first", vec![]);
-        return push(out, origin, "drop text", Action::DropBuffer { buffer }, why);
-    }
     match typable(context, state, pane, delivery) {
         Typable::Yes => step(context, agent, pane, delivery, origin, out),
         Typable::Clear => {
@@ -360,7 +365,11 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
             push(out, origin, "leave copy mode", Action::LeaveMode { pane: pane.pane.clone() }, why);
         }
         Typable::Hold(why) => {
-            out.due_in(2.0);
+            // What was begun is finished soon; what waits for a person can wait for the next look.
+            let soon = delivery.step != DeliveryStep::Wanted || pane.reading.state == ScreenState::Starting;
+            if soon || context.person_types().is_some() {
+                out.due_in(2.0);
+            }
             out.hold(&label, why);
         }
     }
@@ -535,6 +544,10 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
     if context.alive().is_none() || state.ending.is_some() || state.seen.process.is_none() {
         return;
     }
+    let waits = state.launch.kickoff != Kickoff::Done || !state.delivery.queue.is_empty();
+    if waits && let Some(limit) = &state.limit.active {
+        return out.hold("type", format!("it is limited until {}", limit.until));
+    }
     if state.launch.kickoff != Kickoff::Done {
         return kickoff(context, state, agent, out);
     }
@@ -566,6 +579,11 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
 /// The first prompt of a start; a pause does not hold the one of a start that a person ordered.
 fn kickoff(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut Proposals) {
     if state.seen.state != ScreenState::Idle {
+        // Its screen comes up in seconds; who takes longer is looked at once an interval.
+        let age = state.launch.at_awake_s.map_or(f64::INFINITY, |at| context.now.awake_s.since_s(at));
+        if age < READY_S {
+            out.due_in(1.0);
+        }
         return;
     }
     let text = guard_text::guarded(super::launch::first_prompt(agent));

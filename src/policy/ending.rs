@@ -50,6 +50,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
             format!("end called off: it made progress while it was about to be ended ({})", ending.why);
         notes.event(context.now.wall, Some(context.name), EventKind::State, text);
         state.ending = None;
+        state.launch.afresh = false;
     }
 }
 

@@ -23,10 +23,10 @@ pub fn action(context: &UnitContext<'_>, state: &UnitState) -> Option<Action> {
 /// Will this start continue the last conversation?
 pub fn resumes(context: &UnitContext<'_>, state: &UnitState) -> bool {
     context.agent().is_some_and(|agent| {
-        agent.kind == AgentKind::Persistent
-            && !agent.backend.resume.is_empty()
-            && state.launch.count > 0
-            && !state.attend.overflowed
+        let can = agent.kind == AgentKind::Persistent && !agent.backend.resume.is_empty();
+        // Who was seen to end has a conversation, also when no start of it is remembered.
+        let ran = state.launch.count > 0 || state.seen.exit.is_some();
+        can && ran && !state.launch.afresh
     })
 }
 
@@ -40,16 +40,11 @@ pub fn first_prompt(agent: &Agent) -> &str {
 }
 
 /// A unit that is seen and that no start is remembered of: state was lost, or it was started by hand. It runs as it
-/// runs; nothing is restarted for that, and its conversation can be resumed.
+/// runs; nothing is restarted for that.
 pub fn adopt(context: &UnitContext<'_>, state: &mut UnitState) {
-    match &context.seen.pane {
-        PaneSeen::Alive(_) if state.launch.digest.is_empty() => {
-            state.launch.digest = context.unit.launch_digest.clone();
-        }
-        PaneSeen::Alive(_) | PaneSeen::Dead { .. } => {}
-        PaneSeen::Absent | PaneSeen::Unknown => return,
+    if context.alive().is_some() && state.launch.digest.is_empty() {
+        state.launch.digest = context.unit.launch_digest.clone();
     }
-    state.launch.count = state.launch.count.max(1);
 }
 
 /// What the state remembers of a start, before it happens. The last conversation's memory goes with it.
@@ -69,6 +64,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
         (true, Origin::Person) => Kickoff::Ordered,
     };
     state.launch.count += 1;
+    state.launch.afresh = false;
     state.ending = None;
     state.operator.start = false;
     state.attend = Default::default();

@@ -95,8 +95,8 @@ fn still(
             let words =
                 format!("limit stands after {} probes, until {}: {}", next.probes, next.until, next.text);
             notes.event(now, Some(context.name), EventKind::Limit, words);
+            limit = next;
         }
-        limit = next;
     } else if failed {
         limit.probing_awake_s = None;
         limit.until = now.plus_s(context.config.watchdog.limit_probe_fallback_s);
@@ -219,11 +219,9 @@ fn note_asked(context: &UnitContext<'_>, limit: &mut Limit) {
 
 fn delivery_failed(context: &UnitContext<'_>, limit: &Limit) -> bool {
     let Some(since) = limit.probing_awake_s.filter(|_| limit.asked_awake_s.is_none()) else { return false };
-    let in_flight =
-        context.unfolded.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
-    let failed = context
-        .unfolded
-        .delivery
+    let delivery = &context.unfolded.delivery;
+    let in_flight = delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
+    let failed = delivery
         .past
         .last()
         .is_some_and(|past| past.purpose == Purpose::Probe && past.outcome != DeliveryOutcome::Seen);

@@ -39,7 +39,8 @@ use crate::model::seen::Observation;
 use crate::state::State;
 use crate::state::unit::UnitState;
 use context::{Fleet, UnitContext};
-use proposal::{Decision, Notes, Proposal, Proposals, What};
+use proposal::{Claim, Decision, Notes, Proposal, Proposals, What};
+use std::collections::BTreeMap;
 
 /// One policy: three pure functions over its own slice of a unit's state.
 #[derive(Clone, Copy)]
@@ -106,14 +107,12 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
             wanted.by(policy.name);
             (policy.propose)(&context, &state, &mut wanted);
         }
-        // A pause or a stop that a person asked for in this very tick holds from now on, not from the next look.
-        if !operator::stills(&markers, name) {
-            proposals.push(wanted);
-        }
+        proposals.push(wanted);
         next.units.insert(name.clone(), state);
     }
 
     let ruling = arbiter::rule(config, seen, proposals, &mut notes);
+    let mut ended = BTreeMap::new();
     for granted in &ruling.granted {
         let Some(unit) = config.units.get(&granted.unit) else { continue };
         let Some(mut state) = next.units.get(&granted.unit).cloned() else { continue };
@@ -124,6 +123,10 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
             // A text under way waits for what comes of it: the next process, or the end being called off.
             What::End(ending) => ending::begin(&mut state, ending.clone()),
         }
+        if granted.claim == Claim::Start {
+            // A start makes the belief a new one: what was believed until then is news all the same.
+            ended.insert(granted.unit.clone(), state.seen.clone());
+        }
         for policy in policies.iter().filter(|policy| policy.name == granted.by) {
             (policy.charge)(&context, granted, &mut state);
         }
@@ -131,7 +134,8 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         state.last_act = Some(granted.as_last_act(seen.now.wall));
         next.units.insert(granted.unit.clone(), state);
     }
-    notify::pass(config, previous, seen, &fleet, &ruling, &mut next, &mut notes);
+    let past = notify::Past { previous, ended: &ended };
+    notify::pass(config, &past, seen, &fleet, &ruling, &mut next, &mut notes);
     Decision {
         next,
         markers,

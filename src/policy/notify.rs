@@ -1,29 +1,45 @@
 //! The last pass over a tick: state changes, holds, alerts and fleet news become events; alerts that outbox.jsonl has are
 //! no longer owed; parents are told of their children.
 
-use super::arbiter::Ruling;
+use super::arbiter::{OBSERVED, Ruling};
 use super::context::Fleet;
 use super::deliver::QUEUE_MAX;
 use super::proposal::{EventKind, Notes};
 use crate::base::names::UnitName;
 use crate::base::text::counted;
+use crate::base::time::human_s;
 use crate::config::Config;
 use crate::model::seen::{Observation, ScreenState, ServerSeen};
 use crate::state::State;
-use crate::state::mail::{Level, Owed};
-use crate::state::unit::{HoldState, Message, Purpose, UnitState};
+use crate::state::mail::{Level, Owed, Told};
+use crate::state::unit::{HoldState, Message, Purpose, SeenState, UnitState};
 use std::collections::BTreeMap;
+
+/// Longest message of news for a parent, bytes.
+const REPORT_BYTES_MAX: usize = 4096;
+/// A tmux that does not answer for this long is told, seconds.
+const BLIND_S: f64 = 120.0;
+
+/// What was before.
+#[derive(Clone, Copy, Debug)]
+pub struct Past<'a> {
+    /// The state that the tick began with.
+    pub previous: &'a State,
+    /// What was believed of units in this tick until their start was granted.
+    pub ended: &'a BTreeMap<UnitName, SeenState>,
+}
 
 /// Runs the pass.
 pub fn pass(
     config: &Config,
-    previous: &State,
+    past: &Past<'_>,
     seen: &Observation,
     fleet: &Fleet,
     ruling: &Ruling,
     next: &mut State,
     notes: &mut Notes,
 ) {
+    let previous = past.previous;
     server(previous, seen, next, notes);
     let mut reports: Vec<(UnitName, String)> = Vec::new();
     let fresh = UnitState::default();
@@ -31,15 +47,21 @@ pub fn pass(
         let before = previous.units.get(name).unwrap_or(&fresh);
         let Some(after) = next.units.get_mut(name) else { continue };
         holds(seen, ruling, name, after, notes);
-        if let Some(change) = transition(before, after) {
+        let believed = past.ended.get(name).unwrap_or(&after.seen);
+        if let Some(change) = transition(&before.seen, believed) {
             notes.event(seen.now.wall, Some(name), EventKind::State, change.clone());
-            let (was, is) = (before.seen.process.is_some(), after.seen.process.is_some());
+            let (was, is) = (before.seen.process.is_some(), believed.process.is_some());
             let parent =
                 config.units.get(name).and_then(|unit| unit.agent()).and_then(|agent| agent.parent.clone());
-            let news = was != is && before.launch.count > 0;
+            // A first start is no recovery.
+            let news = was != is && (was || before.seen.exit.is_some());
             reports.extend(
                 parent.filter(|_| news).map(|parent| (parent, format!("[watchkeeper] `{name}`: {change}"))),
             );
+        }
+        // A start that was granted makes the belief a new one.
+        if let Some(change) = transition(believed, &after.seen) {
+            notes.event(seen.now.wall, Some(name), EventKind::State, change);
         }
         if after.seen.foreign && !before.seen.foreign {
             let text = format!("the session that `{name}` needs belongs to somebody else; it is not touched");
@@ -56,16 +78,14 @@ pub fn pass(
     fleet_alerts(previous, seen, next, notes);
 }
 
-fn transition(before: &UnitState, after: &UnitState) -> Option<String> {
-    let (old, new) = (&before.seen, &after.seen);
-    let substate = |seen: &crate::state::unit::SeenState| {
-        seen.substate.map(|sub| format!(" ({sub:?})").to_lowercase()).unwrap_or_default()
-    };
+fn transition(old: &SeenState, new: &SeenState) -> Option<String> {
+    let substate =
+        |seen: &SeenState| seen.substate.map(|sub| format!(" ({sub:?})").to_lowercase()).unwrap_or_default();
     let word = |state: ScreenState| format!("{state:?}").to_lowercase();
     if old.state == new.state && old.substate == new.substate && old.process == new.process {
         return None;
     }
-    let exit = new.exit.as_ref().filter(|_| new.state == ScreenState::Dead && old.process.is_some());
+    let exit = new.exit.as_ref().filter(|_| new.state == ScreenState::Dead && old.state != ScreenState::Dead);
     let tail = exit.map(|exit| format!(": {exit}")).unwrap_or_default();
     let process =
         new.process.filter(|process| old.process != Some(*process)).map(|p| format!(", pid {}", p.pid));
@@ -91,12 +111,11 @@ fn holds(seen: &Observation, ruling: &Ruling, name: &UnitName, state: &mut UnitS
         return;
     }
     state.hold = hold.map(|hold| {
-        notes.event(
-            seen.now.wall,
-            Some(name),
-            EventKind::Hold,
-            format!("{} withheld: {}", hold.remedy, hold.why),
-        );
+        let (kind, text) = match hold.why.strip_prefix(OBSERVED) {
+            Some(why) => (EventKind::Would, format!("would {}: {why}", hold.remedy)),
+            None => (EventKind::Hold, format!("{} withheld: {}", hold.remedy, hold.why)),
+        };
+        notes.event(seen.now.wall, Some(name), kind, text);
         HoldState { remedy: hold.remedy.clone(), why: hold.why.clone(), since: seen.now.wall }
     });
 }
@@ -181,12 +200,45 @@ fn report(config: &Config, next: &mut State, reports: Vec<(UnitName, String)>) {
             continue;
         }
         let Some(state) = next.units.get_mut(&parent) else { continue };
-        for text in texts {
-            if state.delivery.queue.len() < QUEUE_MAX {
+        let text = texts.join("\n");
+        let room = state.delivery.queue.len() < QUEUE_MAX;
+        match state.delivery.queue.last_mut() {
+            // What still waits is told in one message; what does not fit into it is in the events.
+            Some(last) if last.purpose == Purpose::Report => {
+                if last.text.len() + text.len() < REPORT_BYTES_MAX {
+                    last.text = format!("{}\n{text}", last.text);
+                }
+            }
+            Some(_) | None if room => {
+                let text = text.chars().take(REPORT_BYTES_MAX / 4).collect();
                 state.delivery.queue.push(Message { purpose: Purpose::Report, text, request: None });
             }
+            Some(_) | None => {}
         }
     }
+}
+
+/// Is tmux silent? One that stays so is a standing condition of the host.
+fn blind(seen: &Observation, next: &mut State, stands: &mut Vec<(String, Level, String)>) -> bool {
+    const SINCE: &str = "blind since";
+    const TOLD: &str = "blind";
+    let ServerSeen::Unknown { why } = &seen.server else {
+        next.mail.told.retain(|told| told.key != SINCE && told.key != TOLD);
+        return false;
+    };
+    let now = seen.now.awake_s;
+    match next.mail.told.iter().find(|told| told.key == SINCE) {
+        None => next.mail.told.push(Told { key: SINCE.into(), at_awake_s: now }),
+        Some(since) if now.since_s(since.at_awake_s) >= BLIND_S => {
+            let for_how_long = human_s(now.since_s(since.at_awake_s));
+            let text = format!(
+                "tmux does not answer for {for_how_long} ({why}): nothing is known of any unit, nothing is done"
+            );
+            stands.push((TOLD.into(), Level::Human, text));
+        }
+        Some(_) => {}
+    }
+    true
 }
 
 /// Standing conditions (sessions that no unit uses, troubles with files): each is told once while it stands.
@@ -200,12 +252,17 @@ fn standing(seen: &Observation, next: &mut State) {
     for trouble in &seen.troubles {
         stands.push((format!("trouble {}", trouble.key), Level::Warning, trouble.text.clone()));
     }
-    let ours = |key: &str| key.starts_with("stray ") || key.starts_with("trouble ");
-    next.mail.told.retain(|told| !ours(&told.key) || stands.iter().any(|(key, ..)| *key == told.key));
+    let blind = blind(seen, next, &mut stands);
+    // A tmux that does not answer says nothing of strays.
+    let judged = |key: &str| key.starts_with("trouble ") || (key.starts_with("stray ") && !blind);
+    next.mail.told.retain(|told| !judged(&told.key) || stands.iter().any(|(key, ..)| *key == told.key));
     for (key, level, text) in stands {
         if !next.mail.told.iter().any(|told| told.key == key) {
-            next.mail.told.push(crate::state::mail::Told { key, at_awake_s: seen.now.awake_s });
+            next.mail.told.push(Told { key, at_awake_s: seen.now.awake_s });
             next.mail.owe(seen.now.wall, level, text);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,23 +98,6 @@ pub fn with_marks<'a>(seen: &'a Observation, markers: &[Action]) -> Cow<'a, Obse
     marked
 }
 
-/// Do these markers, about to be set, still the unit?
-pub fn stills(markers: &[Action], name: &UnitName) -> bool {
-    markers.iter().any(|action| match action {
-        Action::Mark { marker, .. } => marker.unit.as_ref().is_none_or(|unit| unit == name),
-        Action::Unmark { .. }
-        | Action::NewSession { .. }
-        | Action::Respawn { .. }
-        | Action::LoadBuffer { .. }
-        | Action::Paste { .. }
-        | Action::DropBuffer { .. }
-        | Action::Keys { .. }
-        | Action::LeaveMode { .. }
-        | Action::Signal { .. }
-        | Action::KillSession { .. } => false,
-    })
-}
-
 fn mark(unit: Option<&UnitName>, kind: MarkerKind, text: String) -> Action {
     Action::Mark { marker: Marker { unit: unit.cloned(), kind }, text }
 }
@@ -179,7 +162,7 @@ fn take(
             Ok(format!("{}: resumed", who(unit.as_ref())))
         }
         Ask::Restart { unit } => restart(config, seen, request, next, unit),
-        Ask::Approve { unit } => approve(config, next, unit),
+        Ask::Approve { unit } => approve(config, request, next, unit),
         Ask::Nudge { unit, text } => nudge(config, request, next, unit, text),
     }
 }
@@ -257,8 +240,11 @@ fn restart(
     ))
 }
 
-fn approve(config: &Config, next: &mut State, name: &UnitName) -> Result<String, String> {
+fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName) -> Result<String, String> {
     let state = unit_state(config, next, name)?;
+    if !once(state, request) {
+        return Ok(format!("`{name}`: approved"));
+    }
     let was = state.restart.breaker.clone();
     state.restart.breaker = Breaker::Closed;
     state.restart.past_awake_s.clear();
@@ -301,3 +287,6 @@ fn nudge(
     }
     Ok(format!("`{name}`: the text waits for its turn"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,8 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
 /// A run that ended badly is told once; it waits for its next time.
 fn failed_run(context: &UnitContext<'_>, state: &mut UnitState) {
     let Some(before) = context.before.units.get(context.name) else { return };
-    let just_now = before.seen.state != ScreenState::Dead && before.launch.count > 0;
+    let ran = before.launch.count > 0 || before.seen.process.is_some();
+    let just_now = before.seen.state != ScreenState::Dead && ran;
     let well = state.seen.exit_known == Some(Exit::Status(0));
     if !just_now || well || before.ending.is_some() || context.gate(state, Watch::None).is_some() {
         return;
@@ -115,15 +116,8 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     let Some(action) = launch::action(context, state) else { return };
     let Some(kind) = start_kind(context, state) else { return };
     let (label, seen) = words(context, state, kind);
-    if kind != Kind::Asked {
-        let least = if kind == Kind::Heal { Watch::Heal } else { Watch::None };
-        if let Some(why) =
-            context.gate(state, least).or_else(|| limited(context, state)).or_else(|| context.account_held())
-        {
-            return out.hold(label, why);
-        }
-    } else if state.seen.foreign {
-        return out.hold(label, format!("the session `{}` is not ours", context.unit.session));
+    if let Some(why) = withheld(context, state, kind) {
+        return out.hold(label, why);
     }
     let mut compared = Vec::new();
     if kind == Kind::Heal {
@@ -143,6 +137,26 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     }
 }
 
+/// Why this start must wait, if so.
+fn withheld(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> Option<String> {
+    match kind {
+        Kind::Asked if state.seen.foreign => {
+            Some(format!("the session `{}` is not ours", context.unit.session))
+        }
+        Kind::Asked => None,
+        // Whoever changed the config may have mended the account with it.
+        Kind::Changed => context.gate(state, Watch::None),
+        Kind::Fresh => context
+            .gate(state, Watch::None)
+            .or_else(|| limited(context, state))
+            .or_else(|| context.account_held()),
+        Kind::Heal => context
+            .gate(state, Watch::Heal)
+            .or_else(|| limited(context, state))
+            .or_else(|| context.account_held()),
+    }
+}
+
 /// Why the unit is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -150,6 +164,8 @@ enum Kind {
     Asked,
     /// It never ran, or its end was ordered with a start after it.
     Fresh,
+    /// It was ended because its config changed.
+    Changed,
     /// It died.
     Heal,
 }
@@ -159,6 +175,7 @@ impl Kind {
         match self {
             Kind::Asked => "asked",
             Kind::Fresh => "first",
+            Kind::Changed => "changed",
             Kind::Heal => "heal",
         }
     }
@@ -172,7 +189,8 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
         return match (ending.then, ending.cause) {
             (Then::StayDown, _) => None,
             (Then::Start, EndCause::Ordered | EndCause::Down) => Some(Kind::Asked),
-            (Then::Start, EndCause::Changed | EndCause::Rerun) => Some(Kind::Fresh),
+            (Then::Start, EndCause::Changed) => Some(Kind::Changed),
+            (Then::Start, EndCause::Rerun) => Some(Kind::Fresh),
             (Then::Start, EndCause::Ladder) => Some(Kind::Heal),
         };
     }
@@ -197,6 +215,7 @@ fn words(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> (&'static 
         Kind::Heal => ("restart", format!("it is dead ({exit}){resume}")),
         Kind::Asked => ("start", format!("a person ordered it{resume}")),
         Kind::Fresh => ("start", "it is wanted and does not run".to_owned()),
+        Kind::Changed => ("start", format!("it was ended because its config changed{resume}")),
     }
 }
 

@@ -51,7 +51,11 @@ pub struct Stall {
 pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
     let agent = context.agent()?;
     context.alive()?;
-    if state.limit.active.is_some() {
+    if context.unfolded.limit.active.is_some() {
+        return None;
+    }
+    let started = state.launch.at_awake_s.map(|at| context.now.awake_s.since_s(at));
+    if started.is_some_and(|ago| ago < context.unit.ladder.quiet_s) {
         return None;
     }
     let idle_limit = context.config.watchdog.stall_idle_s;
@@ -59,11 +63,20 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
     // A remedy, a start and a change of state each give a fresh window.
     let quiet_from = activity.max(state.stall.remedy_awake_s.unwrap_or(activity));
     let quiet = context.now.awake_s.since_s(quiet_from);
+    let overdue_s = match wait(context, context.now.awake_s.since_s(activity)) {
+        Wait::Holds => return None,
+        Wait::None => None,
+        // A remedy gives a fresh window here too.
+        Wait::Over { by_s } => (quiet_from == activity).then_some(by_s),
+    };
     match state.seen.state {
-        ScreenState::Idle if agent.kind == AgentKind::Loop => idle_stall(context, quiet, idle_limit),
+        ScreenState::Idle if agent.kind == AgentKind::Loop => match overdue_s {
+            Some(by_s) => Some(overdue(context, by_s)),
+            None => idle_stall(quiet, idle_limit),
+        },
         // Our own text that could not be submitted: a remedy clears it.
         ScreenState::Draft if agent.kind == AgentKind::Loop && own_draft(context) => {
-            idle_stall(context, quiet, idle_limit)
+            idle_stall(quiet, idle_limit)
         }
         ScreenState::Busy | ScreenState::Starting | ScreenState::Unknown => {
             let limit = HUNG_FACTOR * idle_limit;
@@ -97,23 +110,41 @@ fn own_draft(context: &UnitContext<'_>) -> bool {
     !sent.is_empty() && guard_text::is_ours(composer, sent)
 }
 
-fn idle_stall(context: &UnitContext<'_>, quiet: f64, idle_limit: f64) -> Option<Stall> {
-    let grace = context.config.watchdog.stall_grace_s;
-    if let Some(until) = veto::declared_wait(context).filter(|until| believed(context, *until)) {
-        let over = context.now.wall.since_s(until);
-        if over < grace {
-            return None;
-        }
-        let seen = format!("its declared wait until {until} is over");
-        let compared = format!("{over:.0} s past it ≥ stall_grace {grace:.0} s");
-        let fresh = quiet >= idle_limit.min(grace);
-        return fresh.then_some(Stall {
-            rule: "stall.overdue",
-            seen,
-            compared,
-            threshold_s: idle_limit.min(grace),
-        });
+/// A declared wait, against the present silence.
+enum Wait {
+    /// None that concerns this silence.
+    None,
+    /// It is healthy until then, and for the grace after.
+    Holds,
+    /// It ended while the unit was silent, and so did the grace.
+    Over { by_s: f64 },
+}
+
+fn wait(context: &UnitContext<'_>, silent_s: f64) -> Wait {
+    let Some(until) = veto::declared_wait(context).filter(|until| believed(context, *until)) else {
+        return Wait::None;
+    };
+    let by_s = context.now.wall.since_s(until);
+    if by_s < context.config.watchdog.stall_grace_s {
+        Wait::Holds
+    } else if by_s <= silent_s {
+        Wait::Over { by_s }
+    } else {
+        Wait::None // It moved since: an old line or a file that nobody removed.
     }
+}
+
+fn overdue(context: &UnitContext<'_>, by_s: f64) -> Stall {
+    let watchdog = &context.config.watchdog;
+    Stall {
+        rule: "stall.overdue",
+        seen: "the wait that it declared is over".into(),
+        compared: format!("{by_s:.0} s past it ≥ stall_grace {:.0} s", watchdog.stall_grace_s),
+        threshold_s: watchdog.stall_idle_s.min(watchdog.stall_grace_s),
+    }
+}
+
+fn idle_stall(quiet: f64, idle_limit: f64) -> Option<Stall> {
     (quiet >= idle_limit).then(|| Stall {
         rule: "stall.idle",
         seen: "idle, and its work has no end".into(),
@@ -147,13 +178,12 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
     }
     let stall = stalled(context, state);
-    vetoes_since(
-        context,
-        state,
-        if stall.is_some() { veto::vetoes(context, context.unfolded) } else { Vec::new() },
-    );
-    if let Some(stall) = stall {
-        last_tier(context, state, &stall);
+    let vetoes = if stall.is_some() { veto::vetoes(context, context.unfolded) } else { Vec::new() };
+    vetoes_since(context, state, vetoes);
+    match stall {
+        Some(stall) => last_tier(context, state, &stall),
+        // An approval is for the stall that stands, not for one of next week.
+        None => state.stall.approved = false,
     }
 }
 
@@ -343,3 +373,6 @@ fn charge(context: &UnitContext<'_>, _granted: &Proposal, state: &mut UnitState)
     state.stall.tier += 1;
     state.stall.progress_since_awake_s = None;
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ pub struct World {
     pub events: Vec<String>,
     /// Units that take no notice of what is done to them (`a`), or of one thing (`a: paste text`).
     pub deaf: BTreeSet<String>,
+    /// Texts given to tmux: unit, text.
+    pub loaded: Vec<(String, String)>,
     hidden: Hidden,
     /// When the next tick is due.
     next_at: Awake,
@@ -101,6 +103,7 @@ impl World {
             alerts: Vec::new(),
             events: Vec::new(),
             deaf: BTreeSet::new(),
+            loaded: Vec::new(),
             hidden: Hidden { pids: 100, ..Hidden::default() },
             next_at: Awake(1_000_000),
         }
@@ -277,6 +280,7 @@ impl World {
                 self.unit(&started).start();
             }
             Action::LoadBuffer { buffer, text } => {
+                self.loaded.push((unit.to_string(), text.clone()));
                 self.hidden.buffers.insert(buffer.clone(), text.clone());
             }
             Action::Paste { buffer, .. } => {
@@ -319,6 +323,16 @@ impl World {
     /// When a thing was done to a unit, seconds since the start.
     pub fn times(&self, unit: &str, label: &str) -> Vec<f64> {
         self.done.iter().filter(|(_, of, l, _)| of == unit && l == label).map(|(at, ..)| *at).collect()
+    }
+
+    /// The texts that tmux was given for a unit.
+    pub fn typed(&self, unit: &str) -> Vec<&str> {
+        self.loaded.iter().filter(|(of, _)| of == unit).map(|(_, text)| text.as_str()).collect()
+    }
+
+    #[track_caller]
+    pub fn expect_act_count(&self, unit: &str, label: &str, count: usize) {
+        assert_eq!(self.times(unit, label).len(), count, "{label} of {unit}; {}", self.story());
     }
 
     #[track_caller]

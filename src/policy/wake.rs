@@ -14,6 +14,8 @@ use crate::state::unit::{DeliveryOutcome, EndCause, Message, Purpose, Then, Unit
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "wake", fold, propose, charge };
 
+/// A clock that is set back by less is none of our business, seconds.
+const CLOCK_TRIFLE_S: f64 = 60.0;
 /// An undelivered wake is tried again after this long, seconds.
 const RETRY_S: f64 = 60.0;
 
@@ -29,6 +31,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         state.wake.schedule = schedule;
         state.wake.due = next(context, wake, context.now.wall);
     }
+    mend(context, wake, state);
     let Some(due) = state.wake.due else { return };
     let delivery = &context.unfolded.delivery;
     let failed = delivery.past.last().is_some_and(|past| {
@@ -51,6 +54,21 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     }
 }
 
+/// A wall clock that was set back must not put a wake off by as much.
+fn mend(context: &UnitContext<'_>, wake: &Wake, state: &mut UnitState) {
+    let now = context.now.wall;
+    let Some(due) = state.wake.due.filter(|due| *due > now) else { return };
+    // Fired, or looked at, in what is the future now. Seconds are a clock's trifle: the same time must not fire twice.
+    let fired_ahead = state.wake.last.is_none_or(|last| last.since_s(now) > CLOCK_TRIFLE_S);
+    let (suspicious, at_most) = match &wake.when {
+        WakeWhen::Interval { every_s } => (true, Some(now.plus_s(*every_s))),
+        WakeWhen::Cron { .. } => (fired_ahead, if fired_ahead { next(context, wake, now) } else { None }),
+    };
+    if let Some(sooner) = at_most.filter(|at| suspicious && *at < due) {
+        state.wake.due = Some(sooner);
+    }
+}
+
 fn wake<'a>(context: &UnitContext<'a>) -> Option<(&'a Wake, AgentKind)> {
     let agent = context.agent()?;
     Some((agent.wake.as_ref()?, agent.kind))
@@ -69,7 +87,10 @@ fn next(context: &UnitContext<'_>, wake: &Wake, after: Wall) -> Option<Wall> {
 
 /// A task's run is going on: the process lives and its turn is not over.
 fn active(state: &UnitState) -> bool {
-    let turn_over = matches!(state.seen.state, ScreenState::Idle | ScreenState::Error | ScreenState::Dead);
+    let turn_over = matches!(
+        state.seen.state,
+        ScreenState::Idle | ScreenState::Error | ScreenState::Dead | ScreenState::Shell
+    );
     state.seen.process.is_some() && !turn_over
 }
 
@@ -129,3 +150,6 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         launch::charge(context, granted.origin, state);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,8 @@ pub struct LaunchState {
     pub kickoff: Kickoff,
     /// Starts so far.
     pub count: u64,
+    /// The next start does not continue the last conversation: that one can't go on.
+    pub afresh: bool,
 }
 
 /// Where the first prompt of a start stands.
@@ -284,8 +286,6 @@ pub struct AttendState {
     pub answered_awake_s: Option<Awake>,
     /// The composer's text at the last look, while idle with text in it.
     pub draft: Option<Draft>,
-    /// The conversation is too long to go on: the next start begins a new one.
-    pub overflowed: bool,
     /// Error nudges since the last progress.
     pub error_nudges: u32,
     /// The last one, or the first sight of the error.
@@ -306,6 +306,10 @@ pub struct Draft {
     pub since_awake_s: Awake,
     /// Told to a person or submitted.
     pub handled: bool,
+    /// The submit key was pressed at.
+    pub submitted_awake_s: Option<Awake>,
+    /// Told to a person.
+    pub told: bool,
 }
 
 /// Wake times.
@@ -332,8 +336,6 @@ pub struct DeliveryState {
     pub past: Vec<PastDelivery>,
     /// The text last pasted: a draft that holds it is ours.
     pub last_text: String,
-    /// Times that it was cleared from the composer since.
-    pub clears: u32,
     /// Deliveries so far: the next one's number.
     pub count: u64,
 }

@@ -101,12 +101,11 @@ fn an_open_breaker_lets_one_try_through_when_its_time_is_over() {
 fn a_task_that_ended_well_or_badly_is_not_started_again() {
     let lab = Lab::new(FAST, &[Agent::task("good", "SAY hello; DONE"), Agent::task("bad", "EXIT 4")]);
     let _watch = lab.watch();
-    lab.until("both ended", || lab.believed("good") == "dead" && lab.believed("bad") == "dead");
+    let exit = |unit: &str| lab.unit(unit)["seen"]["exit"].as_str().unwrap_or("").to_owned();
+    lab.until("both ended", || exit("good") == "exit status 0" && exit("bad") == "exit status 4");
     lab.throughout(Duration::from_secs(2), "one start each", || {
         lab.starts("good") == 1 && lab.starts("bad") == 1
     });
-    assert_eq!(lab.unit("good")["seen"]["exit"], "exit status 0");
-    assert_eq!(lab.unit("bad")["seen"]["exit"], "exit status 4");
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn a_foreign_session_with_the_wanted_name_is_not_touched() {
     assert_eq!(lab.starts("a"), 0);
     let down = lab.run(&["down", "a", "--timeout", "3"]);
     assert_eq!(lab.pid("a"), Some(foreign), "{down:?}");
-    lab.ok(&["up", "a", "--timeout", "1"]);
+    assert_eq!(lab.run(&["up", "a"]).code, Some(1));
+    assert_eq!((lab.pid("a"), lab.starts("a")), (Some(foreign), 0));
 }
 
 #[test]

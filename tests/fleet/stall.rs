@@ -1,28 +1,23 @@
 //! Silence: nudge, kill with proof, tell; and what forbids the kill.
 
-use crate::lab::{Agent, Lab};
+use crate::lab::{Agent, Lab, PATIENCE};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 const LADDER: &str = "ladder = { cooldown_s = 1, grace_s = 1, quiet_s = 1 }";
 const KILL_ONLY: &str = "ladder = { tiers = [\"kill-start\"], cooldown_s = 1, grace_s = 1, quiet_s = 1 }";
 
-/// Waits for a kill; a machine that is short of CPU rightly vetoes it, so that time does not count.
+/// Waits for a kill. On a machine that is short of CPU it is rightly vetoed; then a person approves it, as they may.
 #[track_caller]
 fn await_kill(lab: &Lab, what: &str, unit: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(600);
-    let mut waited = Duration::ZERO;
-    while !holds() {
-        let look = Duration::from_millis(50);
-        std::thread::sleep(look);
-        if !lab.hold(unit).contains("starved") {
-            waited += look;
+    let mut approved = false;
+    lab.within(2 * PATIENCE, what, || {
+        if !approved && lab.hold(unit).contains("veto: the machine is ") {
+            lab.ask(&json!({"approve": {"unit": unit}}));
+            approved = true;
         }
-        assert!(
-            waited < crate::lab::PATIENCE && Instant::now() < end,
-            "waited in vain for: {what}\n{}",
-            lab.dump()
-        );
-    }
+        holds()
+    });
 }
 
 #[test]

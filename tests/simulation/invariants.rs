@@ -231,6 +231,24 @@ impl Checker {
             if granted.why.rule != "restart.heal" {
                 continue;
             }
+            let said = |h: &&watchkeeper::state::mail::Handled| {
+                h.said.contains(&format!("`{unit}`"))
+                    && (h.said.contains("approved;") || h.said.contains("circuit breaker closed"))
+            };
+            let known = &report.before.mail.handled;
+            if report
+                .decision
+                .next
+                .mail
+                .handled
+                .iter()
+                .filter(said)
+                .any(|h| known.iter().all(|k| k.id != h.id))
+            {
+                // Approved in this very tick.
+                past.heals.clear();
+                past.opened = None;
+            }
             let recent = past.heals.iter().filter(|at| t - **at < WINDOW_MS).count();
             if recent >= HEALS_MAX {
                 world.violate("restart-budget", format!("{unit}: heal number {} within 900 s", recent + 1));

@@ -134,7 +134,11 @@ fn orders(sim: &mut Sim) {
     for name in names {
         let state = sim.disk.borrow().json(&format!("units/{name}/unit.json"));
         let alerted = state.as_ref().is_some_and(|state| !state["stall"]["alert_awake_s"].is_null());
-        let spent = state.as_ref().is_some_and(|state| state["attend"]["told"] == "error");
+        let spent = state.as_ref().is_some_and(|state| {
+            // Refused credentials hold the account, also when the unit that showed it died: a person mended them.
+            let held = state["attend"]["told"] == "auth" && state["seen"]["process"].is_null();
+            held || state["attend"]["told"] == "error"
+        });
         let recent = sim.asked.iter().rev().any(|asked| {
             let mine = matches!(&asked.ask, Ask::Restart { unit } | Ask::Approve { unit } if *unit == name);
             mine && sim.world.borrow().t - asked.t < 600_000

@@ -56,7 +56,15 @@ fn every_seed_is_safe_and_recovers() {
     }
     if let Some(first) = failures.first() {
         let all: Vec<String> = failures.iter().map(|failure| failure.line()).collect();
-        let story = first.story.iter().rev().take(30).rev().cloned().collect::<Vec<_>>().join("\n");
+        let story = first
+            .story
+            .iter()
+            .rev()
+            .take(number("STORY").map_or(30, |n| n as usize))
+            .rev()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n");
         panic!("{story}\n\n{}\nSEED={} cargo test --test simulation", all.join("\n"), first.seed);
     }
     println!("{} ticks, {} effects, {} texts arrived", total.ticks, total.effects, total.arrivals);

@@ -99,8 +99,9 @@ pub fn false_actions(fleet: &Fleet, books: &Books, faults: &[Fault], ready: i64)
         let Some(unit) = event.unit.as_deref().and_then(|name| fleet.index(name)) else { continue };
         let role = fleet.units[unit].role;
         let scheduled = event.rule == "wake.due" && matches!(role, Role::Persistent | Role::Task);
-        let rerun = role == Role::Task && event.rule.starts_with("ending.")
-            || role == Role::Task && event.rule == "restart.first";
+        let ends = event.rule == "ending.kill"
+            || event.rule == "ending.term" && event.seen.contains("its scheduled time has come");
+        let rerun = role == Role::Task && (ends || event.rule == "restart.first");
         if is_step(event) || scheduled || rerun || explained(event, unit, faults) {
             continue;
         }
@@ -196,20 +197,21 @@ pub fn deliveries(fleet: &Fleet, books: &Books, faults: &[Fault], wrong: &mut Ve
 /// The table of faults.
 pub fn table(faults: &[Fault]) -> String {
     let mut text = format!(
-        "{:<14} {:>5} {:>8} {:>6} {:>5} {:>9} {:>9}\n",
-        "fault", "count", "remedied", "failed", "void", "median s", "max s"
+        "{:<14} {:>5} {:>8} {:>6} {:>5} {:>5} {:>9} {:>9}\n",
+        "fault", "count", "remedied", "failed", "held", "void", "median s", "max s"
     );
     let mut kinds: BTreeMap<Kind, Vec<&Fault>> = BTreeMap::new();
     for fault in faults {
         kinds.entry(fault.kind).or_default().push(fault);
     }
-    let mut sums = [0; 4];
+    let mut sums = [0; 5];
     for (kind, all) in &kinds {
         let mut times: Vec<i64> = Vec::new();
-        let (mut failed, mut void) = (0, 0);
+        let (mut failed, mut held, mut void) = (0, 0, 0);
         for fault in all {
             match &fault.ended {
                 Some((_, End::Recovered(ms))) => times.push(*ms),
+                Some((_, End::Held(_))) => held += 1,
                 Some((_, End::Void(_))) => void += 1,
                 Some((_, End::Failed(_))) | None => failed += 1,
             }
@@ -218,18 +220,22 @@ pub fn table(faults: &[Fault]) -> String {
         let seconds = |ms: Option<&i64>| ms.map_or("-".to_owned(), |ms| format!("{:.1}", *ms as f64 / 1e3));
         let _ = writeln!(
             text,
-            "{:<14} {:>5} {:>8} {failed:>6} {void:>5} {:>9} {:>9}",
+            "{:<14} {:>5} {:>8} {failed:>6} {held:>5} {void:>5} {:>9} {:>9}",
             format!("{kind:?}"),
             all.len(),
             times.len(),
             seconds(times.get(times.len() / 2)),
             seconds(times.last())
         );
-        for (sum, n) in sums.iter_mut().zip([all.len(), times.len(), failed, void]) {
+        for (sum, n) in sums.iter_mut().zip([all.len(), times.len(), failed, held, void]) {
             *sum += n;
         }
     }
-    let _ = writeln!(text, "{:<14} {:>5} {:>8} {:>6} {:>5}", "all", sums[0], sums[1], sums[2], sums[3]);
+    let _ = writeln!(
+        text,
+        "{:<14} {:>5} {:>8} {:>6} {:>5} {:>5}",
+        "all", sums[0], sums[1], sums[2], sums[3], sums[4]
+    );
     text
 }
 
@@ -240,6 +246,7 @@ pub fn ledger(fleet: &Fleet, faults: &[Fault], books: &Books) -> String {
         let unit = fault.unit.map_or("fleet", |unit| &fleet.units[unit].name);
         let end = match &fault.ended {
             Some((_, End::Recovered(ms))) => format!("recovered after {:.1} s", *ms as f64 / 1e3),
+            Some((_, End::Held(why))) => format!("HELD: {why}"),
             Some((_, End::Void(why))) => format!("void: {why}"),
             Some((_, End::Failed(why))) => format!("FAILED: {why}"),
             None => "open".to_owned(),

@@ -1,6 +1,6 @@
 //! The watchdog under test: the real binary as a child, and what it costs.
 
-use super::fleet::{BINARY, Fleet, now};
+use super::fleet::{Fleet, binary, now};
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
@@ -14,6 +14,8 @@ pub struct Life {
     pub rss_last: u64,
     /// CPU time used until the last look, milliseconds.
     pub cpu_ms: u64,
+    /// Ticks until the last look.
+    pub ticks: u64,
 }
 
 /// The watchdog.
@@ -23,16 +25,18 @@ pub struct Dog {
     pub lives: Vec<Life>,
     /// Ended without being killed by the harness.
     pub own_ends: Vec<String>,
+    /// Starts that were refused, for a command held the lock.
+    pub refused: usize,
 }
 
 impl Dog {
     pub fn new() -> Dog {
-        Dog { child: None, lives: Vec::new(), own_ends: Vec::new() }
+        Dog { child: None, lives: Vec::new(), own_ends: Vec::new(), refused: 0 }
     }
 
     pub fn start(&mut self, fleet: &Fleet) {
         let log = File::options().create(true).append(true).open(fleet.dir.join("watchdog.log")).unwrap();
-        let child = Command::new(BINARY)
+        let child = Command::new(binary(&fleet.dir))
             .arg("--config")
             .arg(fleet.config())
             .arg("run")
@@ -51,8 +55,8 @@ impl Dog {
     }
 
     /// Kills it at once.
-    pub fn kill(&mut self) {
-        self.sample();
+    pub fn kill(&mut self, fleet: &Fleet) {
+        self.sample(fleet);
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -60,12 +64,19 @@ impl Dog {
     }
 
     /// Looks what it costs, and whether it still lives.
-    pub fn sample(&mut self) {
+    pub fn sample(&mut self, fleet: &Fleet) {
         let Some(child) = &mut self.child else { return };
         let pid = child.id();
         if let Ok(Some(status)) = child.try_wait() {
-            self.own_ends.push(format!("{status}"));
             self.child = None;
+            if status.code() == Some(75) {
+                // A command acts just now, for the watchdog was away: whoever keeps it running tries again.
+                self.refused += 1;
+                self.lives.pop();
+                self.start(fleet);
+            } else {
+                self.own_ends.push(format!("{status}"));
+            }
             return;
         }
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -86,6 +97,11 @@ impl Dog {
         life.to = now();
         life.cpu_ms = ticks * 10;
         life.rss_last = rss;
+        let heartbeat = std::fs::read_to_string(fleet.state().join("heartbeat.json")).unwrap_or_default();
+        let heartbeat: serde_json::Value = serde_json::from_str(&heartbeat).unwrap_or_default();
+        if heartbeat["pid"] == pid {
+            life.ticks = heartbeat["tick"].as_u64().unwrap_or(0);
+        }
         if life.rss_first == 0 && life.to - life.from > 5000 {
             life.rss_first = rss;
         }
@@ -105,7 +121,7 @@ impl Drop for Dog {
 /// Starts a command of the program and does not wait for it.
 pub fn order(fleet: &Fleet, args: &[&str]) -> Child {
     let log = File::options().create(true).append(true).open(fleet.dir.join("orders.log")).unwrap();
-    Command::new(BINARY)
+    Command::new(binary(&fleet.dir))
         .arg("--config")
         .arg(fleet.config())
         .args(args)

@@ -10,7 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 use watchkeeper::base::time::Wall;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_watchkeeper");
+const BUILT: &str = env!("CARGO_BIN_EXE_watchkeeper");
+
+/// The binary under test, in the soak's own folder: a build while it runs is no part of the soak.
+pub fn binary(dir: &Path) -> PathBuf {
+    dir.join("watchkeeper")
+}
 
 /// What a unit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,12 +95,14 @@ impl Fleet {
     /// Writes the config.
     pub fn new(dir: &Path) -> Fleet {
         let socket = format!("wk-soak-{}", std::process::id());
+        std::fs::copy(BUILT, binary(dir)).unwrap();
+        let program = binary(dir).display().to_string();
         let mut text = format!(
             "# All times are about a fifteenth to a twentieth of the defaults.\n\
              [watchdog]\nsignal_interval = 2\nstall_idle = 12\nstall_grace = 8\nlimit_probe_fallback = 15\n\
              limit_reset_slack = 2\nadvance_grace_s = 15\nstagger_s = 0.5\n\
              [defaults]\ntmux_socket = \"{socket}\"\nbackend = \"demo\"\nsession_prefix = \"crew-\"\n\
-             [backend.demo]\ncommand = [\"{BINARY}\", \"demo-agent\"]\n"
+             [backend.demo]\ncommand = [\"{program}\", \"demo-agent\"]\n"
         );
         let units = UNITS.iter().map(|(name, role, account, parent)| {
             unit_config(dir, &mut text, name, *role, account, parent);

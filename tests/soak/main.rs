@@ -10,6 +10,7 @@ mod dog;
 mod faults;
 mod fleet;
 mod random;
+mod steps;
 
 use books::Books;
 use dog::Dog;
@@ -41,11 +42,14 @@ struct Soak {
     next_rare: i64,
     sampled: i64,
     orders: Vec<std::process::Child>,
+    /// Events that the person has read, and composers that they will clear: unit and when.
+    read: usize,
+    strays: Vec<(usize, i64)>,
 }
 
 impl Drop for Soak {
     fn drop(&mut self) {
-        self.dog.kill();
+        self.dog.kill(&self.fleet);
         for child in &mut self.orders {
             let _ = child.kill();
             let _ = child.wait();
@@ -98,6 +102,8 @@ impl Soak {
             next_rare: 0,
             sampled: 0,
             orders: Vec::new(),
+            read: 0,
+            strays: Vec::new(),
         }
     }
 
@@ -114,7 +120,7 @@ impl Soak {
         }
         let ready = now();
         say(&format!("soak: the fleet of {} runs after {} ms", self.fleet.units.len(), ready - began));
-        let stop = began + (seconds * 1000 - 60_000).max(seconds * 400);
+        let stop = began + (seconds * 1000 - 120_000).max(seconds * 500);
         (self.next_fault, self.next_dog, self.next_rare) = (ready, ready + 15_000, ready + 40_000);
         let mut told = ready;
         while now() < stop && bad.is_empty() {
@@ -126,13 +132,10 @@ impl Soak {
             }
         }
         let last = now();
-        while now() - last < SETTLE_MS || self.faults.iter().any(Fault::is_open) {
+        while now() - last < SETTLE_MS {
             self.round();
             let calm = !self.faults.iter().any(Fault::is_open) && now() > began + seconds * 1000;
             if calm && self.fleet.units.iter().all(fleet::Unit::is_well) {
-                break;
-            }
-            if now() - last > 2 * SETTLE_MS {
                 break;
             }
         }
@@ -171,7 +174,7 @@ impl Soak {
         self.fleet.look();
         self.books.read(&self.fleet);
         for fault in self.faults.iter_mut().filter(|fault| fault.is_open()) {
-            faults::step(fault, &self.fleet, &mut self.dog, &self.books);
+            steps::step(fault, &self.fleet, &mut self.dog, &self.books);
             if let Some((at, end)) = &fault.ended {
                 if let Some(unit) = fault.unit {
                     self.quiet_from[unit] = *at;
@@ -183,11 +186,12 @@ impl Soak {
             }
         }
         self.brain();
+        self.person();
         self.renew();
         self.orders.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         if now() - self.sampled > 2000 {
             self.sampled = now();
-            self.dog.sample();
+            self.dog.sample(&self.fleet);
         }
     }
 
@@ -210,6 +214,33 @@ impl Soak {
             if answered && !works && !steps && now() - self.quiet_from[index] > 1000 {
                 self.quiet_from[index] = now();
                 self.fleet.type_line(index, "LOOP");
+            }
+        }
+    }
+
+    /// A watchdog whose memory of a unit was damaged between paste and submit does not know its own text any more: it
+    /// tells a person, who clears the composer.
+    fn person(&mut self) {
+        for event in &self.books.events[self.read..] {
+            let unit = event.unit.as_deref().and_then(|name| self.fleet.index(name));
+            if let Some(unit) = unit.filter(|_| event.kind == "alert" && event.text.contains("unsent text")) {
+                self.strays.push((unit, now() + 4000));
+            }
+        }
+        self.read = self.books.events.len();
+        let due: Vec<usize> =
+            self.strays.iter().filter(|(_, at)| *at <= now()).map(|(unit, _)| *unit).collect();
+        self.strays.retain(|(_, at)| *at > now());
+        for unit in due {
+            let theirs = self
+                .faults
+                .iter()
+                .any(|f| f.is_open() && f.unit == Some(unit) && matches!(f.kind, Kind::Draft | Kind::Attach));
+            if !theirs {
+                self.fleet.key(unit, "C-u");
+                if self.fleet.units[unit].role == Role::Loop && !self.fleet.units[unit].is_well() {
+                    self.fleet.type_line(unit, "LOOP");
+                }
             }
         }
     }
@@ -253,6 +284,10 @@ impl Soak {
         let free = self.free();
         let tools = self.faults.iter().any(|f| f.is_open() && f.kind == Kind::LongTool);
         let Some((kind, unit)) = faults::choose(&mut self.random, &self.fleet, &free, tools) else { return };
+        // What takes minutes to be believed must begin in time.
+        if matches!(kind, Kind::Hang | Kind::Freeze) && stop - at < 120_000 {
+            return;
+        }
         let number = self.faults.len() + 1;
         if kind == Kind::AccountLimit {
             let account = self.fleet.units[unit].account;
@@ -288,6 +323,10 @@ impl Soak {
             _ if stop - now() > 60_000 => {
                 for fault in self.faults.iter_mut().filter(|f| f.is_open() && f.unit.is_some()) {
                     fault.void("the tmux server was killed");
+                    if let Some(unit) = fault.unit.filter(|_| fault.kind == Kind::PauseOrder) {
+                        let name = &self.fleet.units[unit].name;
+                        self.orders.push(dog::order(&self.fleet, &["resume", name]));
+                    }
                 }
                 let fault =
                     faults::inflict_fleet(Kind::ServerKilled, &self.fleet, &mut self.dog, &mut self.random);
@@ -313,7 +352,7 @@ impl Soak {
     }
 
     fn account(&mut self, began: i64, ready: i64, seed: u64, mut bad: Vec<String>) -> (String, Vec<String>) {
-        self.dog.sample();
+        self.dog.sample(&self.fleet);
         let mut text = format!(
             "soak of {} s, seed {seed}, {} units\n\n{}\n",
             (now() - began) / 1000,
@@ -358,17 +397,15 @@ impl Soak {
     }
 
     fn costs(&self, text: &mut String, kept: usize) {
-        let heartbeat =
-            std::fs::read_to_string(self.fleet.state().join("heartbeat.json")).unwrap_or_default();
-        let value: serde_json::Value = serde_json::from_str(&heartbeat).unwrap_or_default();
         let lives = &self.dog.lives;
         let lived: i64 = lives.iter().map(|life| life.to - life.from).sum();
         let cpu: u64 = lives.iter().map(|life| life.cpu_ms).sum();
         let _ = writeln!(
             text,
-            "watchdog: {} lives, tick {}, {} events ({} torn), {kept} files in quarantine; CPU with its tmux calls {:.2} % of a core",
+            "watchdog: {} lives ({} starts refused while a command acted), {} ticks, {} events ({} torn), {kept} files in quarantine; CPU with its tmux calls {:.2} % of a core",
             lives.len(),
-            value["tick"],
+            self.dog.refused,
+            lives.iter().map(|life| life.ticks).sum::<u64>(),
             self.books.events.len(),
             self.books.torn,
             100.0 * cpu as f64 / lived.max(1) as f64

@@ -54,7 +54,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
             Some(match &ended.outcome {
                 DeliveryOutcome::Seen => Ok("delivered".to_owned()),
                 DeliveryOutcome::Failed { why } => Err(format!("not delivered: {why}")),
-                DeliveryOutcome::Unknown { why } => Err(format!("not known whether it was read: {why}")),
+                DeliveryOutcome::Unknown { why } => Err(format!("perhaps not delivered: {why}")),
             })
         },
         out,

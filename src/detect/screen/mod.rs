@@ -277,7 +277,8 @@ fn starts(signals: &Signals, screen: &Screen) -> Option<usize> {
         return None;
     }
     let known = (0..end).rev().find(|&row| any(&signals.starting, screen.text(row)));
-    known.or(if signals.starting.is_empty() { end.checked_sub(1) } else { None })
+    let only_frames = (0..end).all(|row| screen.rows[row].is_blank() || regions::is_rule(screen.text(row)));
+    known.or(if signals.starting.is_empty() || only_frames { end.checked_sub(1) } else { None })
 }
 
 fn overlay(signals: &Signals, screen: &Screen) -> Option<Evidence> {
