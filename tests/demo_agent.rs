@@ -507,7 +507,10 @@ fn an_orphan_outlives_the_agent() {
     pane.wait_for_format("#{pane_dead}", "1");
     let said = pane.recorded("assistant");
     let pid = said[0].strip_prefix("orphan ").unwrap();
-    let cmdline = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    let words = || std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    // Empty for an instant, while it becomes its program.
+    wait("the orphan's words", || (!words().is_empty()).then_some(()).ok_or_else(String::new));
+    let cmdline = words();
     kill("-KILL", pid);
     assert!(cmdline.starts_with("sleep") || cmdline.starts_with("sh"), "{cmdline:?}");
 }
