@@ -76,7 +76,7 @@ command = [{binary}, \"demo-agent\"]
 name = \"{name}\"
 kind = \"loop\"
 prompt = \"prompts/{name}.md\"
-ladder = {{ cooldown_s = 5 }}
+ladder = {{ cooldown_s = 5, quiet_s = 3 }}
 env = {{ DEMO_SCRIPT = {script}, DEMO_TRANSCRIPT = {transcript} }}
 ",
             name = player.name,
