@@ -20,6 +20,8 @@ use std::sync::Arc;
 const MARKER_BYTES: u64 = 4096;
 /// Largest inbox read, bytes.
 const INBOX_BYTES: u64 = 8 << 20;
+/// Of an inbox that is too long to be read, requests that are at most this old are heard, seconds.
+const YOUNG_S: f64 = 600.0;
 /// How much of the outbox's end is searched for owed alerts, bytes.
 const OUTBOX_TAIL_BYTES: u64 = 1 << 20;
 /// tmux's activity time has whole seconds: a screen that changed this recently may have changed again unseen.
@@ -93,13 +95,14 @@ pub fn gather<H: Host, F: Files>(
         units.insert(name.clone(), seen);
     }
     let mut troubles = memory.troubles.clone();
-    let requests = requests(files, state, &mut troubles);
+    let (requests, inbox_end) = requests(files, state, &now, &mut troubles);
     Observation {
         host: host.pressure(),
         scope,
         units,
         markers: markers(files, None),
         requests,
+        inbox_end,
         outbox_has: outbox_has(files, state),
         strays: strays(config, &list, stamp),
         troubles,
@@ -357,37 +360,61 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     Markers { down, paused, waiting_until }
 }
 
-/// Requests of the inbox that are not handled yet. A line that can't be read is skipped, told once, and kept.
-fn requests<F: Files>(files: &mut F, state: &State, troubles: &mut Vec<Trouble>) -> Vec<Request> {
+/// Requests of the inbox that are not handled yet, and how far the inbox was read. A line that can't be read is skipped,
+/// told once, and kept.
+fn requests<F: Files>(
+    files: &mut F,
+    state: &State,
+    now: &Now,
+    troubles: &mut Vec<Trouble>,
+) -> (Vec<Request>, Option<u64>) {
+    let mut trouble = |key: String, text: String| troubles.push(Trouble { key, text });
     if files.stamp(table::INBOX).is_none() {
-        return Vec::new();
+        return (Vec::new(), Some(0));
     }
-    let bytes = match files.read(table::INBOX, INBOX_BYTES) {
-        Ok(bytes) => bytes.unwrap_or_default(),
+    let fresh = |request: &Request| !state.mail.handled.iter().any(|handled| handled.id == request.id);
+    match files.read(table::INBOX, INBOX_BYTES) {
+        Ok(bytes) => {
+            let bytes = bytes.unwrap_or_default();
+            // What follows the last newline is still being written.
+            let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+            let start = start(&bytes, end, state.mail.inbox_done);
+            let mut found = lines(bytes.get(start..end).unwrap_or_default(), &mut trouble);
+            found.retain(fresh);
+            (found, Some(end as u64))
+        }
         Err(error) => {
-            troubles.push(Trouble {
-                key: "inbox".into(),
-                text: format!("reading {}: {}", table::INBOX, error.message()),
-            });
-            return Vec::new();
-        }
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut requests = Vec::new();
-    let lines = text.split('\n').collect::<Vec<_>>();
-    // What follows the last newline is still being written.
-    let whole = lines.len().saturating_sub(1);
-    for (index, line) in lines.iter().take(whole).enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match serde_json::from_str::<Request>(line) {
-            Ok(request) if state.mail.handled.iter().any(|handled| handled.id == request.id) => {}
-            Ok(request) => requests.push(request),
-            Err(error) => troubles.push(Trouble {
-                key: format!("inbox {}", digest(line.as_bytes())),
-                text: format!("{}:{}: not a request, skipped: {error}", table::INBOX, index + 1),
-            }),
+            // Too long, most likely: the young ones at its end are still heard.
+            let tail = files.tail(table::INBOX, INBOX_BYTES / 8).unwrap_or_default();
+            let cut = tail.iter().position(|byte| *byte == b'\n').map_or(tail.len(), |first| first + 1);
+            let mut found = lines(tail.get(cut..).unwrap_or_default(), &mut |_, _| {});
+            found.retain(|request| fresh(request) && now.wall.since_s(request.at).abs() < YOUNG_S);
+            let text = format!("{}: {}; cut it or remove it", table::INBOX, error.message());
+            trouble("inbox".into(), text);
+            (found, None)
         }
     }
-    requests
+}
+
+/// Where the unread part begins: the remembered place, if the file is still the same that it was in.
+fn start(bytes: &[u8], end: usize, done: u64) -> usize {
+    let Ok(done) = usize::try_from(done) else { return 0 };
+    let same = done <= end && (done == 0 || bytes.get(done - 1) == Some(&b'\n'));
+    if same { done } else { 0 }
+}
+
+fn lines(bytes: &[u8], trouble: &mut dyn FnMut(String, String)) -> Vec<Request> {
+    let mut found = Vec::new();
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        match serde_json::from_slice::<Request>(line) {
+            Ok(request) => found.push(request),
+            Err(error) => trouble(
+                format!("inbox {}", digest(line)),
+                format!("{}: a line is no request, skipped: {error}", table::INBOX),
+            ),
+        }
+    }
+    found
 }
 
 /// Which owed alerts the outbox has already.
@@ -411,3 +438,6 @@ fn outbox_has<F: Files>(files: &mut F, state: &State) -> Vec<String> {
         .collect();
     owed.into_iter().filter(|id| there.contains(*id)).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,9 @@ pub fn handle(
         }
         notes.due_in(0.1);
     }
+    if let Some(end) = seen.inbox_end {
+        next.mail.inbox_done = end;
+    }
 }
 
 /// `start_paused` pauses once; a later `resume` wins until the key is taken out and put in again.

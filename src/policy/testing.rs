@@ -85,6 +85,7 @@ impl World {
             units,
             markers: Markers::default(),
             requests: Vec::new(),
+            inbox_end: None,
             outbox_has: Vec::new(),
             host: HostSeen::default(),
             strays: Vec::new(),
