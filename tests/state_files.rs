@@ -94,13 +94,16 @@ fn optional_inside(key: &str) -> bool {
     !["ending", "hold", "last_act", "server"].contains(&key)
 }
 
-/// The fixture and the struct have not grown apart: every key of the struct is in the fixture.
+/// Every key of the file still means something: one that is renamed or dropped would be lost without a word.
 #[track_caller]
 fn every_key_is_known(name: &str, raw: &Value, value: &Value) {
     let (Some(raw), Some(value)) = (raw.as_object(), value.as_object()) else { return };
-    for (key, inner) in value {
-        assert!(raw.contains_key(key), "{name}: the fixture lacks `{key}`");
-        every_key_is_known(name, &raw[key], inner);
+    for (key, inner) in raw {
+        if [LATER, "v", "boot", "written_awake_s"].contains(&key.as_str()) {
+            continue;
+        }
+        assert!(value.contains_key(key), "{name}: `{key}` is known no more");
+        every_key_is_known(name, inner, &value[key]);
     }
 }
 

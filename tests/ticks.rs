@@ -91,16 +91,22 @@ fn describe(case: &Case, decision: &Decision) -> Value {
     })
 }
 
-/// The leaves that differ, by their path.
+/// The leaves that differ, by their path. What is new and empty is no difference: a later field must not change this.
 fn differences(path: &str, old: &Value, new: &Value, out: &mut Map<String, Value>) {
+    let nothing = Map::new();
     match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
+        (Value::Object(_) | Value::Null, Value::Object(new)) => {
+            let old = old.as_object().unwrap_or(&nothing);
             let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
             for key in keys {
                 let (old, new) = (old.get(key).unwrap_or(&Value::Null), new.get(key).unwrap_or(&Value::Null));
                 differences(&format!("{path}/{key}"), old, new, out);
             }
         }
+        (Value::Null, Value::Null | Value::Bool(false)) => {}
+        (Value::Null, Value::Number(n)) if n.as_f64() == Some(0.0) => {}
+        (Value::Null, Value::String(text)) if text.is_empty() => {}
+        (Value::Null, Value::Array(items)) if items.is_empty() => {}
         _ if old != new => {
             out.insert(path.to_owned(), new.clone());
         }

@@ -4,6 +4,7 @@ pub mod approve;
 pub mod attach;
 pub mod check;
 pub mod completions;
+pub mod demo;
 pub mod demo_agent;
 pub mod doctor;
 pub mod down;
@@ -116,6 +117,7 @@ pub const COMMANDS: &[Command] = &[
     doctor::COMMAND,
     completions::COMMAND,
     man::COMMAND,
+    demo::COMMAND,
     units::COMMAND,
     demo_agent::COMMAND,
 ];

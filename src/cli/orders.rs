@@ -13,6 +13,7 @@ use crate::model::seen::{Ask, Request};
 use crate::state::State;
 use crate::state::mail::Taken;
 use crate::state::unit::UnitState;
+use crate::sys::clock;
 use crate::sys::files::RealFiles;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ use std::process::ExitCode;
 pub const WAIT_S: f64 = 30.0;
 /// Longest wait that can be asked for, seconds.
 const WAIT_MAX_S: f64 = 86_400.0;
+/// A unit that is still dead so long after its start has ended at once, seconds.
+const AT_ONCE_S: f64 = 2.0;
 /// The flag that changes it.
 pub const TIMEOUT: super::commands::Flag = super::commands::Flag {
     long: "timeout",
@@ -78,7 +81,23 @@ pub fn give(
 ) -> Result<ExitCode> {
     let answers = ask::ask(home, asks, "cli", wait_s, settled)?;
     let results: Vec<Outcome> = answers.iter().map(|answer| result(answer, wait_s)).collect();
-    Ok(tell(invocation, &results, out))
+    Ok(tell(invocation, &with_holds(home, results)?, out))
+}
+
+/// What is not done yet is told with what holds it.
+fn with_holds(home: &Home, mut results: Vec<Outcome>) -> Result<Vec<Outcome>> {
+    if results.iter().all(|result| result.done || result.taken != Some(Taken::Accepted)) {
+        return Ok(results);
+    }
+    let config = home.load()?.config;
+    let state = ask::look(&mut RealFiles::new(&config.state_dir), &config);
+    for result in results.iter_mut().filter(|result| !result.done && result.taken == Some(Taken::Accepted)) {
+        let hold = result.unit.as_deref().and_then(|unit| state.units.get(unit)?.hold.as_ref());
+        if let Some(hold) = hold {
+            result.text.push_str(&format!(" ({} withheld: {})", hold.remedy, hold.why));
+        }
+    }
+    Ok(results)
 }
 
 /// Says what came of it; the exit code is of the worst.
@@ -107,7 +126,13 @@ pub fn result(answer: &Answer, wait_s: f64) -> Outcome {
     let (taken, done, text) = match (answer.taken, &answer.settled) {
         (None, _) => {
             let waited = human_s(wait_s);
-            (None, false, format!("nobody confirmed it within {waited}; the request waits in inbox.jsonl"))
+            (
+                None,
+                false,
+                format!(
+                    "nobody confirmed it within {waited}; the request waits in inbox.jsonl; `watchkeeper doctor` looks why"
+                ),
+            )
         }
         (Some(Taken::Refused), _) => (answer.taken, false, format!("refused: {said}")),
         (Some(Taken::Accepted), None) => (
@@ -171,7 +196,9 @@ pub fn running(
             false => format!("runs already, pid {}", process.pid),
         }));
     }
-    let ended = state.launch.at.is_some_and(|at| state.seen.since > at) && state.seen.exit_known.is_some();
+    // The start is written down in the tick that still saw the old end: an end counts when it stands a while after.
+    let stands = state.launch.at.is_some_and(|at| clock::wall().since_s(at) > AT_ONCE_S);
+    let ended = stands && state.seen.exit_known.is_some();
     if began && ended {
         let exit = state.seen.exit.clone().unwrap_or_default();
         return Some(Err(format!("started, and ended at once: {exit}")));

@@ -53,10 +53,14 @@ impl Out {
 
     /// Text as it is.
     pub fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
         if self.broken.is_some() {
             return;
         }
-        let written = self.sink.write_all(text.as_bytes()).and_then(|()| self.sink.flush());
+        let written = self.sink.write_all(bytes).and_then(|()| self.sink.flush());
         if let Err(error) = written {
             let quiet = error.kind() == io::ErrorKind::BrokenPipe;
             self.broken = Some(if quiet { String::new() } else { error.to_string().to_lowercase() });
@@ -102,6 +106,21 @@ impl Out {
     /// Nothing more can be written: why, "" when nobody reads on.
     pub fn broken(&self) -> Option<String> {
         self.broken.clone()
+    }
+}
+
+/// For what tells at length: here a closed pipe is an error, so that it can end.
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes(bytes);
+        match self.broken() {
+            Some(why) => Err(io::Error::new(io::ErrorKind::BrokenPipe, why)),
+            None => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Deliberately not here: the tick's own reading, which puts broken files aside (engine).
 
+use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::time::Now;
 use crate::config::Config;
@@ -51,10 +52,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads the files.
-    pub fn read(config: &Config) -> Snapshot {
+    /// Reads the files. An error only when the folder itself can't be read.
+    pub fn read(config: &Config) -> Result<Snapshot> {
         let now = Clock::new().now();
         let mut files = RealFiles::new(&config.state_dir);
+        files.list("").map_err(|error| error.doing("reading the state directory"))?;
         let mut snapshot = Snapshot {
             state: State::default(),
             fleet: markers(&mut files, None),
@@ -78,7 +80,7 @@ impl Snapshot {
             let found = markers(&mut files, Some(name));
             snapshot.markers.insert(name.clone(), found);
         }
-        snapshot
+        Ok(snapshot)
     }
 
     /// Asks tmux once what lives; without an answer the recorded state stands.

@@ -32,6 +32,11 @@ impl<'a> Backends<'a> {
         backends
     }
 
+    /// All that could be made.
+    pub(super) fn into_made(self) -> BTreeMap<String, Backend> {
+        self.made.into_iter().filter_map(|(name, made)| Some((name, made?))).collect()
+    }
+
     /// The backend of that name. None when there is none, or it is wrong: that is reported.
     pub(super) fn get(&mut self, name: At<&str>) -> Option<Backend> {
         if let Some(made) = self.made.get(name.value) {

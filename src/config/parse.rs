@@ -111,6 +111,7 @@ fn read_document<'a>(document: &'a DeTable<'a>, source: &Source<'a>, sink: &'a S
         session_prefix: defaults.session_prefix.clone(),
         tmux_socket: defaults.tmux_socket.clone(),
         units,
+        backends: context.backends.into_made(),
         state_dir,
         digest: digest(source.text.as_bytes()),
     }

@@ -16,6 +16,8 @@ pub struct Config {
     pub tmux_socket: String,
     /// Units by name; [`Unit::position`] has the order of the file.
     pub units: BTreeMap<UnitName, Unit>,
+    /// Backends that the file names: its own tables and those that units use.
+    pub backends: BTreeMap<String, Backend>,
     /// The state directory.
     pub state_dir: PathBuf,
     /// Digest of the bytes that this was read from.
@@ -47,8 +49,6 @@ pub struct Watchdog {
     pub stagger_s: f64,
     /// Longest that an ordered restart waits for the end of a turn, seconds.
     pub advance_grace_s: f64,
-    /// Keep every tick's observation for `replay`.
-    pub record: bool,
 }
 
 impl Default for Watchdog {
@@ -65,7 +65,6 @@ impl Default for Watchdog {
             max_disruptions: 3,
             stagger_s: 2.0,
             advance_grace_s: 300.0,
-            record: false,
         }
     }
 }

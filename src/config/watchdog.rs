@@ -49,10 +49,9 @@ pub(super) fn watchdog(root: &Table<'_>, places: &Places<'_>) -> (Watchdog, Opti
         max_disruptions: table.count("max_disruptions", &(1..=1000)).unwrap_or(standard.max_disruptions),
         stagger_s: seconds("stagger_s", duration, standard.stagger_s),
         advance_grace_s: seconds("advance_grace_s", duration, standard.advance_grace_s),
-        record: flag("record", standard.record),
     };
     let state_dir = table.string("state_dir").and_then(|path| places.path("state_dir", path, table.sink));
-    table.later(&["heavy_interval", "log_tokens", "token_granularity"]);
+    table.later(&["heavy_interval", "log_tokens", "token_granularity", "record"]);
     table.finish();
     (watchdog, state_dir)
 }

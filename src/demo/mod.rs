@@ -1,3 +1,4 @@
-//! Things to try the watchdog on without an AI: [`agent`] plays a command-line agent.
+//! Things to try the watchdog on without an AI: [`agent`] plays a command-line agent, [`story`] tells what becomes of four.
 
 pub mod agent;
+pub mod story;

@@ -288,7 +288,8 @@ fn write<T: Serialize + DeserializeOwned + PartialEq + Clone + Default, F: Files
     now: &Now,
     sync: Sync,
 ) -> Result<bool, Error> {
-    if kept.loaded.value == *next && (kept.bytes.is_some() || *next == T::default()) {
+    let same = kept.loaded.value == *next && (kept.bytes.is_some() || *next == T::default());
+    if same && !kept.loaded.is_rebased() {
         return Ok(false);
     }
     let Some(bytes) = json::render(&kept.loaded, next, now) else { return Ok(false) };

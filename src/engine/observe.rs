@@ -24,8 +24,9 @@ const INBOX_BYTES: u64 = 8 << 20;
 const YOUNG_S: f64 = 600.0;
 /// How much of the outbox's end is searched for owed alerts, bytes.
 const OUTBOX_TAIL_BYTES: u64 = 1 << 20;
-/// tmux's activity time has whole seconds: a screen that changed this recently may have changed again unseen.
-const FRESH_S: f64 = 2.0;
+/// tmux's activity time has whole seconds: a screen may change again in the second in which it was captured, and
+/// nothing tells. A capture this long after the last output has seen it all.
+const SETTLED_S: f64 = 1.0;
 
 /// What is kept from look to look, so that an unchanged pane is neither captured nor read again. Losing it costs time.
 #[derive(Debug, Default)]
@@ -42,6 +43,8 @@ pub struct Memory {
 #[derive(Debug)]
 struct KeptLook {
     signature: String,
+    /// The capture came so long after the last output that an equal signature means an equal screen.
+    settled: bool,
     pid_start: u64,
     text: Arc<str>,
     vote: Option<Vote>,
@@ -80,7 +83,7 @@ pub fn gather<H: Host, F: Files>(
     let list = host.panes();
     let needs = wants(config, state, &now);
     let panes = match_panes(config, state, &list, stamp);
-    let screens = capture(host, &now, &panes, memory);
+    let screens = capture(host, &panes, memory);
     let mut units = BTreeMap::new();
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
@@ -89,7 +92,7 @@ pub fn gather<H: Host, F: Files>(
             failed: memory.failed.remove(name),
             ..Seen::default()
         };
-        seen.pane = pane(host, unit, &list.server, row, screens.get(name), memory);
+        seen.pane = pane(host, unit, &list.server, row, screens.get(name), &now, memory);
         seen.foreign = foreign(unit, &list, stamp, row);
         details(host, unit, state, &needs, &list, &mut seen);
         units.insert(name.clone(), seen);
@@ -171,7 +174,6 @@ fn signature(row: &PaneRow) -> String {
 /// Captures the screens that may have changed since the last look, all in one call.
 fn capture<H: Host>(
     host: &mut H,
-    now: &Now,
     panes: &BTreeMap<UnitName, &PaneRow>,
     memory: &mut Memory,
 ) -> BTreeMap<UnitName, String> {
@@ -179,9 +181,8 @@ fn capture<H: Host>(
     let changed: Vec<(&UnitName, &&PaneRow)> = panes
         .iter()
         .filter(|(name, row)| {
-            let fresh = now.wall.since_s(row.output_at) < FRESH_S;
-            let same = memory.looks.get(*name).is_some_and(|look| look.signature == signature(row));
-            !row.dead && (fresh || !same)
+            let known = |look: &KeptLook| look.settled && look.signature == signature(row);
+            !row.dead && !memory.looks.get(*name).is_some_and(known)
         })
         .collect();
     if changed.is_empty() {
@@ -203,6 +204,7 @@ fn pane<H: Host>(
     server: &ServerSeen,
     row: Option<&PaneRow>,
     screen: Option<&String>,
+    now: &Now,
     memory: &mut Memory,
 ) -> PaneSeen {
     let Some(row) = row else {
@@ -234,6 +236,7 @@ fn pane<H: Host>(
                 if kept.vote == vote { kept.reading.clone() } else { read(unit, row, &kept.text, vote) };
             KeptLook {
                 signature: signature(row),
+                settled: kept.settled,
                 pid_start: kept.pid_start,
                 text: kept.text.clone(),
                 vote,
@@ -244,7 +247,9 @@ fn pane<H: Host>(
         (Some(text), _) => {
             let Some(pid_start) = host.process_start(row.pid) else { return PaneSeen::Unknown };
             let reading = read(unit, row, text, vote);
-            KeptLook { signature: signature(row), pid_start, text: Arc::from(text.as_str()), vote, reading }
+            let settled = now.wall.since_s(row.output_at) >= SETTLED_S;
+            let text = Arc::from(text.as_str());
+            KeptLook { signature: signature(row), settled, pid_start, text, vote, reading }
         }
     };
     let alive = AlivePane {
@@ -295,10 +300,10 @@ fn details<H: Host>(
         seen.buffer = Some(list.buffers.contains(buffer));
     }
     let PaneSeen::Alive(pane) = &seen.pane else { return };
-    if needs.cpu.contains(name) {
-        seen.tools_cpu_ms = host.tools_cpu_ms(pane.pid);
-    }
     let Some(agent) = unit.agent() else { return };
+    if needs.cpu.contains(name) {
+        seen.tools_cpu_ms = host.tools_cpu_ms(pane.pid, &agent.backend.process_names);
+    }
     let changed = state
         .clocks
         .units
@@ -360,58 +365,54 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     Markers { down, paused, waiting_until }
 }
 
-/// Requests of the inbox that are not handled yet, and how far the inbox was read. A line that can't be read is skipped,
-/// told once, and kept.
+/// Requests of the inbox that are not handled yet, and how far it was read. A line that can't be read is skipped, told
+/// once, and kept.
 fn requests<F: Files>(
     files: &mut F,
     state: &State,
     now: &Now,
     troubles: &mut Vec<Trouble>,
 ) -> (Vec<Request>, Option<u64>) {
-    let mut trouble = |key: String, text: String| troubles.push(Trouble { key, text });
     if files.stamp(table::INBOX).is_none() {
         return (Vec::new(), Some(0));
     }
     let fresh = |request: &Request| !state.mail.handled.iter().any(|handled| handled.id == request.id);
-    match files.read(table::INBOX, INBOX_BYTES) {
-        Ok(bytes) => {
-            let bytes = bytes.unwrap_or_default();
-            // What follows the last newline is still being written.
-            let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-            let start = start(&bytes, end, state.mail.inbox_done);
-            let mut found = lines(bytes.get(start..end).unwrap_or_default(), &mut trouble);
-            found.retain(fresh);
-            (found, Some(end as u64))
-        }
+    let bytes = match files.read(table::INBOX, INBOX_BYTES) {
+        Ok(bytes) => bytes.unwrap_or_default(),
         Err(error) => {
+            let text = format!("reading {}: {}", table::INBOX, error.message());
+            troubles.push(Trouble { key: "inbox".into(), text });
             // Too long, most likely: the young ones at its end are still heard.
             let tail = files.tail(table::INBOX, INBOX_BYTES / 8).unwrap_or_default();
             let cut = tail.iter().position(|byte| *byte == b'\n').map_or(tail.len(), |first| first + 1);
-            let mut found = lines(tail.get(cut..).unwrap_or_default(), &mut |_, _| {});
+            let mut found = lines(tail.get(cut..).unwrap_or_default(), 0, &mut Vec::new());
             found.retain(|request| fresh(request) && now.wall.since_s(request.at).abs() < YOUNG_S);
-            let text = format!("{}: {}; cut it or remove it", table::INBOX, error.message());
-            trouble("inbox".into(), text);
-            (found, None)
+            return (found, None);
         }
-    }
+    };
+    // What follows the last newline is still being written.
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let done = usize::try_from(state.mail.inbox_done).unwrap_or(usize::MAX);
+    // Another file, when that is not the end of a line: the ids tell what was handled.
+    let known = done <= end && done.checked_sub(1).is_some_and(|last| bytes.get(last) == Some(&b'\n'));
+    let start = if known { done } else { 0 };
+    let before = bytes.iter().take(start).filter(|byte| **byte == b'\n').count();
+    let mut found = lines(bytes.get(start..end).unwrap_or_default(), before, troubles);
+    found.retain(fresh);
+    (found, Some(end as u64))
 }
 
-/// Where the unread part begins: the remembered place, if the file is still the same that it was in.
-fn start(bytes: &[u8], end: usize, done: u64) -> usize {
-    let Ok(done) = usize::try_from(done) else { return 0 };
-    let same = done <= end && (done == 0 || bytes.get(done - 1) == Some(&b'\n'));
-    if same { done } else { 0 }
-}
-
-fn lines(bytes: &[u8], trouble: &mut dyn FnMut(String, String)) -> Vec<Request> {
+/// The requests on these lines, which begin after line `before` of the inbox.
+fn lines(bytes: &[u8], before: usize, troubles: &mut Vec<Trouble>) -> Vec<Request> {
     let mut found = Vec::new();
-    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    for (index, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
         match serde_json::from_slice::<Request>(line) {
             Ok(request) => found.push(request),
-            Err(error) => trouble(
-                format!("inbox {}", digest(line)),
-                format!("{}: a line is no request, skipped: {error}", table::INBOX),
-            ),
+            Err(error) => troubles.push(Trouble {
+                key: format!("inbox {}", digest(line)),
+                text: format!("{}:{}: not a request, skipped: {error}", table::INBOX, before + index + 1),
+            }),
         }
     }
     found

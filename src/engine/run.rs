@@ -5,7 +5,7 @@ use super::tick::{Identity, TickReport, Watchdog};
 use crate::base::error::Result;
 use crate::config::Config;
 use crate::model::seen::Scope;
-use crate::state::table;
+use crate::state::{State, table};
 use crate::sys::exe::{self, Binary};
 use crate::sys::files::RealFiles;
 use crate::sys::lock::{self, Lock, TryLock};
@@ -21,16 +21,22 @@ const POKE_LOOK_S: f64 = 1.0;
 const FOLLOW_UP_S: f64 = 3.0;
 /// … and at most that many.
 const FOLLOW_UPS_MAX: usize = 20;
+/// Longest stay of `tick --wait`, seconds.
+const QUIET_S: f64 = 120.0;
+
+/// A watchdog that starts waits this long for a command that acts, seconds: more than its longest tick …
+const PASSING_S: f64 = 20.0;
+/// … and looks this often. Commands let the lock go for 20 ms and more between their ticks.
+const PASSING_LOOK_S: f64 = 0.005;
 
 /// A watchdog on the real world.
 pub type RealWatchdog = Watchdog<RealHost, RealFiles>;
 
 /// Opens the state directory and the tmux server; takes no lock.
 pub fn open(config: &Config, command: &str) -> Result<RealWatchdog> {
-    let mut files = RealFiles::create(&config.state_dir)?;
+    let files = RealFiles::create(&config.state_dir)?;
     let host = RealHost::new(&config.tmux_socket, &config.state_dir);
     host.tmux().version()?;
-    let _ = files.clean_leftovers();
     let identity = Identity {
         pid: outside::pid(),
         command: command.to_owned(),
@@ -40,16 +46,26 @@ pub fn open(config: &Config, command: &str) -> Result<RealWatchdog> {
     Ok(Watchdog::new(host, files, config.state_dir.to_string_lossy().into_owned(), identity))
 }
 
-/// The lock, or who holds it as an error (exit code 75).
+/// The lock, or who holds it as an error (exit code 75). A watchdog waits for a command that acts just now because no
+/// watchdog did: what was to keep the fleet must not give up for a person's `nudge`.
 pub fn lock(config: &Config, command: &str) -> Result<Lock> {
     if let Some(lock) = lock::adopt(&config.state_dir, command) {
         return Ok(lock);
     }
-    match lock::try_lock(&config.state_dir, command)? {
-        TryLock::Got(lock) => Ok(lock),
-        TryLock::Held(held) => Err(held
-            .error()
-            .hint("`watchkeeper status` shows what it does; commands reach it through the inbox, no second one is needed")),
+    let deadline = clock::awake().plus_s(PASSING_S);
+    loop {
+        let held = match lock::try_lock(&config.state_dir, command)? {
+            TryLock::Got(lock) => return Ok(lock),
+            TryLock::Held(held) => held,
+        };
+        // An unsigned one took the lock a moment ago, or lets it go.
+        let passing = command == "run" && held.command != "run";
+        if !passing || clock::awake() >= deadline {
+            return Err(held.error().hint(
+                "`watchkeeper status` shows what it does; commands reach it through the inbox, no second one is needed",
+            ));
+        }
+        outside::nap(PASSING_LOOK_S);
     }
 }
 
@@ -62,6 +78,7 @@ pub fn run(
     let mut loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "run")?;
     let lock = lock(&loaded.config, "run")?;
+    let _ = watchdog.files.clean_leftovers();
     let mut signals = Signals::register()?;
     let binary = Binary::running().ok();
     let mut refused: Option<Binary> = None;
@@ -158,20 +175,94 @@ fn become_new(home: &Home, new: &Binary, args: &[std::ffi::OsString], lock: &Loc
     }
 }
 
+/// How long a `tick` stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// For cron: what is due within 3 s.
+    FollowUps,
+    /// Until no delivery, end or second look is under way, at most two minutes.
+    UntilQuiet,
+}
+
 /// One tick, and the follow-up ticks that are due soon, so that a tick from cron finishes what it begins.
-pub fn tick(home: &Home, told: &mut dyn FnMut(&LoadedConfig, &TickReport) -> Result<()>) -> Result<()> {
+pub fn tick(
+    home: &Home,
+    patience: Patience,
+    told: &mut dyn FnMut(&LoadedConfig, &TickReport) -> Result<()>,
+) -> Result<()> {
     let loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "tick")?;
     let _lock = lock(&loaded.config, "tick")?;
+    let _ = watchdog.files.clean_leftovers();
     let _ = watchdog.files.remove(table::POKE);
-    let deadline = clock::awake().plus_s(FOLLOW_UP_S);
-    for _ in 0..=FOLLOW_UPS_MAX {
+    let (seconds, ticks) = match patience {
+        Patience::FollowUps => (FOLLOW_UP_S, FOLLOW_UPS_MAX),
+        Patience::UntilQuiet => (QUIET_S, usize::MAX),
+    };
+    let deadline = clock::awake().plus_s(seconds);
+    for done in 0.. {
         let report = watchdog.tick(&loaded.config, Scope::All);
         told(&loaded, &report)?;
-        if report.due_s > deadline.since_s(clock::awake()) {
+        let nap_s = match patience {
+            Patience::UntilQuiet if under_way(&report.decision.next) => report.due_s.min(1.0),
+            Patience::UntilQuiet | Patience::FollowUps => report.due_s,
+        };
+        if done >= ticks || nap_s > deadline.since_s(clock::awake()) || is_quiet(patience, &report) {
             break;
         }
-        outside::nap(report.due_s);
+        outside::nap(nap_s);
     }
     Ok(())
+}
+
+fn is_quiet(patience: Patience, report: &TickReport) -> bool {
+    patience == Patience::UntilQuiet
+        && !under_way(&report.decision.next)
+        && report.decision.granted.is_empty()
+}
+
+/// Is any step of steps still to be taken?
+fn under_way(state: &State) -> bool {
+    state
+        .units
+        .values()
+        .any(|unit| unit.delivery.current.is_some() || unit.ending.is_some() || unit.seen.candidate.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Source};
+    use std::path::Path;
+
+    fn config(dir: &Path) -> Config {
+        let text = "[[service]]\nname = \"a\"\ncommand = [\"true\"]\n";
+        let parsed = config::parse(&Source {
+            path: &dir.join("agents.toml"),
+            text,
+            home: dir,
+            env: &|_| None,
+            read: &|_| Ok(String::new()),
+            state_override: Some(dir),
+        });
+        parsed.config.unwrap()
+    }
+
+    #[test]
+    fn a_watchdog_waits_for_a_command_but_not_for_another_watchdog() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let held = |command| match lock::try_lock(dir.path(), command).unwrap() {
+            TryLock::Got(lock) => lock,
+            TryLock::Held(held) => panic!("{held:?}"),
+        };
+        let asking = held("ask");
+        assert!(super::lock(&config, "tick").is_err());
+        let waiting = std::thread::spawn(move || super::lock(&config, "run").map(drop));
+        // Whether it waits already does not matter: it must get the lock either way.
+        drop(asking);
+        waiting.join().unwrap().unwrap();
+        let _running = held("run");
+        assert!(super::lock(&self::config(dir.path()), "run").is_err());
+    }
 }

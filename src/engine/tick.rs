@@ -155,7 +155,10 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         let mut commit = CommitReport::default();
         self.image.commit_units(&mut self.files, &decision.next, &seen.now, &mut commit);
         let mut failed = self.mark(&decision.markers);
-        if !loaded.mail_held {
+        if let Some(why) = failed.first() {
+            // A request whose marker is not set is not handled: it is taken again at the next tick.
+            commit.mail_failed = Some(why.clone());
+        } else if !loaded.mail_held {
             self.image.commit_mail(&mut self.files, &decision.next, &seen.now, &mut commit);
         }
         let mut events = drop_unrecorded(&mut decision, &commit, seen.now.wall);

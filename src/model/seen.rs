@@ -22,7 +22,7 @@ pub struct Observation {
     pub markers: Markers,
     /// Requests read from inbox.jsonl that are not yet handled, oldest first.
     pub requests: Vec<Request>,
-    /// Bytes of inbox.jsonl whose requests are all in `requests` or handled; None when it was not read.
+    /// Bytes of inbox.jsonl that were read so far, these requests included; None when it was not read.
     #[serde(default)]
     pub inbox_end: Option<u64>,
     /// Ids found in outbox.jsonl among those that some unit still owes.

@@ -24,8 +24,11 @@ const ERROR_FIRST_S: f64 = 60.0;
 const ERROR_NUDGES: u32 = 5;
 /// A dialog is answered at most that often before a person is told.
 const ANSWERS_MAX: u32 = 3;
-/// Between two answers to one dialog, seconds.
-const ANSWER_GAP_S: f64 = 3.0;
+/// So many dialogs one after the other get their answers; past that they count as one.
+const DIALOGS_MAX: u32 = 10;
+/// Between two answers, seconds. A CLI that restarts itself for the first one (gemini, its trust) shows the old dialog
+/// for some seconds more, and a second key would answer the next one unseen.
+const ANSWER_GAP_S: f64 = 10.0;
 /// Looks at which a draft must stand unchanged.
 const DRAFT_LOOKS: u32 = 2;
 /// A draft that still stands so long after the submit key is told, seconds.
@@ -58,6 +61,7 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
         state.attend.dialog = None;
         state.attend.dialog_look = None;
         state.attend.answers = 0;
+        state.attend.dialogs = 0;
         state.attend.answered_awake_s = None;
         return;
     }
@@ -65,10 +69,12 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let look = digest(text.as_bytes());
     let stable = state.attend.dialog_look.as_deref() == Some(look.as_str());
     if !stable {
-        // Another dialog: it is answered anew, after a second look.
+        // Another dialog (trust, then login, then key) has tries of its own.
+        if state.attend.answers > 0 && state.attend.dialogs < DIALOGS_MAX {
+            state.attend.dialogs += 1;
+            state.attend.answers = 0;
+        }
         state.attend.dialog_look = Some(look);
-        state.attend.answers = 0;
-        state.attend.answered_awake_s = None;
         return;
     }
     let told = state.attend.dialog.as_deref() == Some(look.as_str());
@@ -258,6 +264,9 @@ fn propose_submit(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
     }
     if let Some(why) = context.gate(state, Watch::HealStall).or_else(|| context.person_types()) {
         return out.hold("submit draft", why);
+    }
+    if state.delivery.current.is_some() {
+        return; // The next text clears it away.
     }
     if pane.in_mode {
         return context.leave_mode(Claim::Submit, "submit draft", out);

@@ -10,6 +10,7 @@ use super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reas
 use crate::base::names::UnitName;
 use crate::base::text::{digest, one_line};
 use crate::base::time::human_s;
+use crate::config::backend::Frame;
 use crate::config::{Agent, Config, Watch};
 use crate::model::action::Action;
 use crate::model::seen::{AlivePane, ScreenState, Substate};
@@ -23,10 +24,13 @@ pub const POLICY: Policy = Policy { name: "deliver", fold, propose, charge };
 
 /// Most presses of the submit key for one text.
 pub const PRESSES_MAX: u32 = 3;
+/// A text that still shows after a press is submitted again after this long, seconds, then after twice that. Not sooner: a slow CLI (aider)
+/// leaves the submitted line where it stood for a moment, and a press too many answers the question that comes next.
+const PRESS_AGAIN_S: f64 = 3.0;
 /// A pasted text must show within this time, seconds.
 const SHOWN_S: f64 = 10.0;
-/// A submitted text must have an effect within this time, seconds.
-const EFFECT_S: f64 = 10.0;
+/// A submitted text must have an effect within this time, seconds: aider on a busy machine took 27.
+const EFFECT_S: f64 = 30.0;
 /// A policy's text that could not be typed for this long is stale, seconds; a person's waits for ever.
 const STALE_S: f64 = 3600.0;
 /// A probe that could not be typed for this long is given up, seconds: another unit asks for the account.
@@ -221,6 +225,9 @@ fn verdict(
     presses: u32,
 ) -> Verdict {
     let delay = context.agent().map_or(0.5, |agent| agent.backend.submit_delay_s);
+    // A line editor takes a line at the first press, and keeps a second one for the question that it asks next.
+    let line = context.agent().is_some_and(|agent| agent.backend.signals.frame == Frame::Line);
+    let presses_max = if line { 1 } else { PRESSES_MAX };
     if passed < delay {
         return Verdict::Wait;
     }
@@ -229,7 +236,8 @@ fn verdict(
         return Verdict::Seen; // Its turn began and asks already.
     }
     match shown {
-        Shown::Yes if presses < PRESSES_MAX => Verdict::Press,
+        Shown::Yes if passed < PRESS_AGAIN_S * f64::from(presses) => Verdict::Wait,
+        Shown::Yes if presses < presses_max => Verdict::Press,
         Shown::Yes if passed < EFFECT_S => Verdict::Wait,
         Shown::Yes => Verdict::Failed(format!(
             "the text stays in the composer after {presses} presses of the submit key"
@@ -259,13 +267,14 @@ fn finish(
         state.launch.kickoff = Kickoff::Done;
     }
     let text = one_line(&delivery.message.text, 60);
+    let word = format!("{purpose:?}").to_lowercase();
     let words = match &outcome {
-        DeliveryOutcome::Seen => format!("delivered ({purpose:?}): {text}").to_lowercase(),
+        DeliveryOutcome::Seen => format!("delivered ({word}): {text}"),
         DeliveryOutcome::Failed { why } => {
-            format!("not delivered ({purpose:?}): {why}; text: {text}").to_lowercase()
+            format!("not delivered ({word}): {why}; text: {text}")
         }
         DeliveryOutcome::Unknown { why } => {
-            format!("perhaps not delivered ({purpose:?}): {why}; text: {text}").to_lowercase()
+            format!("perhaps not delivered ({word}): {why}; text: {text}")
         }
     };
     if is_news(purpose, &outcome) {
@@ -273,7 +282,6 @@ fn finish(
         state.owe(context.name.as_str(), context.now.wall, Level::Warning, alert);
     }
     notes.event(context.now.wall, Some(context.name), EventKind::Delivery, words);
-    notes.due_in(0.5); // Others wait for how it ended, and learn it at the next tick.
     record(context, state, delivery, outcome);
 }
 
@@ -324,6 +332,7 @@ pub fn dialog(pane: &AlivePane) -> Option<&'static str> {
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    // Nothing more is typed into what is to be stopped.
     let Some(agent) = context.agent().filter(|_| context.is_wanted()) else { return };
     let Some(delivery) = &state.delivery.current else { return next(context, state, agent, out) };
     let origin = origin(state, &delivery.message);
@@ -408,8 +417,14 @@ fn typable(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane, deliv
     }
     let before_paste = matches!(delivery.step, DeliveryStep::Wanted | DeliveryStep::Loaded { .. })
         || (matches!(delivery.step, DeliveryStep::Pasted { .. }) && context.seen.buffer == Some(true));
-    let composer = pane.reading.composer.as_deref().unwrap_or("");
-    if !before_paste || composer.is_empty() {
+    if !before_paste {
+        return Typable::Yes;
+    }
+    // Without one nobody reads: what aider or a shell gets while it works is run line by line afterwards.
+    let Some(composer) = pane.reading.composer.as_deref() else {
+        return hold("it shows no composer to type into");
+    };
+    if composer.is_empty() {
         return Typable::Yes;
     }
     let stale =
@@ -537,6 +552,10 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
         return kickoff(context, state, agent, out);
     }
     let Some(message) = state.delivery.queue.first().cloned() else { return };
+    // Not every limit can be seen for as long as it holds: gemini shows only a menu, and that was closed.
+    if state.seen.state == ScreenState::Limited || state.limit.active.is_some() {
+        return out.hold("type what waits", "it is limited");
+    }
     match message.purpose {
         Purpose::Operator => {
             let why = Reason::new("deliver.operator", "a person asked for it", vec![]);
@@ -585,6 +604,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     let process = context.process();
     let Some(delivery) = &mut state.delivery.current else { return };
     match (&granted.what, granted.label.as_str()) {
+        (What::Act(Action::DropBuffer { .. }), _) => delivery.step = DeliveryStep::Wanted,
         (What::Act(Action::LoadBuffer { .. }), _) => {
             delivery.step = DeliveryStep::Loaded { at_awake_s };
             delivery.tries += 1;

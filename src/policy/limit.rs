@@ -27,6 +27,8 @@ const VERDICT_S: f64 = 300.0;
 const LOUD_PROBES: u32 = 3;
 /// The limit menu is closed at most that often while it shows.
 const MENU_KEYS_MAX: u32 = 3;
+/// It is stuck when it still shows so long after the last of them, seconds.
+const MENU_STUCK_S: f64 = 10.0;
 /// Between two of them, seconds.
 const MENU_GAP_S: f64 = 2.0;
 /// A kind of limit whose banner names none.
@@ -100,6 +102,14 @@ fn still(
         limit.until = now.plus_s(context.config.watchdog.limit_probe_fallback_s);
     }
     note_asked(context, &mut limit);
+    if stuck_menu(context, pane, &limit) && !limit.loud {
+        limit.loud = true;
+        let words = format!(
+            "`{}` is limited and its menu does not close, a person must choose: {}",
+            context.name, limit.text
+        );
+        state.owe(context.name.as_str(), context.now.wall, Level::Human, words);
+    }
     let account = context.agent().map_or("", |agent| agent.account.as_str());
     let (probes, told) = context.fleet.limits.others(account, context.name, &limit);
     let probes = probes + limit.probes;
@@ -112,6 +122,14 @@ fn still(
         state.owe(context.name.as_str(), context.now.wall, Level::Human, words);
     }
     state.limit.active = Some(limit);
+}
+
+/// The menu is open and there is no key that closes it, or none helped.
+fn stuck_menu(context: &UnitContext<'_>, pane: &AlivePane, limit: &Limit) -> bool {
+    let keys = context.agent().is_some_and(|agent| !agent.backend.limit_menu_keys.is_empty());
+    let spent = limit.menu_presses >= MENU_KEYS_MAX
+        && limit.menu_awake_s.is_some_and(|at| context.now.awake_s.since_s(at) >= MENU_STUCK_S);
+    pane.reading.substate == Some(Substate::Menu) && (spent || !keys)
 }
 
 /// The limit with what its banner says now.
@@ -145,8 +163,12 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
     let works = state.seen.state == ScreenState::Busy && state.seen.substate != Some(Substate::Retrying);
     let answered = matches!(state.seen.state, ScreenState::Idle | ScreenState::Blocked | ScreenState::Draft);
     let over = match limit.asked_awake_s {
-        // Nobody asked, and it works: progress clears a limit at once.
-        None => works && limit.probing_awake_s.is_none(),
+        // Nobody asked, and it works: progress clears a limit at once, but for the spinner that a CLI (gemini) draws
+        // once more when its menu is closed.
+        None => {
+            let closed = limit.menu_awake_s.is_some_and(|at| context.now.awake_s.since_s(at) < PROGRESS_S);
+            works && !closed && limit.probing_awake_s.is_none()
+        }
         Some(asked) => {
             let passed = context.now.awake_s.since_s(asked);
             (works && passed >= PROGRESS_S) || (answered && passed >= 2.0)
@@ -182,9 +204,11 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
 /// The probe was typed: from now on its answer is awaited.
 fn note_asked(context: &UnitContext<'_>, limit: &mut Limit) {
     let Some(since) = limit.probing_awake_s else { return };
-    let delivery = &context.unfolded.delivery;
-    let in_flight = delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
-    let seen = delivery
+    let in_flight =
+        context.unfolded.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Probe);
+    let seen = context
+        .unfolded
+        .delivery
         .past
         .last()
         .is_some_and(|past| past.purpose == Purpose::Probe && past.outcome == DeliveryOutcome::Seen);
@@ -238,7 +262,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     else {
         return;
     };
-    if state.ending.is_some() || !context.is_wanted() {
+    if state.ending.is_some() {
         return;
     }
     if let Some(why) = context.gate(state, Watch::Heal) {

@@ -30,6 +30,8 @@ pub mod wake;
 pub mod wants;
 
 #[cfg(test)]
+mod stories;
+#[cfg(test)]
 mod tests;
 
 use crate::config::Config;

@@ -51,9 +51,10 @@ pub fn pass(
         if let Some(change) = transition(&before.seen, believed) {
             notes.event(seen.now.wall, Some(name), EventKind::State, change.clone());
             let (was, is) = (before.seen.process.is_some(), believed.process.is_some());
-            let news = was != is && (was || before.launch.count > 0);
             let parent =
                 config.units.get(name).and_then(|unit| unit.agent()).and_then(|agent| agent.parent.clone());
+            // A first start is no recovery.
+            let news = was != is && (was || before.seen.exit.is_some());
             reports.extend(
                 parent.filter(|_| news).map(|parent| (parent, format!("[watchkeeper] `{name}`: {change}"))),
             );

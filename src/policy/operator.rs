@@ -55,6 +55,7 @@ pub fn handle(
         }
         notes.due_in(0.1);
     }
+    // The ids of the last ones only are remembered: what is done must not be read again.
     if let Some(end) = seen.inbox_end {
         next.mail.inbox_done = end;
     }

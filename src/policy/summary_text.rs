@@ -135,7 +135,9 @@ pub fn notes(unit: &UnitLine, now: &Now, times: Times) -> Vec<String> {
     if let Some(hold) = unit.hold.as_ref().filter(|hold| !already_said(unit, &hold.why)) {
         notes.push(format!("{} withheld: {}", hold.remedy, hold.why));
     }
-    if let Some(exit) = unit.exit.as_ref().filter(|_| !unit.up && unit.urgency != Urgency::Person) {
+    if let Some(exit) =
+        unit.exit.as_ref().filter(|_| !unit.up && unit.wanted && unit.urgency != Urgency::Person)
+    {
         notes.push(exit.clone());
     }
     if unit.tier > 0 {
@@ -200,4 +202,230 @@ fn cut(line: &str, max: usize) -> String {
     let mut cut: String = line.chars().take(max.saturating_sub(1)).collect();
     cut.push('…');
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Awake;
+    use crate::config::{Source, parse};
+    use crate::model::seen::{Paused, Process, Substate};
+    use crate::policy::summary::Live;
+    use crate::state::unit::{Breaker, HoldState, Limit, UnitState};
+    use std::path::Path;
+
+    const CONFIG: &str = r#"
+        [[agent]]
+        name = "a"
+        kind = "loop"
+        [[agent]]
+        name = "b"
+        kind = "persistent"
+        [[agent]]
+        name = "t"
+        kind = "task"
+        wake = { interval = 600, prompt = "x" }
+        [[service]]
+        name = "s"
+        command = ["x"]
+    "#;
+
+    fn config() -> Config {
+        let parsed = parse(&Source {
+            path: Path::new("/fleet/agents.toml"),
+            text: CONFIG,
+            home: Path::new("/home/op"),
+            env: &|_| None,
+            read: &|_| Ok(String::new()),
+            state_override: None,
+        });
+        parsed.config.unwrap()
+    }
+
+    fn now() -> Now {
+        let wall = Wall::parse("2026-11-21T10:00:00Z").unwrap();
+        Now { wall, awake_s: Awake(10_000_000), boot: "b".into(), zone: "Europe/Berlin".into() }
+    }
+
+    fn name(name: &str) -> UnitName {
+        UnitName::new(name).unwrap()
+    }
+
+    /// A unit that is in `state` for a minute.
+    fn alive(state: ScreenState) -> UnitState {
+        let mut unit = UnitState::default();
+        unit.seen.state = state;
+        unit.seen.since = now().wall.plus_s(-60.0);
+        unit.seen.since_awake_s = now().awake_s.plus_s(-60.0);
+        unit.seen.process = Some(Process { pid: 7, start: 1 });
+        unit
+    }
+
+    fn dead(exit: &str) -> UnitState {
+        let mut unit = alive(ScreenState::Dead);
+        unit.seen.process = None;
+        unit.seen.exit = Some(exit.to_owned());
+        unit
+    }
+
+    fn with(mut unit: UnitState, change: impl FnOnce(&mut UnitState)) -> UnitState {
+        change(&mut unit);
+        unit
+    }
+
+    fn lines_of(units: &[(&str, UnitState)], live: Option<&[(&str, Live)]>) -> Vec<UnitLine> {
+        let units = units.iter().map(|(n, unit)| (name(n), unit.clone())).collect();
+        let live = live.map(|live| live.iter().map(|(n, live)| (name(n), live.clone())).collect());
+        let (config, now) = (config(), now());
+        unit_lines(&Sight {
+            config: &config,
+            now: &now,
+            units: &units,
+            fleet: &Markers::default(),
+            markers: &BTreeMap::new(),
+            live: live.as_ref(),
+            broken: &BTreeMap::new(),
+        })
+    }
+
+    /// The one line of unit `b`, with an urgency and its notes.
+    #[track_caller]
+    fn check(unit: &UnitState, urgency: Urgency, want: &str) {
+        let line =
+            lines_of(&[("b", unit.clone())], None).into_iter().find(|line| line.name == name("b")).unwrap();
+        let text = format!("{}: {}", state_word(&line), notes(&line, &now(), Times::FromNow).join("; "));
+        assert_eq!((line.urgency, text.as_str()), (urgency, want));
+    }
+
+    #[test]
+    fn each_line_says_what_matters_first() {
+        check(&alive(ScreenState::Busy), Urgency::Well, "busy: ");
+        check(&alive(ScreenState::Blocked), Urgency::Person, "blocked: asks for a person");
+        let hold = |why: &str| Some(HoldState { remedy: "nudge".into(), why: why.into(), since: now().wall });
+        check(
+            &with(alive(ScreenState::Blocked), |unit| unit.hold = hold("waits for a person: Proceed?")),
+            Urgency::Person,
+            "blocked: asks: Proceed?",
+        );
+        check(
+            &with(alive(ScreenState::Error), |unit| unit.seen.substate = Some(Substate::Auth)),
+            Urgency::Person,
+            "error (auth): its credentials are refused: log in again",
+        );
+        check(
+            &with(alive(ScreenState::Limited), |unit| {
+                let until = now().wall.plus_s(2400.0);
+                unit.limit.active = Some(Limit { kind: "session".into(), until, ..Limit::default() });
+            }),
+            Urgency::Trouble,
+            "limited: session limit until 11:40 (in 40 min)",
+        );
+        check(&dead("exit status 3"), Urgency::Trouble, "dead: exit status 3");
+        check(
+            &with(dead("exit status 3"), |unit| {
+                unit.restart.breaker = Breaker::Open { until_awake_s: now().awake_s.plus_s(60.0) };
+                unit.hold = hold("circuit breaker open for another 1 min");
+            }),
+            Urgency::Person,
+            "dead: breaker open after exit status 3: `watchkeeper approve b` lifts it; next try 11:01 (in 1 min)",
+        );
+        check(
+            &with(alive(ScreenState::Idle), |unit| {
+                unit.hold = hold("paused: deploy");
+                unit.restart.total = 2;
+                unit.wake.due = Some(now().wall.plus_s(86_400.0));
+            }),
+            Urgency::Well,
+            "idle: nudge withheld: paused: deploy; 2 restarts; wakes 2026-11-22 11:00 (in 1 d)",
+        );
+        check(
+            &with(alive(ScreenState::Idle), |unit| unit.stall.tier = 1),
+            Urgency::Trouble,
+            "idle: tier 1 of 3",
+        );
+        check(
+            &with(alive(ScreenState::Idle), |unit| unit.seen.foreign = true),
+            Urgency::Person,
+            "idle: session `crew-b` is not ours: rename or end it",
+        );
+    }
+
+    #[test]
+    fn who_waits_for_a_person_comes_first_then_trouble_then_the_config_s_order() {
+        let units = [
+            ("a", alive(ScreenState::Busy)),
+            ("b", alive(ScreenState::Busy)),
+            ("s", dead("exit status 1")),
+            ("t", alive(ScreenState::Blocked)),
+        ];
+        let order: Vec<String> = lines_of(&units, None).iter().map(|line| line.name.to_string()).collect();
+        assert_eq!(order, ["t", "s", "a", "b"]);
+    }
+
+    #[test]
+    fn what_tmux_says_now_beats_what_was_recorded() {
+        let units =
+            [("a", alive(ScreenState::Busy)), ("b", dead("exit status 1")), ("s", alive(ScreenState::Busy))];
+        let live = [("a", Live::Absent), ("b", Live::Alive), ("s", Live::Alive), ("t", Live::Absent)];
+        let lines = lines_of(&units, Some(&live));
+        let of = |n: &str| {
+            lines.iter().find(|line| line.name == name(n)).map(|line| (line.up, line.state)).unwrap()
+        };
+        assert_eq!(of("a"), (false, ScreenState::Dead));
+        assert_eq!(of("b"), (true, ScreenState::Starting));
+        assert_eq!(of("s"), (true, ScreenState::Busy));
+    }
+
+    #[test]
+    fn a_task_between_its_runs_is_well() {
+        let lines = lines_of(&[("t", dead("exit status 0"))], None);
+        let task = lines.iter().find(|line| line.name == name("t")).unwrap();
+        assert_eq!((task.urgency, state_word(task).as_str()), (Urgency::Well, "ended"));
+    }
+
+    #[test]
+    fn the_table_fits_and_controls_never_come_through() {
+        let noisy = with(alive(ScreenState::Idle), |unit| {
+            let why = format!("\x1b[2J{}", "long ".repeat(100));
+            unit.hold = Some(HoldState { remedy: "nudge".into(), why, since: now().wall });
+        });
+        for columns in [40, 80, 200] {
+            for line in table(&lines_of(&[("a", noisy.clone())], None), &now(), Times::FromNow, Some(columns))
+            {
+                assert!(line.chars().count() <= columns && !line.contains('\x1b'), "{columns}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn absolute_times_stay_the_same_while_time_goes_on() {
+        let units =
+            [("a", with(alive(ScreenState::Idle), |unit| unit.wake.due = Some(now().wall.plus_s(600.0))))];
+        let later = Now { wall: now().wall.plus_s(45.0), awake_s: now().awake_s.plus_s(45.0), ..now() };
+        let units = lines_of(&units, None);
+        let text = |now: &Now| table(&units, now, Times::Absolute, None);
+        assert_eq!(text(&now()), text(&later));
+        let lines = text(&now());
+        let line = lines.iter().find(|line| line.starts_with("a ")).unwrap();
+        assert_eq!(line, "a     loop        idle      2026-11-21 10:59  wakes 2026-11-21 11:10");
+    }
+
+    #[test]
+    fn the_fleet_s_line_counts() {
+        let lines = lines_of(&[("a", alive(ScreenState::Blocked))], None);
+        let (config, now) = (config(), now());
+        let paused = Some(Paused { reason: "deploy".into(), until: None });
+        let fleet = Markers { paused, ..Markers::default() };
+        let sight = Sight {
+            config: &config,
+            now: &now,
+            units: &BTreeMap::new(),
+            fleet: &fleet,
+            markers: &BTreeMap::new(),
+            live: None,
+            broken: &BTreeMap::new(),
+        };
+        let text = fleet_text(&fleet_line(&sight, &lines));
+        assert_eq!(text, "fleet: 1 of 4 up, 1 waiting for a person, PAUSED: deploy");
+    }
 }

@@ -95,3 +95,21 @@ pub fn declared_wait(context: &UnitContext<'_>) -> Option<crate::base::time::Wal
     let line = context.alive().and_then(|pane| wait::parse_line(&pane.reading.last_line));
     line.into_iter().chain(context.seen.markers.waiting_until).max()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::seen::Ask;
+    use crate::policy::testing::{World, name};
+
+    const LOOP: &str = "[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\nbackend = \"demo\"\n";
+
+    /// A person renews a budget of a healthy unit: that is no leave to kill it when it is busy with a tool tomorrow.
+    #[test]
+    fn an_approval_is_not_kept_for_a_later_stall() {
+        let mut world = World::running(LOOP);
+        world.unit("a").busy();
+        world.ask(Ask::Approve { unit: name("a") });
+        world.ticks(3);
+        assert!(!world.state_of("a").stall.approved, "{}", world.story());
+    }
+}

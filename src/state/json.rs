@@ -15,11 +15,21 @@ pub struct Loaded<T> {
     pub value: T,
     /// The JSON as read, its awake instants rebased too: also those under keys that we do not know.
     raw: Value,
+    /// It was written in another boot.
+    rebased: bool,
 }
 
 impl<T: Default> Default for Loaded<T> {
     fn default() -> Loaded<T> {
-        Loaded { value: T::default(), raw: Value::Null }
+        Loaded { value: T::default(), raw: Value::Null, rebased: false }
+    }
+}
+
+impl<T> Loaded<T> {
+    /// Must be written even if nothing changed: left as it is, each later process would rebase it anew, and no duration
+    /// in it would ever pass.
+    pub fn is_rebased(&self) -> bool {
+        self.rebased
     }
 }
 
@@ -46,12 +56,13 @@ pub fn load<T: DeserializeOwned>(bytes: &[u8], now: &Now) -> Result<Loaded<T>, B
     }
     let boot = object.get("boot").and_then(Value::as_str).unwrap_or("");
     let written = object.get("written_awake_s").and_then(Value::as_f64).map(|s| Awake((s * 1000.0) as i64));
-    if let Some(written) = written.filter(|_| boot != now.boot) {
+    let other = written.filter(|_| boot != now.boot);
+    if let Some(written) = other {
         shift(&mut raw, (now.awake_s.0.saturating_sub(written.0)) as f64 / 1000.0);
     }
     // The second parse is for its error position: a typed error has none, so name the key instead.
     let value = serde_json::from_value(raw.clone()).map_err(|e| broken(e.to_string()))?;
-    Ok(Loaded { value, raw })
+    Ok(Loaded { value, raw, rebased: other.is_some() })
 }
 
 /// The bytes to write for `next`, or None when nothing changed since `previous` was read. Keys of the old file that
@@ -59,7 +70,7 @@ pub fn load<T: DeserializeOwned>(bytes: &[u8], now: &Now) -> Result<Loaded<T>, B
 pub fn render<T: Serialize>(previous: &Loaded<T>, next: &T, now: &Now) -> Option<Vec<u8>> {
     let old = to_value(&previous.value);
     let mut new = to_value(next);
-    if old == new && previous.raw != Value::Null {
+    if old == new && previous.raw != Value::Null && !previous.rebased {
         return None;
     }
     carry_unknown(&previous.raw, &old, &mut new);
@@ -186,6 +197,18 @@ mod tests {
         let loaded: Loaded<Toy> = load(file, &now("b", 30_000)).unwrap();
         assert_eq!(Awake(30_000).since_s(loaded.value.since_awake_s), 60.0);
         assert_eq!(loaded.value.past_awake_s, [Awake(-969_000)]);
+    }
+
+    #[test]
+    fn a_file_of_another_boot_is_written_again_though_nothing_changed() {
+        let file =
+            br#"{"v":1,"boot":"a","written_awake_s":1000.0,"since_awake_s":940.0,"past_awake_s":[1.0]}"#;
+        let loaded: Loaded<Toy> = load(file, &now("b", 30_000)).unwrap();
+        let written = render(&loaded, &loaded.value, &now("b", 30_000)).unwrap();
+        // Read by a later process 50 s on: the 60 s that had passed have become 110.
+        let later: Loaded<Toy> = load(&written, &now("b", 80_000)).unwrap();
+        assert_eq!(Awake(80_000).since_s(later.value.since_awake_s), 110.0);
+        assert_eq!(render(&later, &later.value, &now("b", 80_000)), None);
     }
 
     #[test]

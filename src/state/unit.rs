@@ -280,6 +280,8 @@ pub struct AttendState {
     pub dialog: Option<String>,
     /// Times that this dialog was answered.
     pub answers: u32,
+    /// Dialogs that were answered before this one, since none was open.
+    pub dialogs: u32,
     /// When.
     pub answered_awake_s: Option<Awake>,
     /// The composer's text at the last look, while idle with text in it.

@@ -42,7 +42,8 @@ pub trait Host {
     /// The process and all its descendants, deepest first; zombies left out.
     fn process_tree(&mut self, pid: i32) -> Vec<Process>;
     /// CPU time used so far by the descendants of a process (not itself), milliseconds.
-    fn tools_cpu_ms(&mut self, pid: i32) -> Option<u64>;
+    /// The launcher's child that is the CLI itself, known by `programs`, does not count.
+    fn tools_cpu_ms(&mut self, pid: i32, programs: &[String]) -> Option<u64>;
     /// The CLI's own status file (`{home}` and `{pid}` as slots), read for this process.
     fn vote(&mut self, status_file: &str, pid: i32) -> Option<Vote>;
     /// The newest transcript in a folder (`{home}`, `{cwd}`, `{cwd_dashed}` as slots) for this process and directory.

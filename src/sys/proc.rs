@@ -10,6 +10,10 @@ use std::path::PathBuf;
 
 /// Largest file read from `/proc`: an environment may be long (the kernel allows 128 KiB a variable).
 const FILE_MAX: u64 = 1 << 20;
+/// A launcher, what it launched, and so on: at most that many.
+const CLI_CHAIN_MAX: usize = 8;
+/// What a CLI's launcher launches begins within this time, seconds; a tool that bears the same name begins later.
+const CLI_BEGINS_S: u64 = 60;
 /// Most processes listed in one tree.
 const TREE_MAX: usize = 4096;
 
@@ -106,16 +110,39 @@ pub fn tree(root: i32) -> Vec<Process> {
         .collect()
 }
 
-/// CPU time used so far by the descendants of a process, ended ones that were waited for included, milliseconds.
-pub fn descendants_cpu_ms(root: i32) -> Option<u64> {
+/// CPU time used so far by a CLI's tools, ended ones that were waited for included, milliseconds: of all descendants of
+/// its process but those that are the CLI itself. gemini and qwen run in a child of the process that was started,
+/// codex in a child of its launcher, and draw their spinner there. `programs` are the CLI's own.
+pub fn tools_cpu_ms(root: i32, programs: &[String]) -> Option<u64> {
     let all = all();
-    let own = all.get(&root).filter(|s| !s.is_dead())?;
-    let mut ticks = own.cpu_children;
-    for pid in below(&all, root).into_iter().filter(|pid| *pid != root) {
+    all.get(&root).filter(|s| !s.is_dead())?;
+    let is_own = |stat: &Stat| {
+        programs.contains(&stat.comm) || programs.contains(&command_name(&first_word(stat.pid)))
+    };
+    let cli = cli_processes(&all, root, &is_own);
+    let mut ticks = cli.last().and_then(|pid| all.get(pid)).map_or(0, |s| s.cpu_children);
+    for pid in below(&all, root).into_iter().filter(|pid| !cli.contains(pid)) {
         let used = all.get(&pid).map_or(0, |s| s.cpu.saturating_add(s.cpu_children));
         ticks = ticks.saturating_add(used);
     }
     Some(ticks.saturating_mul(1000) / ticks_per_s())
+}
+
+/// A launcher and what it launched, one below the other: an only child that began with its parent and runs a program
+/// of the CLI's own. Never empty.
+fn cli_processes(all: &BTreeMap<i32, Stat>, root: i32, is_own: &dyn Fn(&Stat) -> bool) -> Vec<i32> {
+    let mut chain = vec![root];
+    while let Some(parent) = chain.last().and_then(|pid| all.get(pid)).filter(|_| chain.len() < CLI_CHAIN_MAX)
+    {
+        let mut children = all.values().filter(|s| s.parent == parent.pid && !s.is_dead());
+        let (Some(child), None) = (children.next(), children.next()) else { break };
+        let began_with = child.start.saturating_sub(parent.start) <= CLI_BEGINS_S * ticks_per_s();
+        if !began_with || !is_own(child) {
+            break;
+        }
+        chain.push(child.pid);
+    }
+    chain
 }
 
 /// Pids of the tree under `root` (included), deepest first.
@@ -159,14 +186,19 @@ fn all() -> BTreeMap<i32, Stat> {
 pub fn foreground_command(pid: i32) -> String {
     let Some(stat) = stat(pid).filter(|s| !s.is_dead()) else { return String::new() };
     let leader = if stat.foreground > 0 { stat.foreground } else { pid };
-    let argv = read(leader, "cmdline").unwrap_or_default();
-    let first = argv.split(|b| *b == 0).next().unwrap_or_default();
-    match command_name(&String::from_utf8_lossy(first)) {
+    match command_name(&first_word(leader)) {
         name if !name.is_empty() => name,
         // A kernel thread or a zombie leader: its short name is all there is.
         _ if leader == pid => stat.comm,
         _ => self::stat(leader).map(|s| s.comm).unwrap_or_default(),
     }
+}
+
+/// argv\[0\]; "" when unknown.
+fn first_word(pid: i32) -> String {
+    let argv = read(pid, "cmdline").unwrap_or_default();
+    let first = argv.split(|b| *b == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(first).into_owned()
 }
 
 fn command_name(argv0: &str) -> String {
@@ -243,6 +275,24 @@ mod tests {
         assert_eq!(below(&all, 10), [12, 11, 13, 10]);
         assert_eq!(below(&all, 99), [0; 0]);
         assert_eq!(below(&all, 1), [0; 0]);
+    }
+
+    #[test]
+    fn a_launcher_and_what_it_launched_are_the_cli() {
+        let check = |processes: &[(i32, i32)], want: &[i32]| {
+            let all = processes.iter().map(|(pid, parent)| fake(*pid, *parent, 10)).collect();
+            // Pids under 500 000 run the CLI's own program.
+            assert_eq!(cli_processes(&all, 10, &|stat| stat.pid < 500_000), want, "{processes:?}");
+        };
+        check(&[(10, 2)], &[10]);
+        check(&[(10, 2), (11, 10)], &[10, 11]);
+        check(&[(10, 2), (11, 10), (12, 11), (500_001, 12)], &[10, 11, 12]);
+        // A tool and a helper, one of the same name.
+        check(&[(10, 2), (11, 10), (12, 10)], &[10]);
+        // Begun long after its parent (starts are the pids, in ticks).
+        check(&[(10, 2), (400_000, 10)], &[10]);
+        check(&[(10, 2), (500_001, 10)], &[10]);
+        check(&[], &[10]);
     }
 
     #[test]

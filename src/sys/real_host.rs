@@ -166,8 +166,8 @@ impl Host for RealHost {
         proc::tree(pid)
     }
 
-    fn tools_cpu_ms(&mut self, pid: i32) -> Option<u64> {
-        proc::descendants_cpu_ms(pid)
+    fn tools_cpu_ms(&mut self, pid: i32, programs: &[String]) -> Option<u64> {
+        proc::tools_cpu_ms(pid, programs)
     }
 
     fn vote(&mut self, status_file: &str, pid: i32) -> Option<Vote> {

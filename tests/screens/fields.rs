@@ -2,6 +2,7 @@
 
 use crate::support::{SAMPLES, Sample, look, read_as};
 use std::collections::BTreeMap;
+use watchkeeper::model::seen::ScreenState;
 
 fn sample(path: &str) -> &'static Sample {
     SAMPLES.iter().find(|sample| sample.path == format!("{path}.txt")).unwrap()
@@ -209,4 +210,27 @@ fn the_first_evidence_names_what_decided() {
         assert_eq!((reading.evidence[0].signal.as_str(), reading.evidence[0].line), (signal, line), "{path}");
         assert!(reading.evidence.iter().all(|found| found.text.chars().count() <= 200));
     }
+}
+
+/// gemini draws this in the dialogs' place for a second or two, below what is left of the one before; nobody need
+/// answer it.
+#[test]
+fn gemini_that_signs_in_is_starting() {
+    let screen = "\
+╭──────────────────────────────────────────────────────────────────╮
+│ Do you trust the files in this folder?                           │
+│                                                                  │
+│ ● 1. Trust folder (proj)                                         │
+│   2. Trust parent folder (fleet)                                 │
+│   3. Don't trust                                                 │
+╰──────────────────────────────────────────────────────────────────╯
+ Gemini CLI is restarting to apply the trust changes...
+╭──────────────────────────────────────────────────────────────────╮
+│                                                                  │
+│ ⠏ Waiting for authentication... (Press Esc or Ctrl+C to cancel)  │
+│                                                                  │
+╰──────────────────────────────────────────────────────────────────╯
+";
+    let reading = read_as("gemini", screen, "◇  Ready (proj)");
+    assert_eq!((reading.state, reading.dialog), (ScreenState::Starting, None));
 }

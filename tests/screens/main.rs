@@ -2,6 +2,8 @@
 //!
 //! `cargo test --test screens -- --nocapture` prints the confusion table.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod fields;
 mod hostile;
 mod support;

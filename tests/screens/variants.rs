@@ -174,6 +174,8 @@ fn claude_in_other_words() {
         ("API Error: 400 Your credit balance is too low to access the API", "error billing"),
     ] {
         check("claude", &claude(&format!("● {line}\n\n✻ Baked for 0s"), idle), want);
+        // The same words as what a tool printed.
+        check("claude", &claude(&format!("● Bash(cat log)\n  ⎿  {line}"), idle), "idle");
         // The same words later in what the agent says.
         check("claude", &claude(&format!("● The log says:\n\n  {line}\n\n✻ Baked for 0s"), idle), "idle");
     }
@@ -258,7 +260,7 @@ fn menus_of_any_length_and_words_block() {
     );
     check(
         "aider",
-        "────────────\ndiff> x\n\nCreate new file? (Y)es/(N)o [Yes]: y\nApplied edit to a.py",
+        &format!("{rule}\ndiff> x\n\nCreate new file? (Y)es/(N)o [Yes]: y\nApplied edit to a.py"),
         "busy",
     );
 }

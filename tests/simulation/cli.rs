@@ -49,7 +49,7 @@ impl Temper {
             trusts: 0,
             stubborn: 0,
             swallows: 0,
-            resumes: 0,
+            resumes: 800,
             slow_start: 0,
             silence_max_s: 60,
         }

@@ -111,7 +111,7 @@ impl Host for SimHost {
         processes.map(|p| Process { pid: p.pid, start: p.start }).collect()
     }
 
-    fn tools_cpu_ms(&mut self, pid: i32) -> Option<u64> {
+    fn tools_cpu_ms(&mut self, pid: i32, _: &[String]) -> Option<u64> {
         let world = self.world.borrow();
         let pane = world.panes.values().find(|pane| pane.root.as_ref().is_some_and(|root| root.pid == pid));
         pane.map(|pane| pane.cli.cpu_ms)

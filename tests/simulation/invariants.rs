@@ -561,7 +561,7 @@ impl Checker {
                 .units
                 .get(*unit)
                 .and_then(|state| state.limit.active.as_ref())
-                .map(|limit| limit.since);
+                .map(|limit| limit.armed);
             let freed = mates().any(|mate| {
                 report.before.units.get(mate).is_some_and(|state| {
                     state.limit.freed.is_some_and(|freed| since.is_none_or(|since| freed > since))

@@ -81,18 +81,25 @@ impl Findings {
 
 fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     let mut found = Findings::default();
-    tmux_version(&mut found);
+    let tmux = tmux_version(&mut found);
     git(&mut found);
     locale(&mut found);
     if let Some(config) = config(invocation, &mut found) {
-        let mut snapshot = Snapshot::read(&config);
         state_dir(&config, &mut found);
-        watchdog(&snapshot, &mut found);
-        markers(&snapshot, &mut found);
-        files(&config, &snapshot, &mut found);
+        match Snapshot::read(&config) {
+            Ok(snapshot) => {
+                watchdog(&snapshot, &mut found);
+                markers(&snapshot, &mut found);
+                files(&config, &snapshot, &mut found);
+            }
+            Err(error) => {
+                found.bad("files", Level::Problem, error.message(), "make it readable for yourself");
+            }
+        }
         folders(&config, &mut found);
-        snapshot.look(&config);
-        sessions(&config, &mut found);
+        if tmux == Tool::There {
+            sessions(&config, &mut found);
+        }
         backends(&config, &mut found);
     }
     let worst = found.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
@@ -124,12 +131,23 @@ fn print(report: &Report, out: &mut Out) {
     }
 }
 
-fn tmux_version(found: &mut Findings) {
+/// Whether a program can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tool {
+    There,
+    Unusable,
+}
+
+fn tmux_version(found: &mut Findings) -> Tool {
     match Tmux::new("").version() {
-        Ok(version) => found.ok("tmux", version),
+        Ok(version) => {
+            found.ok("tmux", version);
+            Tool::There
+        }
         Err(error) => {
             let level = if error.kind() == Kind::Missing { Level::Missing } else { Level::Problem };
             found.bad("tmux", level, error.message(), error.hint_text().unwrap_or("look at `tmux -V`"));
+            Tool::Unusable
         }
     }
 }

@@ -125,10 +125,7 @@ fn of_file(invocation: &Invocation) -> Result<Reading> {
 /// The backend as agents.toml has it, when there is one; else as it is built in.
 fn backend(invocation: &Invocation, name: &str) -> Result<Backend> {
     let from_config = match invocation.home() {
-        Ok(home) => home.load()?.config.units.values().find_map(|unit| match &unit.role {
-            Role::Agent(agent) if agent.backend.name == name => Some(agent.backend.clone()),
-            Role::Agent(_) | Role::Service { .. } => None,
-        }),
+        Ok(home) => home.load()?.config.backends.remove(name),
         // A config that was named must be there; else the built-in ones do.
         Err(error) if invocation.config.is_some() => return Err(error),
         Err(_) => None,

@@ -27,17 +27,23 @@ With `--json` each event is one line of JSON, as in `watchkeeper events --json`.
 
 fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     let home = invocation.home()?;
-    let loaded = home.load()?;
     let zone = crate::sys::clock::Clock::new().now().zone;
-    if !invocation.json {
-        let units = counted(loaded.config.units.len(), "unit");
-        let dir = loaded.config.state_dir.display();
-        out.line(&format!("watching {units}; state in {dir}; `watchkeeper status` and `why` tell more"));
-    }
-    engine::run::run(&home, &env::args(), &mut |_, report| {
+    let mut greeted = invocation.json;
+    engine::run::run(&home, &env::args(), &mut |config, report| {
+        // Only now is it certain that this one watches.
+        if !greeted {
+            let units = counted(config.units.len(), "unit");
+            let dir = config.state_dir.display();
+            out.line(&format!("watching {units}; state in {dir}; `watchkeeper status` and `why` tell more"));
+            greeted = true;
+        }
         // Nobody reading on is no reason to stop watching.
         for event in &report.decision.events {
-            if invocation.json { out.json_line(event) } else { out.line(&event_log::line(event, &zone)) }
+            if invocation.json {
+                out.json_line(event);
+            } else {
+                out.line(&event_log::line(event, &zone));
+            }
         }
     })?;
     Ok(ExitCode::SUCCESS)

@@ -49,7 +49,7 @@ struct Status {
 
 fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     let config = load::config(invocation)?;
-    let mut snapshot = Snapshot::read(&config);
+    let mut snapshot = Snapshot::read(&config)?;
     snapshot.look(&config);
     let sight = snapshot.sight(&config);
     let units = summary::unit_lines(&sight);

@@ -4,6 +4,7 @@ use super::{Command, Effect, Flag, Words};
 use crate::base::error::{Error, Result};
 use crate::cli::{Invocation, Out, event_log};
 use crate::engine::home::{Home, LoadedConfig};
+use crate::engine::run::Patience;
 use crate::engine::tick::{Identity, Watchdog};
 use crate::engine::{self, record};
 use crate::model::seen::{Observation, Scope};
@@ -25,14 +26,15 @@ pub const COMMAND: Command = Command {
 Steps that are due within 3 s follow at once, so that a tick from cron finishes
 what it begins. `--dry-run` prints what would be done and withheld, with the
 reasons, and does nothing. `--record` keeps what was seen as a fixture:
-agents.toml, state.json, seen.json. `--wait` also waits for slow jobs.
+agents.toml, state.json, seen.json. `--wait` stays until no delivery, end or
+second look is under way, two minutes at most.
 
 JSON: one event a line as in `events`; with `--dry-run` one object {would
 [{unit, what, why {rule, seen, compared []}}], withheld [{unit, remedy, why}],
 events []}",
     flags: &[
         Flag { long: "dry-run", short: None, value: None, about: "print decisions and reasons, do nothing" },
-        Flag { long: "wait", short: None, value: None, about: "wait for slow jobs too" },
+        Flag { long: "wait", short: None, value: None, about: "stay until what is under way is done" },
         Flag {
             long: "record",
             short: None,
@@ -67,7 +69,8 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     }
     let zone = crate::sys::clock::Clock::new().now().zone;
     let mut recorded = false;
-    engine::run::tick(&home, &mut |loaded, report| {
+    let patience = if invocation.has("wait") { Patience::UntilQuiet } else { Patience::FollowUps };
+    engine::run::tick(&home, patience, &mut |loaded, report| {
         if let Some(dir) = dir.filter(|_| !recorded) {
             // The first of the follow-up ticks is the one that was asked for.
             keep(dir, loaded, &report.before, &report.seen)?;

@@ -51,7 +51,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     if let Some(name) = &name {
         load::unit(&config, name)?;
     }
-    let mut snapshot = Snapshot::read(&config);
+    let mut snapshot = Snapshot::read(&config)?;
     snapshot.look(&config);
     let lines = summary::unit_lines(&snapshot.sight(&config));
     let units = lines

@@ -16,6 +16,9 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// Default of `footer_rows_max`: two rows of the CLI and a status line of the operator's own with some rows.
 const FOOTER_ROWS_MAX: usize = 6;
 
+/// Default of `gap_max`: two blank rows is the most seen.
+const BUSY_GAP_MAX: usize = 3;
+
 /// What is known about errors of every CLI: laid under each backend's own `[signals.error]`.
 const COMMON: &str = include_str!("../../backends/common.toml");
 
@@ -34,12 +37,8 @@ pub struct KeyError {
 pub(super) fn backend(name: &str, table: &Table) -> Result<Backend, Vec<KeyError>> {
     let mut errors = Vec::new();
     let empty = Table::new();
-    let signals = {
-        let mut root = Reader::new(table, &[], &mut errors);
-        root.table("signals").unwrap_or(&empty)
-    };
     let mut r = Reader::new(table, &[], &mut errors);
-    r.know("signals");
+    let signals = r.table("signals").unwrap_or(&empty);
     let command = r.words("command");
     if command.is_empty() {
         r.wrong("command", "must be a list of words, the program first".into(), None);
@@ -74,8 +73,9 @@ pub(super) fn backend(name: &str, table: &Table) -> Result<Backend, Vec<KeyError
 }
 
 fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
-    let empty = Table::new();
+    let mut signals = Signals::default();
     let mut r = Reader::new(table, &["signals"], errors);
+    let empty = Table::new();
     let [title, composer, busy, dialog, turn, error] =
         ["title", "composer", "busy", "dialog", "turn", "error"].map(|key| r.table(key).unwrap_or(&empty));
     let frames = [
@@ -87,87 +87,72 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
         ("shell", Frame::Shell),
     ];
     let blocks = [("heads", Blocks::Heads), ("paragraphs", Blocks::Paragraphs)];
-    let frame = r.choice("frame", &frames, Frame::Rules);
-    let blocks = r.choice("blocks", &blocks, Blocks::Heads);
-    let sidebar = r.pattern("sidebar");
-    let limit = r.patterns("limit");
-    let starting = r.patterns("starting");
+    signals.frame = r.choice("frame", &frames, Frame::Rules);
+    signals.blocks = r.choice("blocks", &blocks, Blocks::Heads);
+    signals.sidebar = r.pattern("sidebar");
+    signals.limit = r.patterns("limit");
+    signals.starting = r.patterns("starting");
     r.finish();
 
-    let mut title = Reader::new(title, &["signals", "title"], errors);
-    let (title_busy, title_idle) = (title.patterns("busy"), title.patterns("idle"));
-    let title_blocked = title.patterns("blocked");
-    title.finish();
+    let mut r = Reader::new(title, &["signals", "title"], errors);
+    signals.title_busy = r.patterns("busy");
+    signals.title_idle = r.patterns("idle");
+    signals.title_blocked = r.patterns("blocked");
+    r.finish();
 
-    let mut composer = Reader::new(composer, &["signals", "composer"], errors);
-    let prompt = composer.pattern("prompt");
-    let placeholders = composer.patterns("placeholders");
+    read_composer(composer, errors, &mut signals);
+    read_busy(busy, errors, &mut signals);
+
+    let mut r = Reader::new(dialog, &["signals", "dialog"], errors);
+    signals.cursor = r.pattern("cursor");
+    signals.hints = r.patterns("hints");
+    signals.dialog_lines = r.patterns("lines");
+    signals.questions = r.patterns("questions");
+    signals.overlay = r.patterns("overlay");
+    signals.menus = r.menus("menus");
+    r.finish();
+
+    let mut r = Reader::new(turn, &["signals", "turn"], errors);
+    signals.head = r.pattern("head");
+    signals.tool = r.patterns("tool");
+    signals.skip = r.patterns("skip");
+    signals.end = r.patterns("end");
+    signals.closed = r.patterns("closed");
+    r.finish();
+
+    read_errors(error, errors, &mut signals);
+    signals
+}
+
+fn read_composer(table: &Table, errors: &mut Vec<KeyError>, signals: &mut Signals) {
+    let mut r = Reader::new(table, &["signals", "composer"], errors);
+    signals.prompt = r.pattern("prompt");
+    signals.placeholders = r.patterns("placeholders");
     let placeholder = [("dim", Placeholder::Dim), ("text", Placeholder::Text)];
-    let placeholder = composer.choice("placeholder", &placeholder, Placeholder::Dim);
-    let ready = composer.patterns("ready");
-    let footer_rows_max = composer.count("footer_rows_max", FOOTER_ROWS_MAX);
-    composer.finish();
+    signals.placeholder = r.choice("placeholder", &placeholder, Placeholder::Dim);
+    signals.ready = r.patterns("ready");
+    signals.footer_rows_max = r.count("footer_rows_max", FOOTER_ROWS_MAX);
+    r.finish();
+}
 
-    let mut busy = Reader::new(busy, &["signals", "busy"], errors);
-    let (busy_footer, busy_status) = (busy.patterns("footer"), busy.patterns("status"));
-    let busy_pass = busy.patterns("pass");
-    let (retrying, compacting) = (busy.patterns("retrying"), busy.patterns("compacting"));
-    busy.finish();
-
-    let mut dialog = Reader::new(dialog, &["signals", "dialog"], errors);
-    let (cursor, hints) = (dialog.pattern("cursor"), dialog.patterns("hints"));
-    let (dialog_lines, questions) = (dialog.patterns("lines"), dialog.patterns("questions"));
-    let overlay = dialog.patterns("overlay");
-    let menus = dialog.menus("menus");
-    dialog.finish();
-
-    let mut turn = Reader::new(turn, &["signals", "turn"], errors);
-    let (head, skip, end) = (turn.pattern("head"), turn.patterns("skip"), turn.patterns("end"));
-    let closed = turn.patterns("closed");
-    turn.finish();
-
-    let (error, kinds) = read_errors(error, errors);
-    Signals {
-        frame,
-        blocks,
-        sidebar,
-        title_busy,
-        title_idle,
-        title_blocked,
-        prompt,
-        placeholders,
-        placeholder,
-        ready,
-        footer_rows_max,
-        busy_footer,
-        busy_status,
-        busy_pass,
-        retrying,
-        compacting,
-        cursor,
-        hints,
-        dialog_lines,
-        questions,
-        menus,
-        overlay,
-        head,
-        skip,
-        end,
-        closed,
-        limit,
-        error,
-        kinds,
-        starting,
-    }
+fn read_busy(table: &Table, errors: &mut Vec<KeyError>, signals: &mut Signals) {
+    let mut r = Reader::new(table, &["signals", "busy"], errors);
+    signals.busy_footer = r.patterns("footer");
+    signals.busy_status = r.patterns("status");
+    signals.busy_pass = r.patterns("pass");
+    signals.busy_gap_max = r.count("gap_max", BUSY_GAP_MAX);
+    signals.retrying = r.patterns("retrying");
+    signals.compacting = r.patterns("compacting");
+    r.finish();
 }
 
 /// The error kinds in the order in which they are asked: a full context names tokens and numbers that look like
 /// others, money comes before the key that it is refused for, what the server says before how the stream ended.
-fn read_errors(table: &Table, errors: &mut Vec<KeyError>) -> (Vec<Regex>, Vec<(Error, Vec<Regex>)>) {
+fn read_errors(table: &Table, errors: &mut Vec<KeyError>, signals: &mut Signals) {
     let mut whole: Table = COMMON.parse().unwrap_or_default();
     whole.extend(table.clone());
     let mut r = Reader::new(&whole, &["signals", "error"], errors);
-    let lines = r.patterns("lines");
+    signals.error = r.patterns("lines");
     let kinds = [
         (Error::Context, "context"),
         (Error::Billing, "billing"),
@@ -175,9 +160,8 @@ fn read_errors(table: &Table, errors: &mut Vec<KeyError>) -> (Vec<Regex>, Vec<(E
         (Error::Server, "server"),
         (Error::Network, "network"),
     ];
-    let kinds = kinds.map(|(kind, key)| (kind, r.patterns(key))).into();
+    signals.kinds = kinds.map(|(kind, key)| (kind, r.patterns(key))).into();
     r.finish();
-    (lines, kinds)
 }
 
 /// One table under its path.
@@ -193,12 +177,8 @@ impl<'t, 'e> Reader<'t, 'e> {
         Reader { table, path: path.iter().map(|&key| key.to_owned()).collect(), errors, known: Vec::new() }
     }
 
-    fn know(&mut self, key: &'static str) {
-        self.known.push(key);
-    }
-
     fn get(&mut self, key: &'static str) -> Option<&'t Value> {
-        self.know(key);
+        self.known.push(key);
         self.table.get(key)
     }
 
@@ -370,6 +350,7 @@ impl<'t, 'e> Reader<'t, 'e> {
                 ("onboarding", MenuKind::Onboarding),
                 ("limit", MenuKind::Limit),
                 ("overlay", MenuKind::Overlay),
+                ("starting", MenuKind::Starting),
             ];
             let menu = Menu {
                 name: r.text("name").unwrap_or_default(),

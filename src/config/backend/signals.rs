@@ -7,7 +7,7 @@
 use regex::Regex;
 
 /// The signals of one backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Signals {
     /// How the composer is framed: what the bottom of the screen is made of.
     pub frame: Frame,
@@ -37,6 +37,8 @@ pub struct Signals {
     pub busy_status: Vec<Regex>,
     /// Rows that may stand between such a row and the composer (beside blank and indented ones).
     pub busy_pass: Vec<Regex>,
+    /// Most blank rows directly above the composer while such a row is there.
+    pub busy_gap_max: usize,
     /// Of the rows that say it works: an API call is tried again.
     pub retrying: Vec<Regex>,
     /// Of the rows that say it works: the conversation is being compacted.
@@ -55,6 +57,8 @@ pub struct Signals {
     pub overlay: Vec<Regex>,
     /// The first row of a block of the conversation.
     pub head: Option<Regex>,
+    /// The row of a tool's call: a block directly below it is what the tool printed.
+    pub tool: Vec<Regex>,
     /// Rows of the conversation that are not content: completed-turn notes, tips.
     pub skip: Vec<Regex>,
     /// Rows that end a turn in good order: nothing above them is a final error.
@@ -72,9 +76,10 @@ pub struct Signals {
 }
 
 /// What the bottom of the screen is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Frame {
     /// The composer stands between two rows of `─`.
+    #[default]
     Rules,
     /// Between a row of `▄` and a row of `▀`.
     Bands,
@@ -89,18 +94,20 @@ pub enum Frame {
 }
 
 /// How the conversation falls into blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Blocks {
     /// A block begins with a row that matches `head`; blank rows do not end it.
+    #[default]
     Heads,
     /// A block is what stands between blank rows.
     Paragraphs,
 }
 
 /// How a placeholder differs from typed text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Placeholder {
     /// It is dim (SGR 2). Its text counts only where the capture has no attributes.
+    #[default]
     Dim,
     /// By its text.
     Text,
@@ -128,6 +135,8 @@ pub enum MenuKind {
     Limit,
     /// A picker that a person opened: the state before stands.
     Overlay,
+    /// It goes away by itself: the CLI is getting ready (signing in).
+    Starting,
 }
 
 /// What sort of error ended a turn.

@@ -3,7 +3,7 @@
 use super::child::{self, Burner};
 use super::composer::Message;
 use super::script::{self, Directive, Menu, Said, Trouble};
-use super::state::{Agent, Grip, Leave, Step, Term, indented};
+use super::state::{Agent, Gate, Grip, Leave, Step, Term, indented};
 use super::transcript::wall_now;
 use super::turn::{ATTEMPTS, Asks, Dialog, Doing, Limit, Next, Turn, Work};
 use crate::base::time::Wall;
@@ -37,6 +37,7 @@ impl Agent {
     pub(super) fn start_prompt(&mut self, message: &Message, now: Instant) {
         let written = self.transcript.said("user", &message.text);
         self.keep(written);
+        self.script_gate = Gate::Open;
         self.output.push(String::new());
         self.output.extend(indented("> ", &message.shown));
         let (after, next) = if self.limit.is_some_and(|limit| now < limit.until) {
@@ -173,6 +174,7 @@ impl Agent {
             }
             Directive::Say(text) => self.say(&text),
             Directive::Idle(n) => self.idle_until = Some(now + Duration::from_secs_f64(n)),
+            Directive::Await => self.script_gate = Gate::Prompt,
         }
     }
 

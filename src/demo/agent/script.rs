@@ -51,6 +51,8 @@ pub enum Directive {
     Say(String),
     /// Nothing for so long: the gaps of a script.
     Idle(f64),
+    /// Nothing until the next prompt: the script goes on after its answer.
+    Await,
 }
 
 /// How a limit's end is written.
@@ -143,6 +145,7 @@ pub fn directive(line: &str) -> Option<Directive> {
         "FLAKY-ENTER" => rest.parse().ok().map(Directive::FlakyEnter),
         "SAY" => text().map(Directive::Say),
         "IDLE" => seconds(rest).map(Directive::Idle),
+        "AWAIT" => bare(Directive::Await),
         _ => None,
     }
 }
@@ -228,6 +231,7 @@ mod tests {
             "ERROR server 0",
             "SAY",
             "LOOP over the files",
+            "AWAIT the review",
             "",
         ] {
             check(prose, None);

@@ -30,6 +30,8 @@ pub struct Agent {
     pub(super) script: VecDeque<Directive>,
     /// The script's gap ends then.
     pub(super) idle_until: Option<Instant>,
+    /// What the script waits for beside its gap.
+    pub(super) script_gate: Gate,
     /// LOOP is on; its next turn begins then.
     pub(super) loop_next: Option<Instant>,
     /// Lines streamed since WORK or LOOP began.
@@ -65,6 +67,14 @@ pub enum Grip {
     Firm,
     /// FREEZE
     Frozen,
+}
+
+/// Whether the script waits for somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    Open,
+    /// AWAIT: until the next prompt.
+    Prompt,
 }
 
 /// What SIGTERM does.
@@ -108,6 +118,7 @@ impl Agent {
             dialog: None,
             script: script.into(),
             idle_until: None,
+            script_gate: Gate::Open,
             loop_next: None,
             steps: 0,
             limit: None,
@@ -150,7 +161,7 @@ impl Agent {
         }
         match self.loop_next {
             Some(next) => Some(next),
-            None if self.script.is_empty() => None,
+            None if self.script.is_empty() || self.script_gate == Gate::Prompt => None,
             None => self.script_due().or(Some(now)),
         }
     }
@@ -260,7 +271,7 @@ impl Agent {
             }
             self.start_loop_turn(now);
         } else if !self.script.is_empty() {
-            if self.script_due().is_some_and(|due| now < due) {
+            if self.script_gate == Gate::Prompt || self.script_due().is_some_and(|due| now < due) {
                 return Step::Nothing;
             }
             if let Some(directive) = self.script.pop_front() {
@@ -357,6 +368,16 @@ mod tests {
         assert_eq!(said, ["• step 1 … reading the sources", "• step 2 … looking for the cause"]);
         assert_eq!(live(&mut agent, now, 5.1), ["• x"]);
         assert_eq!(agent.take_leave(), Some(Leave::Exit(7)));
+    }
+
+    #[test]
+    fn an_awaiting_script_goes_on_after_the_next_prompt() {
+        let (mut agent, now) = agent(&[Directive::Await, Directive::Say("on".into()), Directive::Await]);
+        assert_eq!(live(&mut agent, now, 60.0), [""; 0]);
+        assert_eq!(agent.next_due(now), None);
+        submit(&mut agent, "hello");
+        assert_eq!(live(&mut agent, now, 60.0), ["", "> hello", "• ACK: hello", "• on"]);
+        assert_eq!(agent.script_gate, Gate::Prompt);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) fn find<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'
     let cursor = cursor(signals, screen);
     let hint = last_rows(screen, HINT_ROWS).find(|&row| any(&signals.hints, strip(screen.text(row))));
     let anchor = cursor.map(|row| first_option(screen, row)).or(hint).unwrap_or(end);
-    let rows = region(screen, anchor);
+    let rows = region(signals.frame, screen, anchor);
     let line = rows.clone().find(|&row| any(&signals.dialog_lines, strip(screen.text(row))));
     let marks = [("dialog.cursor", cursor), ("dialog.hints", hint), ("dialog.lines", line)];
     let marks: Vec<Evidence> =
@@ -75,6 +75,7 @@ fn judge<'s>(signals: &'s Signals, screen: &Screen, rows: Range<usize>, marks: V
             MenuKind::Onboarding => format!("onboarding: {}", menu.name),
             MenuKind::Limit => format!("limit menu: {}", menu.name),
             MenuKind::Overlay => format!("overlay: {}", menu.name),
+            MenuKind::Starting => format!("starting: {}", menu.name),
         };
         evidence_of.push(found);
     }
@@ -106,12 +107,16 @@ fn option_number(text: &str) -> Option<u32> {
 
 /// The row of the menu's first option.
 fn first_option(screen: &Screen, cursor: usize) -> usize {
+    let chosen = strip(screen.text(cursor)).trim_start_matches(|c: char| !c.is_ascii_digit());
+    if option_number(chosen) == Some(1) {
+        return cursor;
+    }
     let from = cursor.saturating_sub(CURSOR_ROWS_MAX);
     (from..cursor).rev().find(|&row| option_number(strip(screen.text(row))) == Some(1)).unwrap_or(cursor)
 }
 
 /// The dialog's rows: its box, its bar, what stands below the rule above it, or the indented rows around it.
-fn region(screen: &Screen, anchor: usize) -> Range<usize> {
+fn region(frame: Frame, screen: &Screen, anchor: usize) -> Range<usize> {
     let end = screen.rows.len();
     let lowest = end.saturating_sub(DIALOG_ROWS_MAX);
     let text = |row: usize| screen.text(row);
@@ -130,7 +135,8 @@ fn region(screen: &Screen, anchor: usize) -> Range<usize> {
         return top..end;
     }
     let anchor = anchor.min(end);
-    if let Some(rule) = (lowest..anchor).rev().find(|&row| is_rule(text(row))) {
+    let rule = (lowest..anchor).rev().find(|&row| is_rule(text(row)));
+    if let Some(rule) = rule.filter(|_| frame != Frame::Glyph) {
         return rule..end;
     }
     let inside = |row: &usize| text(*row).is_empty() || text(*row).starts_with(' ');

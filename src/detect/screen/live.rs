@@ -8,6 +8,8 @@ use crate::model::seen::Evidence;
 
 /// How far above the composer a status row may stand: a list of todos and queued messages can be between.
 const STATUS_ROWS_MAX: usize = 30;
+/// Blank rows in a row between them; two is the most seen.
+const BLANK_ROWS_MAX: usize = 3;
 
 /// What was seen of work.
 #[derive(Debug, Default)]
@@ -72,8 +74,17 @@ fn note(signals: &Signals, screen: &Screen, row: usize, signs: &mut Signs) {
 /// The status row above `top`. Between it and the composer only blank and indented rows and those of `busy.pass` can
 /// stand: a status above a newer block is a leftover or a quotation.
 fn status_row(signals: &Signals, screen: &Screen, top: usize) -> Option<usize> {
+    let gap = (0..top).rev().take_while(|&row| screen.rows[row].is_blank()).count();
+    if gap > signals.busy_gap_max {
+        return None;
+    }
+    let mut blank = 0;
     for row in (top.saturating_sub(STATUS_ROWS_MAX)..top).rev() {
         let text = screen.text(row);
+        blank = if text.is_empty() { blank + 1 } else { 0 };
+        if blank > BLANK_ROWS_MAX {
+            return None;
+        }
         if any(&signals.busy_status, text) {
             return Some(row);
         }

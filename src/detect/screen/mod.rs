@@ -106,9 +106,11 @@ fn with_dialog(signals: &Signals, screen: &Screen, dialog: dialog::Dialog<'_>, r
             reading.answer_keys = keys.filter(|keys| !keys.is_empty());
         }
         Some(MenuKind::Overlay) => reading.overlay = true,
+        Some(MenuKind::Starting) => reading.state = ScreenState::Starting,
         None => reading.state = ScreenState::Blocked,
     }
-    reading.dialog = (!reading.overlay).then_some(dialog.text);
+    let open = !reading.overlay && reading.state != ScreenState::Starting;
+    reading.dialog = open.then_some(dialog.text);
     finish(signals, screen, dialog.top, None, reading);
 }
 
@@ -275,7 +277,8 @@ fn starts(signals: &Signals, screen: &Screen) -> Option<usize> {
         return None;
     }
     let known = (0..end).rev().find(|&row| any(&signals.starting, screen.text(row)));
-    known.or(if signals.starting.is_empty() { end.checked_sub(1) } else { None })
+    let only_frames = (0..end).all(|row| screen.rows[row].is_blank() || regions::is_rule(screen.text(row)));
+    known.or(if signals.starting.is_empty() || only_frames { end.checked_sub(1) } else { None })
 }
 
 fn overlay(signals: &Signals, screen: &Screen) -> Option<Evidence> {

@@ -69,11 +69,21 @@ fn is_footer(signals: &Signals, screen: &Screen, rows: &Range<usize>) -> bool {
         if count > signals.footer_rows_max || !text.starts_with(' ') || is_rule(text) {
             return false;
         }
-        if text.trim_start().starts_with(['╭', '╰', '│', '┃']) {
+        if is_boxed(text) || is_option(signals, text) {
             return false;
         }
     }
     true
+}
+
+/// Whether these rows can be the further rows of a draft: they are indented, rules within it as well.
+fn is_typed(screen: &Screen, rows: &Range<usize>) -> bool {
+    let text = |row: usize| screen.text(row);
+    rows.clone().all(|row| text(row).is_empty() || text(row).starts_with(' ') && !is_boxed(text(row)))
+}
+
+fn is_boxed(text: &str) -> bool {
+    text.trim_start().starts_with(['╭', '╰', '│', '┃'])
 }
 
 fn rules(signals: &Signals, screen: &Screen) -> Option<Composer> {
@@ -85,13 +95,10 @@ fn rules(signals: &Signals, screen: &Screen) -> Option<Composer> {
         if is_prompt(signals, first) && (below.is_some() || !is_option(signals, first)) {
             let bottom = below.unwrap_or(end);
             let footer = (bottom + 1).min(end)..end;
-            return is_footer(signals, screen, &footer).then(|| Composer {
-                top,
-                text: top + 1..bottom,
-                footer,
-            });
+            let whole = is_typed(screen, &(top + 2..bottom)) && is_footer(signals, screen, &footer);
+            return whole.then(|| Composer { top, text: top + 1..bottom, footer });
         }
-        // The lowest rule is the composer's own lower one; rules within a draft stand above it.
+        // The lowest rule is the composer's own lower one.
         below = below.or(Some(top));
     }
     None
@@ -106,7 +113,8 @@ fn bands(signals: &Signals, screen: &Screen) -> Option<Composer> {
     }
     let bottom = (top + 1..end).find(|&row| is_run(screen.text(row), '▀')).unwrap_or(end);
     let footer = (bottom + 1).min(end)..end;
-    is_footer(signals, screen, &footer).then(|| Composer { top, text: top + 1..bottom, footer })
+    let whole = is_typed(screen, &(top + 2..bottom)) && is_footer(signals, screen, &footer);
+    whole.then(|| Composer { top, text: top + 1..bottom, footer })
 }
 
 fn glyph(signals: &Signals, screen: &Screen) -> Option<Composer> {
@@ -124,7 +132,11 @@ fn glyph(signals: &Signals, screen: &Screen) -> Option<Composer> {
     // Without that row the footer is the last paragraph.
     let last_blank = (top + 1..end).rev().find(|&row| screen.text(row).is_empty());
     let footer = ready.or(last_blank.map(|blank| blank + 1)).unwrap_or(end)..end;
-    is_footer(signals, screen, &footer).then_some(Composer { top, text: top..footer.start, footer })
+    is_footer(signals, screen, &footer).then_some(Composer {
+        top,
+        text: top..footer.start,
+        footer: footer.clone(),
+    })
 }
 
 /// Looks like the chosen option of a menu.

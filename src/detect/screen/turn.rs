@@ -12,6 +12,10 @@ use crate::model::seen::Evidence;
 const BLOCK_ROWS_MAX: usize = 200;
 /// Longest text of a block, bytes: a limit or an error is said in a few rows.
 const BLOCK_BYTES_MAX: usize = 2000;
+/// Most rows of what a limit or an error is said in; the longest seen has 4 at 80 columns.
+const FINAL_ROWS_MAX: usize = 10;
+/// Most rows that a note wraps into.
+const NOTE_ROWS_MAX: usize = 4;
 /// Blocks above a limit menu that are searched for the limit's own line.
 const LIMIT_BLOCKS_MAX: usize = 4;
 
@@ -20,8 +24,10 @@ const LIMIT_BLOCKS_MAX: usize = 4;
 struct Block {
     /// Its first row.
     top: usize,
-    /// Its rows joined, wraps undone.
+    /// Its first paragraph, rows joined, wraps undone.
     text: String,
+    /// It is this one paragraph, and short: what a limit or an error is said in.
+    is_short: bool,
     /// In a bar, and not what a person said.
     answer_bar: bool,
 }
@@ -38,7 +44,10 @@ pub(super) enum Final {
 /// Reads the last block above `end`.
 pub(super) fn last(signals: &Signals, screen: &Screen, end: usize) -> Option<Final> {
     let block = block(signals, screen, end)?;
-    if !is_styled_so(signals, screen, &block) {
+    if !block.is_short || !is_styled_so(signals, screen, &block) {
+        return None;
+    }
+    if block.top > 0 && any(&signals.tool, screen.text(block.top - 1)) {
         return None;
     }
     if any(&signals.limit, &block.text) {
@@ -131,16 +140,23 @@ fn headed(signals: &Signals, screen: &Screen, end: usize) -> Option<Block> {
             return None;
         }
         if any(&signals.skip, text) || any(&signals.busy_status, text) {
-            // A note takes the rows that it wraps into with it.
+            // A note takes the rows that it wraps into with it, and nothing else.
             if is_head {
-                rows.clear();
+                let wrapped = rows.iter().rev().take_while(|row| !row.is_empty()).count();
+                rows.truncate(rows.len() - wrapped);
+                if wrapped > NOTE_ROWS_MAX || rows.iter().any(|row| !row.is_empty()) {
+                    return None;
+                }
             }
             continue;
         }
         rows.push(text);
         if is_head {
             rows.reverse();
-            return Some(Block { top: row, text: join(&rows), answer_bar: false });
+            let shown = rows.iter().rposition(|row| !row.is_empty()).map_or(0, |last| last + 1);
+            let first = rows.iter().position(|row| row.is_empty()).unwrap_or(shown).min(shown);
+            let is_short = first == shown && shown <= FINAL_ROWS_MAX;
+            return Some(Block { top: row, text: join(&rows[..first]), is_short, answer_bar: false });
         }
     }
     None
@@ -157,10 +173,11 @@ fn paragraph(signals: &Signals, screen: &Screen, end: usize) -> Option<Block> {
     if rows.iter().any(|row| any(&signals.end, row)) {
         return None;
     }
+    let is_short = rows.len() <= FINAL_ROWS_MAX;
     let bars = rows.iter().all(|row| row.trim_start().starts_with('┃'));
     let inner: Vec<&str> = rows.iter().map(|row| row.trim_start().trim_start_matches('┃').trim()).collect();
     if !bars {
-        return Some(Block { top, text: join(&rows), answer_bar: false });
+        return Some(Block { top, text: join(&rows), is_short, answer_bar: false });
     }
     // What a person said begins a turn: above it stands the end of the turn before, or nothing.
     let above = (0..top).rev().find(|&row| !text(row).is_empty()).map(text);
@@ -168,7 +185,7 @@ fn paragraph(signals: &Signals, screen: &Screen, end: usize) -> Option<Block> {
         inner.iter().find(|row| !row.is_empty()).is_some_and(|row| row.starts_with(['$', '#', '→']));
     let answer_bar =
         above.is_some_and(|above| !any(&signals.end, above) && !any(&signals.skip, above)) && !is_tool;
-    Some(Block { top, text: format!("┃ {}", join(&inner)), answer_bar })
+    Some(Block { top, text: format!("┃ {}", join(&inner)), is_short, answer_bar })
 }
 
 /// Rows as one line, wraps undone, bounded.

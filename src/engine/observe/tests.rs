@@ -1,69 +1,178 @@
+//! Which screens are captured again.
+
 use super::*;
-use crate::base::time::Wall;
-use crate::model::seen::Ask;
-use crate::state::mail::{Handled, Taken};
+use crate::base::time::{Awake, Wall};
+use crate::config::Source;
+use crate::model::action::{Action, Outcome};
+use crate::model::seen::{HostSeen, Process, ScreenState, ServerId, TranscriptSeen};
+use crate::sys::PaneList;
 use crate::sys::files::RealFiles;
+use std::path::Path;
 
-const NOW: Wall = Wall(1_795_255_200_000);
+/// One pane of one demo agent.
+struct OnePane {
+    now_ms: i64,
+    output_at: Wall,
+    screen: &'static str,
+    captures: usize,
+}
 
-/// A state directory whose inbox holds these bytes.
-fn inbox(bytes: &[u8]) -> (tempfile::TempDir, RealFiles) {
+impl Host for OnePane {
+    fn now(&mut self) -> Now {
+        Now { wall: Wall(self.now_ms), awake_s: Awake(self.now_ms), boot: "b".into(), zone: "UTC".into() }
+    }
+
+    fn panes(&mut self) -> PaneList {
+        let row = PaneRow {
+            session: "crew-a".into(),
+            pane: "%1".into(),
+            pid: 7,
+            dead: false,
+            exit: None,
+            dead_at: None,
+            command: "watchkeeper".into(),
+            in_mode: false,
+            attached: 0,
+            typed_at: None,
+            output_at: self.output_at,
+            shape: "80x24".into(),
+            stamp: "here".into(),
+            unit: "a".into(),
+            title: String::new(),
+        };
+        let server = ServerSeen::Alive(ServerId { pid: 1, started: 1 });
+        PaneList { server, rows: vec![row], buffers: vec![] }
+    }
+
+    fn capture(&mut self, panes: &[String]) -> BTreeMap<String, String> {
+        self.captures += 1;
+        panes.iter().map(|pane| (pane.clone(), self.screen.to_owned())).collect()
+    }
+
+    fn process_start(&mut self, _: i32) -> Option<u64> {
+        Some(1)
+    }
+
+    fn process_tree(&mut self, _: i32) -> Vec<Process> {
+        vec![]
+    }
+
+    fn tools_cpu_ms(&mut self, _: i32, _: &[String]) -> Option<u64> {
+        None
+    }
+
+    fn vote(&mut self, _: &str, _: i32) -> Option<Vote> {
+        None
+    }
+
+    fn transcript(&mut self, _: &str, _: &str, _: i32, _: &str) -> Option<TranscriptSeen> {
+        None
+    }
+
+    fn pressure(&mut self) -> HostSeen {
+        HostSeen::default()
+    }
+
+    fn perform(&mut self, _: &Action) -> Outcome {
+        Outcome::Done
+    }
+}
+
+const BUSY: &str =
+    "* Working… (3s · esc to interrupt)\n\n──────────\n> \n──────────\n  demo agent · esc to interrupt\n";
+const IDLE: &str = "• done\n\n──────────\n> \n──────────\n  demo agent · ? for help\n";
+
+/// The turn ends in the very second in which its screen was captured: tmux's time of the last output stays the same.
+#[test]
+fn a_screen_that_changes_within_its_second_is_looked_at_again() {
+    let parsed = crate::config::parse(&Source {
+        path: Path::new("/fleet/agents.toml"),
+        text: "[[agent]]\nname = \"a\"\nbackend = \"demo\"\n",
+        home: Path::new("/home/op"),
+        env: &|_| None,
+        read: &|_| Ok(String::new()),
+        state_override: None,
+    });
+    let config = parsed.config.unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let files = RealFiles::create(dir.path()).unwrap();
-    std::fs::write(dir.path().join(table::INBOX), bytes).unwrap();
-    (dir, files)
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    let mut memory = Memory::default();
+    let mut host = OnePane { now_ms: 20_200, output_at: Wall(20_000), screen: BUSY, captures: 0 };
+    let mut look = |host: &mut OnePane| {
+        let state = State::default();
+        let seen = gather(host, &mut files, &config, &state, &mut memory, "here", Scope::All);
+        match &seen.units.values().next().unwrap().pane {
+            PaneSeen::Alive(pane) => pane.reading.state,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(look(&mut host), ScreenState::Busy);
+    host.screen = IDLE; // at 20.9 s
+    host.now_ms = 22_300;
+    assert_eq!(look(&mut host), ScreenState::Idle);
+    assert_eq!(host.captures, 2);
+    host.now_ms = 52_300;
+    assert_eq!(look(&mut host), ScreenState::Idle);
+    assert_eq!(host.captures, 2, "a screen that stands still is captured no more");
 }
 
-fn line(id: usize, age_s: f64) -> String {
-    let ask = Ask::Resume { unit: None };
-    let request = Request { id: format!("r{id}"), at: NOW.plus_s(-age_s), from: "cli".into(), ask };
-    serde_json::to_string(&request).unwrap() + "\n"
-}
-
-fn read(files: &mut RealFiles, state: &State) -> (Vec<String>, Option<u64>, usize) {
-    let now = Now { wall: NOW, awake_s: Default::default(), boot: "b".into(), zone: "UTC".into() };
-    let mut troubles = Vec::new();
-    let (requests, end) = requests(files, state, &now, &mut troubles);
-    (requests.into_iter().map(|request| request.id).collect(), end, troubles.len())
-}
-
+/// Only the last ids are remembered: a long inbox was handled again from its start.
 #[test]
-fn the_inbox_is_read_from_where_it_was_left() {
-    let (one, two) = (line(1, 5.0), line(2, 5.0));
-    let (dir, mut files) = inbox(format!("{one}{two}{{\"id\": \"torn").as_bytes());
+fn what_is_handled_is_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
     let mut state = State::default();
-    let whole = (one.len() + two.len()) as u64;
-    assert_eq!(read(&mut files, &state), (vec!["r1".into(), "r2".into()], Some(whole), 0));
-    state.mail.inbox_done = one.len() as u64;
-    assert_eq!(read(&mut files, &state).0, ["r2"]);
-    state.mail.inbox_done = whole;
-    assert_eq!(read(&mut files, &state), (vec![], Some(whole), 0));
-    // Another, shorter file: it is read from its beginning.
-    std::fs::write(dir.path().join(table::INBOX), &one).unwrap();
-    assert_eq!(read(&mut files, &state).0, ["r1"]);
-    // And one whose place is no line's end.
-    state.mail.inbox_done = 3;
-    assert_eq!(read(&mut files, &state).0, ["r1"]);
+    let line = |n: usize| {
+        format!(
+            "{{\"id\":\"r{n}\",\"at\":\"2026-11-21T10:00:00Z\",\"from\":\"x\",\"ask\":{{\"resume\":{{\"unit\":null}}}}}}"
+        )
+    };
+    let read = |files: &mut RealFiles, state: &mut State| {
+        let mut troubles = Vec::new();
+        let (found, end) = requests(files, state, &noon(), &mut troubles);
+        state.mail.inbox_done = end.unwrap();
+        let ids: Vec<String> = found.into_iter().map(|request| request.id).collect();
+        (ids, troubles.into_iter().map(|trouble| trouble.text).collect::<Vec<_>>())
+    };
+    assert_eq!(read(&mut files, &mut state), (vec![], vec![]));
+    for n in 0..500 {
+        files.append(table::INBOX, &line(n)).unwrap();
+    }
+    assert_eq!(read(&mut files, &mut state).0.len(), 500);
+    assert_eq!(read(&mut files, &mut state), (vec![], vec![]));
+    files.append(table::INBOX, "no request").unwrap();
+    files.append(table::INBOX, &line(500)).unwrap();
+    let (ids, troubles) = read(&mut files, &mut state);
+    assert_eq!(ids, ["r500"]);
+    assert!(troubles.len() == 1 && troubles[0].contains("inbox.jsonl:501: not a request"), "{troubles:?}");
+    // Somebody put another file there.
+    std::fs::write(dir.path().join(table::INBOX), format!("{}\n{}", line(700), line(701))).unwrap();
+    assert_eq!(read(&mut files, &mut state).0, ["r700"]);
     std::fs::remove_file(dir.path().join(table::INBOX)).unwrap();
-    assert_eq!(read(&mut files, &state), (vec![], Some(0), 0));
+    assert_eq!(read(&mut files, &mut state).0.len(), 0);
+    assert_eq!(state.mail.inbox_done, 0);
 }
 
-#[test]
-fn handled_requests_and_what_is_no_request_are_skipped() {
-    let (_dir, mut files) = inbox(format!("{}\n\u{0}\u{1}\n[]\n{}", line(1, 5.0), line(2, 5.0)).as_bytes());
-    let mut state = State::default();
-    let (at, said) = (NOW, String::new());
-    state.mail.handled.push(Handled { id: "r1".into(), at, taken: Taken::Accepted, said });
-    let (ids, _, troubles) = read(&mut files, &state);
-    assert_eq!((ids, troubles), (vec!["r2".to_owned()], 2));
+fn noon() -> Now {
+    let wall = Wall::parse("2026-11-21T12:00:00Z").unwrap();
+    Now { wall, awake_s: Awake(0), boot: "b".into(), zone: "UTC".into() }
 }
 
 #[test]
 fn of_an_inbox_that_is_too_long_the_young_requests_are_heard() {
-    let old = line(0, 7200.0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    let line = |id: &str, at: &str| {
+        format!(
+            "{{\"id\":\"{id}\",\"at\":\"{at}\",\"from\":\"x\",\"ask\":{{\"resume\":{{\"unit\":null}}}}}}\n"
+        )
+    };
+    let old = line("old", "2026-11-21T10:00:00Z");
     let mut text = old.repeat(usize::try_from(INBOX_BYTES).unwrap() / old.len() + 1);
-    text.push_str(&line(1, 5.0));
-    let (_dir, mut files) = inbox(text.as_bytes());
-    let (ids, end, troubles) = read(&mut files, &State::default());
-    assert_eq!((ids, end, troubles), (vec!["r1".to_owned()], None, 1));
+    text.push_str(&line("young", "2026-11-21T11:59:00Z"));
+    std::fs::write(dir.path().join(table::INBOX), text).unwrap();
+    let mut troubles = Vec::new();
+    let (found, end) = requests(&mut files, &State::default(), &noon(), &mut troubles);
+    let ids: Vec<&str> = found.iter().map(|request| request.id.as_str()).collect();
+    assert_eq!((ids, end, troubles.len()), (vec!["young"], None, 1));
 }

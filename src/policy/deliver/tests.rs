@@ -90,7 +90,7 @@ fn an_older_text_of_ours_is_cleared_first_and_not_given_up_after_one_press() {
     let mut world = idle();
     world.deaf.extend(["p: submit text".into(), "p: submit draft".into()]);
     nudge(&mut world, "the first");
-    world.run(30.0);
+    world.run(60.0);
     world.expect_alerts("stays in the composer after 3 presses", 1);
     world.forget();
     world.deaf.clear();
@@ -185,7 +185,7 @@ fn enter_that_is_swallowed_is_pressed_three_times_at_most() {
     let mut world = idle();
     world.deaf.insert("p: submit text".into());
     nudge(&mut world, "go on");
-    world.run(9.0);
+    world.run(20.0);
     assert_eq!(world.times("p", "submit text").len(), 3, "{}", world.story());
     assert_eq!(world.times("p", "paste text").len(), 1, "{}", world.story());
 }

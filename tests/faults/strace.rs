@@ -1,0 +1,190 @@
+//! Breaks the built binary's tick at its Nth system call of a kind. strace kills before the call is made.
+
+use crate::lab::Lab;
+use crate::scenes::{ALERT, DOWN, FIRST, HEAL, Labs, NUDGE, PAUSE, RESTART, Scene, WAKE};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::Command;
+use std::sync::Mutex;
+
+/// Labs that play one scene at the same time: a play mostly waits.
+const WORKERS: usize = 3;
+/// The calls that change something. `clone3` and its elders start tmux: between commit and act.
+pub const CALLS: &str = "openat,write,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,fsync,fdatasync,\
+                         clone,clone3,vfork,link,linkat,ftruncate,kill,pidfd_send_signal,pidfd_open";
+
+/// A place to break at: the call's name, which one of that name, and the call itself for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    pub call: String,
+    pub nth: usize,
+    pub text: String,
+}
+
+/// Which points of a scene are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// All that touch the state or start a program.
+    All,
+    /// Where the outcome can differ: around each commit and each act. The rest is the same files in the same way.
+    Key,
+}
+
+/// Whether strace is there and may trace; else says so once.
+pub fn is_there() -> bool {
+    let works = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
+    let is_there = works.is_ok_and(|status| status.success());
+    if !is_there {
+        eprintln!("skipped: strace is missing or may not trace; the tests in `cut` do the same without it");
+    }
+    is_there
+}
+
+/// `strace` with these options around a tick.
+pub fn traced(lab: &Lab, options: &[String]) -> Command {
+    let tick = lab.watchkeeper();
+    let mut words: Vec<OsString> = vec![tick.get_program().to_owned()];
+    words.extend(tick.get_args().map(ToOwned::to_owned));
+    let mut command = lab.command("strace");
+    command.args(["-qq", "-y", "-s", "0"]).args(options).args(words).arg("tick");
+    command
+}
+
+/// The points of an unbroken tick, as strace saw them.
+pub fn points(lab: &Lab, trace: &str, choice: Choice) -> Vec<Point> {
+    let state = lab.state("");
+    let state = state.to_string_lossy();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut found: Vec<Point> = Vec::new();
+    for line in trace.lines() {
+        let Some((call, rest)) = line.split_once('(') else { continue };
+        let nth = counts.entry(call.to_owned()).or_default();
+        *nth += 1;
+        let ours = rest.contains(state.trim_end_matches('/'));
+        let text = format!("{call}({}", rest.replace(&*state, ""));
+        if is_point(call, rest, ours) && (choice == Choice::All || is_key(call, &text)) {
+            found.push(Point { call: call.to_owned(), nth: *nth, text: text.chars().take(100).collect() });
+        }
+    }
+    found
+}
+
+fn is_point(call: &str, rest: &str, ours: bool) -> bool {
+    match call {
+        "clone" | "clone3" | "vfork" | "kill" | "pidfd_send_signal" | "pidfd_open" => true,
+        "openat" => ours && (rest.contains("O_CREAT") || rest.contains("O_WRONLY")),
+        // Taking away what is not there is no change.
+        "unlink" | "unlinkat" => ours && !rest.contains("ENOENT"),
+        _ => ours,
+    }
+}
+
+fn is_key(call: &str, text: &str) -> bool {
+    let unit_or_mail = text.contains("unit.json") || text.contains("mail.json");
+    match call {
+        "clone" | "clone3" | "vfork" | "kill" | "pidfd_send_signal" => true,
+        "pidfd_open" => false,
+        "renameat2" | "rename" => unit_or_mail || text.contains("down") || text.contains("PAUSED"),
+        // The first event after the acts; the outbox; a marker.
+        "openat" => text.contains("events/") || text.contains("outbox"),
+        "write" => text.contains("outbox"),
+        "unlink" | "unlinkat" => text.contains("units/") && !text.contains("screen"),
+        _ => false,
+    }
+}
+
+/// Plays the scene unbroken under strace, then once for each point, killed there.
+#[track_caller]
+fn kill_everywhere(scene: Scene, choice: Choice) {
+    if !is_there() {
+        return;
+    }
+    let choice =
+        if std::env::var_os("WATCHKEEPER_FAULTS").is_some_and(|v| v == "all") { Choice::All } else { choice };
+    let lab = scene.lab(WORKERS);
+    let trace = lab.path().join("trace");
+    let options = ["-o", trace.to_str().unwrap(), "-e", &format!("trace={CALLS}")].map(str::to_owned);
+    scene.play(&lab, "nothing", |lab| {
+        assert_eq!(lab.finish(traced(lab, &options)).code, Some(0), "{}", lab.dump())
+    });
+    let mut points = points(&lab, &std::fs::read_to_string(&trace).unwrap(), choice);
+    assert!(points.len() >= 4, "{points:?}");
+    println!("{}: {} points", scene.name, points.len());
+    points.reverse();
+    let queue = Mutex::new(points);
+    let killed = Mutex::new(0);
+    let work = |mut own: Option<Lab>| {
+        while let Some(point) = {
+            let next = queue.lock().unwrap().pop();
+            next
+        } {
+            // The weight of all workers is held by the first lab.
+            let lab = own.take().unwrap_or_else(|| scene.lab(0));
+            let what = format!("{} {} {}", point.call, point.nth, point.text);
+            scene.play(&lab, &what, |lab| *killed.lock().unwrap() += usize::from(kill_at(lab, &point)));
+            own = Some(lab).filter(|_| scene.lab == Labs::Shared);
+        }
+    };
+    let tried = queue.lock().unwrap().len();
+    std::thread::scope(|scope| {
+        // Kept to the end: it holds the place of all.
+        let first = scene.lab == Labs::Shared;
+        for _ in 1..WORKERS {
+            scope.spawn(|| work(None));
+        }
+        work(first.then_some(lab));
+    });
+    let killed = *killed.lock().unwrap();
+    // The number of calls differs a little from tick to tick: the last points may lie past the end.
+    assert!(killed * 10 >= tried * 7, "only {killed} of {tried} ticks were killed");
+}
+
+/// Runs a tick that is killed there; false when it got past that point.
+fn kill_at(lab: &Lab, point: &Point) -> bool {
+    let inject = format!("inject={}:signal=KILL:when={}", point.call, point.nth);
+    let options =
+        ["-o", "/dev/null", "-e", &format!("trace={}", point.call), "-e", &inject].map(str::to_owned);
+    let ended = lab.finish(traced(lab, &options));
+    assert!(matches!(ended.code, None | Some(0) | Some(137)), "{ended:?}");
+    ended.code != Some(0)
+}
+
+#[test]
+fn killed_at_every_call_of_the_first_start() {
+    kill_everywhere(FIRST, Choice::All);
+}
+
+#[test]
+fn killed_while_it_heals() {
+    kill_everywhere(HEAL, Choice::Key);
+}
+
+#[test]
+fn killed_while_it_delivers_a_text() {
+    kill_everywhere(NUDGE, Choice::Key);
+}
+
+#[test]
+fn killed_while_it_restarts() {
+    kill_everywhere(RESTART, Choice::Key);
+}
+
+#[test]
+fn killed_while_it_stops_a_unit() {
+    kill_everywhere(DOWN, Choice::Key);
+}
+
+#[test]
+fn killed_while_it_pauses_or_resumes() {
+    kill_everywhere(PAUSE, Choice::Key);
+}
+
+#[test]
+fn killed_while_it_wakes() {
+    kill_everywhere(WAKE, Choice::Key);
+}
+
+#[test]
+fn killed_while_it_tells_people() {
+    kill_everywhere(ALERT, Choice::Key);
+}

@@ -1,0 +1,16 @@
+//! Whole fleets under the built binary, with `demo` agents that fall ill in every way that has a remedy: one test each.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod heal;
+mod host;
+mod orders;
+mod stall;
+mod waiting;
+mod wakes;
+
+#[path = "../lab/mod.rs"]
+mod lab;
+
+/// A loop that looks three times a second.
+const FAST: &str = "signal_interval = 0.3";
