@@ -158,8 +158,9 @@ impl Pane {
     #[track_caller]
     fn wait_for_end(&self, want: &str) {
         wait("the end", || {
-            // tmux 3.3a now and then misses a SIGCHLD and knows no status until the next child ends: give it one.
-            self.tmux(&["run-shell", "true"], "");
+            // tmux 3.3a now and then misses a SIGCHLD and knows no status until the next one comes: send it one. (Its own
+            // `run-shell` can hang for the same reason.)
+            let _ = Command::new("kill").args(["-CHLD", &self.format("#{pid}")]).status();
             let got = self.format("#{pane_dead}|#{pane_dead_status}|#{pane_dead_signal}");
             (got == want).then_some(()).ok_or(got)
         });

@@ -41,9 +41,6 @@ pub struct Before {
     pid: Option<i32>,
 }
 
-/// All scenes.
-pub const SCENES: [Scene; 8] = [FIRST, HEAL, NUDGE, RESTART, DOWN, PAUSE, WAKE, ALERT];
-
 impl Scene {
     /// A lab for it, ready.
     pub fn lab(&self, weight: usize) -> Lab {
@@ -158,10 +155,7 @@ pub const HEAL: Scene = Scene {
     ready: ready_idle,
     trigger: |lab, _| {
         crate::lab::signal(lab.pid("a").unwrap(), rustix::process::Signal::KILL);
-        lab.until("tmux knows how it ended", || {
-            let status = lab.tmux(&["list-panes", "-a", "-F", "#{pane_dead_signal}"]);
-            status.is_some_and(|text| text.trim() == "9")
-        });
+        lab.until("tmux sees it dead", || lab.pid("a").is_none());
     },
     over: |lab, _, before| idle(lab) && lab.given("a").len() > before.given,
     check: |lab, _, before| {
@@ -290,7 +284,9 @@ pub const ALERT: Scene = Scene {
     agents: persistent,
     lab: Labs::Shared,
     ready: |lab, n| {
-        lab.press("a", &["C-u"]);
+        if lab.pid("a").is_some() {
+            lab.press("a", &["C-u"]);
+        }
         ready_idle(lab, n);
     },
     trigger: |lab, n| {

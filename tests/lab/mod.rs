@@ -193,7 +193,17 @@ impl Lab {
 
     /// Runs `command` to its end, bounded.
     #[track_caller]
-    pub fn finish(&self, mut command: Command) -> Ended {
+    pub fn finish(&self, command: Command) -> Ended {
+        let words = format!("{command:?}");
+        match self.end(command, COMMAND_PATIENCE) {
+            Some(ended) => ended,
+            None => panic!("{words} did not end\n{}", self.dump()),
+        }
+    }
+
+    /// Runs `command` to its end, or kills it. Its output goes to files: a tmux client hands its output to the server,
+    /// and one that is stopped keeps a pipe open for ever.
+    fn end(&self, mut command: Command, patience: Duration) -> Option<Ended> {
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let paths = ["out", "err"].map(|kind| self.path().join(format!("{kind}-{n}")));
         let [out, err] = paths.clone().map(|path| std::fs::File::create(path).unwrap());
@@ -201,12 +211,12 @@ impl Lab {
         let mut child = command.stdout(out).stderr(err).spawn().unwrap();
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
-                break status;
+                break Some(status);
             }
-            if began.elapsed() > COMMAND_PATIENCE {
+            if began.elapsed() > patience {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("{command:?} did not end\n{}", self.dump());
+                break None;
             }
             std::thread::sleep(Duration::from_millis(2));
         };
@@ -216,7 +226,7 @@ impl Lab {
             let _ = std::fs::remove_file(path);
             text
         });
-        Ended { code: status.code(), out, err, took }
+        status.map(|status| Ended { code: status.code(), out, err, took })
     }
 
     /// One `tick` that must succeed.
@@ -284,8 +294,8 @@ impl Lab {
     pub fn tmux(&self, args: &[&str]) -> Option<String> {
         let mut command = self.command("tmux");
         command.args(["-u", "-L", "t"]).args(args);
-        let out = command.output().unwrap();
-        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+        let ended = self.end(command, Duration::from_secs(10))?;
+        (ended.code == Some(0)).then_some(ended.out)
     }
 
     /// Sessions, each as often as it has panes.
