@@ -20,6 +20,8 @@ use std::sync::Arc;
 const MARKER_BYTES: u64 = 4096;
 /// Largest inbox read, bytes.
 const INBOX_BYTES: u64 = 8 << 20;
+/// Of an inbox that is too long to be read, requests that are at most this old are heard, seconds.
+const YOUNG_S: f64 = 600.0;
 /// How much of the outbox's end is searched for owed alerts, bytes.
 const OUTBOX_TAIL_BYTES: u64 = 1 << 20;
 /// tmux's activity time has whole seconds: a screen may change again in the second in which it was captured, and
@@ -96,7 +98,7 @@ pub fn gather<H: Host, F: Files>(
         units.insert(name.clone(), seen);
     }
     let mut troubles = memory.troubles.clone();
-    let (requests, inbox_end) = requests(files, state, &mut troubles);
+    let (requests, inbox_end) = requests(files, state, &now, &mut troubles);
     Observation {
         host: host.pressure(),
         scope,
@@ -368,19 +370,24 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
 fn requests<F: Files>(
     files: &mut F,
     state: &State,
+    now: &Now,
     troubles: &mut Vec<Trouble>,
 ) -> (Vec<Request>, Option<u64>) {
     if files.stamp(table::INBOX).is_none() {
         return (Vec::new(), Some(0));
     }
+    let fresh = |request: &Request| !state.mail.handled.iter().any(|handled| handled.id == request.id);
     let bytes = match files.read(table::INBOX, INBOX_BYTES) {
         Ok(bytes) => bytes.unwrap_or_default(),
         Err(error) => {
-            troubles.push(Trouble {
-                key: "inbox".into(),
-                text: format!("reading {}: {}", table::INBOX, error.message()),
-            });
-            return (Vec::new(), None);
+            let text = format!("reading {}: {}", table::INBOX, error.message());
+            troubles.push(Trouble { key: "inbox".into(), text });
+            // Too long, most likely: the young ones at its end are still heard.
+            let tail = files.tail(table::INBOX, INBOX_BYTES / 8).unwrap_or_default();
+            let cut = tail.iter().position(|byte| *byte == b'\n').map_or(tail.len(), |first| first + 1);
+            let mut found = lines(tail.get(cut..).unwrap_or_default(), 0, &mut Vec::new());
+            found.retain(|request| fresh(request) && now.wall.since_s(request.at).abs() < YOUNG_S);
+            return (found, None);
         }
     };
     // What follows the last newline is still being written.
@@ -390,20 +397,25 @@ fn requests<F: Files>(
     let known = done <= end && done.checked_sub(1).is_some_and(|last| bytes.get(last) == Some(&b'\n'));
     let start = if known { done } else { 0 };
     let before = bytes.iter().take(start).filter(|byte| **byte == b'\n').count();
-    let text = String::from_utf8_lossy(bytes.get(start..end).unwrap_or_default());
-    let mut requests = Vec::new();
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    for (index, line) in lines.map(|(index, line)| (before + index, line)) {
-        match serde_json::from_str::<Request>(line) {
-            Ok(request) if state.mail.handled.iter().any(|handled| handled.id == request.id) => {}
-            Ok(request) => requests.push(request),
+    let mut found = lines(bytes.get(start..end).unwrap_or_default(), before, troubles);
+    found.retain(fresh);
+    (found, Some(end as u64))
+}
+
+/// The requests on these lines, which begin after line `before` of the inbox.
+fn lines(bytes: &[u8], before: usize, troubles: &mut Vec<Trouble>) -> Vec<Request> {
+    let mut found = Vec::new();
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    for (index, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
+        match serde_json::from_slice::<Request>(line) {
+            Ok(request) => found.push(request),
             Err(error) => troubles.push(Trouble {
-                key: format!("inbox {}", digest(line.as_bytes())),
-                text: format!("{}:{}: not a request, skipped: {error}", table::INBOX, index + 1),
+                key: format!("inbox {}", digest(line)),
+                text: format!("{}:{}: not a request, skipped: {error}", table::INBOX, before + index + 1),
             }),
         }
     }
-    (requests, Some(end as u64))
+    found
 }
 
 /// Which owed alerts the outbox has already.

@@ -15,6 +15,9 @@ pub struct RecordedState {
     pub clocks: crate::state::clocks::Clocks,
     /// When the tick before looked.
     pub looked_awake_s: Option<crate::base::time::Awake>,
+    /// The usual gap between looks, seconds.
+    #[serde(default)]
+    pub gap_s: f64,
     /// Mail.
     pub mail: crate::state::mail::Mail,
 }
@@ -26,6 +29,7 @@ impl RecordedState {
             units: state.units.clone(),
             clocks: state.clocks.clone(),
             looked_awake_s: state.clocks.looked_awake_s,
+            gap_s: state.clocks.gap_s,
             mail: state.mail.clone(),
         }
     }
@@ -34,6 +38,7 @@ impl RecordedState {
     pub fn state(self) -> State {
         let mut clocks = self.clocks;
         clocks.looked_awake_s = self.looked_awake_s;
+        clocks.gap_s = self.gap_s;
         State { units: self.units, clocks, mail: self.mail }
     }
 }

@@ -138,14 +138,19 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             &self.stamp,
             scope,
         );
-        self.keep_troubles(&loaded.troubles);
+        let news = self.keep_troubles(&loaded.troubles, seen.now.wall);
         seen.troubles.extend(loaded.troubles);
-        seen.strays.retain(|_| narrowed.is_none());
+        // A unit that can't be judged is no stranger.
+        seen.strays.retain(|session| !config.units.values().any(|unit| unit.session == *session));
         if loaded.mail_held {
             seen.requests.clear();
             seen.inbox_end = None;
         }
         let mut decision = (self.decide)(judged, &before, &seen);
+        decision.events.extend(news);
+        if loaded.mail_held {
+            forget_mail(&mut decision, &before);
+        }
 
         let mut commit = CommitReport::default();
         self.image.commit_units(&mut self.files, &decision.next, &seen.now, &mut commit);
@@ -168,15 +173,19 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         TickReport { seen, before, decision, failed, written: commit.written, due_s }
     }
 
-    /// Troubles with files stand until the process ends or the file is gone: they are told once.
-    fn keep_troubles(&mut self, troubles: &[crate::model::seen::Trouble]) {
+    /// Troubles with files stand until the process ends or the file is gone: they are told once, and an event once.
+    fn keep_troubles(&mut self, troubles: &[crate::model::seen::Trouble], at: Wall) -> Vec<Event> {
+        let mut news = Vec::new();
         for trouble in troubles {
             if !self.memory.troubles.contains(trouble) {
                 self.memory.troubles.push(trouble.clone());
+                let text = trouble.text.clone();
+                news.push(Event { at, unit: None, kind: EventKind::File, text, why: None });
             }
         }
         let extra = self.memory.troubles.len().saturating_sub(100);
         self.memory.troubles.drain(..extra);
+        news
     }
 
     /// Carries out what was granted and recorded.
@@ -284,6 +293,13 @@ fn without(
     let mut narrowed = config.clone();
     narrowed.units.retain(|name, _| !held.contains(name));
     Some(narrowed)
+}
+
+/// mail.json can't be judged now: nothing that hangs on it is done or told, for it could not be remembered.
+fn forget_mail(decision: &mut Decision, before: &State) {
+    decision.next.mail = before.mail.clone();
+    decision.markers.clear();
+    decision.events.retain(|event| event.kind != EventKind::Alert || event.unit.is_some());
 }
 
 /// No record, no act: what hangs on a file that was not written is dropped, and said.

@@ -2,6 +2,7 @@
 //!
 //! An account's limit is the sum of its units', kept apart by kind. Deliberately not here: one unit's own limit (limit).
 
+use super::activity::gap_excess_s;
 use super::context::typed_ago_s;
 use super::guard_text;
 use crate::base::names::UnitName;
@@ -51,6 +52,8 @@ impl Accounts {
     /// Gathers the limits that held before this tick. `next` has this tick's beliefs.
     pub fn new(config: &Config, previous: &State, next: &State, seen: &Observation) -> Accounts {
         let mut accounts: BTreeMap<(String, String), Account> = BTreeMap::new();
+        // Time in which nobody looked does not count against who asks.
+        let judged_at = seen.now.awake_s.plus_s(-gap_excess_s(config, previous, seen));
         for (name, unit) in &config.units {
             let (Some(agent), Some(before)) = (unit.agent(), previous.units.get(name)) else { continue };
             let key = |kind: &str| (agent.account.clone(), kind.to_owned());
@@ -64,7 +67,7 @@ impl Accounts {
             let unable = here.map_or(Some("it was not seen".to_owned()), |here| {
                 unable(unit, here, before, believed.seen.state, seen)
             });
-            let asks = here.is_some_and(|here| is_asking(&limit, &here.pane, seen.now.awake_s));
+            let asks = here.is_some_and(|here| is_asking(&limit, &here.pane, judged_at));
             let account = accounts.entry(key(&limit.kind)).or_default();
             account.members.push(Member { name: name.clone(), position: unit.position, limit, asks, unable });
         }

@@ -65,6 +65,9 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
         state.attend.answered_awake_s = None;
         return;
     }
+    if !shows_dialog(pane) {
+        return; // It closed: believed on the second look.
+    }
     let text = pane.reading.dialog.clone().unwrap_or_default();
     let look = digest(text.as_bytes());
     let stable = state.attend.dialog_look.as_deref() == Some(look.as_str());
@@ -214,7 +217,14 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     }
 }
 
+fn shows_dialog(pane: &AlivePane) -> bool {
+    matches!(pane.reading.state, ScreenState::Blocked | ScreenState::Onboarding)
+}
+
 fn propose_answer(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane, out: &mut Proposals) {
+    if !shows_dialog(pane) {
+        return;
+    }
     let text = pane.reading.dialog.clone().unwrap_or_default();
     let Some((keys, label)) = answer(context, pane) else {
         return out.hold("answer dialog", format!("waits for a person: {}", one_line(&text, 120)));

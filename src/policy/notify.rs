@@ -85,13 +85,16 @@ fn transition(old: &SeenState, new: &SeenState) -> Option<String> {
     if old.state == new.state && old.substate == new.substate && old.process == new.process {
         return None;
     }
+    // A start that was ordered is no life yet: its process comes from the dead.
+    let unborn = old.state == ScreenState::Starting && old.process.is_none() && new.process.is_some();
+    let was = if unborn { ScreenState::Dead } else { old.state };
     let exit = new.exit.as_ref().filter(|_| new.state == ScreenState::Dead && old.state != ScreenState::Dead);
     let tail = exit.map(|exit| format!(": {exit}")).unwrap_or_default();
     let process =
         new.process.filter(|process| old.process != Some(*process)).map(|p| format!(", pid {}", p.pid));
     Some(format!(
         "{}{} → {}{}{tail}{}",
-        word(old.state),
+        word(was),
         substate(old),
         word(new.state),
         substate(new),

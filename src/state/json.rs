@@ -13,7 +13,7 @@ pub const VERSION: u64 = 1;
 pub struct Loaded<T> {
     /// The typed contents, awake instants rebased to this boot.
     pub value: T,
-    /// The JSON as read, before the rebase.
+    /// The JSON as read, its awake instants rebased too: also those under keys that we do not know.
     raw: Value,
     /// It was written in another boot.
     rebased: bool,
@@ -46,25 +46,22 @@ pub struct Broken {
 
 /// Parses a state file and rebases its awake instants to the present boot.
 pub fn load<T: DeserializeOwned>(bytes: &[u8], now: &Now) -> Result<Loaded<T>, Broken> {
-    let raw: Value = serde_json::from_slice(bytes).map_err(|e| Broken {
-        line: e.line(),
-        column: e.column(),
-        message: e.to_string(),
-    })?;
+    let parsed: Result<Value, _> = serde_json::from_slice(bytes);
+    let mut raw =
+        parsed.map_err(|e| Broken { line: e.line(), column: e.column(), message: e.to_string() })?;
     let broken = |message: String| Broken { line: 0, column: 0, message };
-    let object = raw.as_object().ok_or_else(|| broken("not a JSON object".into()))?;
+    let object = raw.as_object().cloned().ok_or_else(|| broken("not a JSON object".into()))?;
     if let Some(v) = object.get("v").and_then(Value::as_u64).filter(|v| *v > VERSION) {
         return Err(broken(format!("written by a newer version (v {v}, this one knows v {VERSION})")));
     }
-    let mut rebased = raw.clone();
     let boot = object.get("boot").and_then(Value::as_str).unwrap_or("");
     let written = object.get("written_awake_s").and_then(Value::as_f64).map(|s| Awake((s * 1000.0) as i64));
     let other = written.filter(|_| boot != now.boot);
     if let Some(written) = other {
-        shift(&mut rebased, (now.awake_s.0 - written.0) as f64 / 1000.0);
+        shift(&mut raw, (now.awake_s.0.saturating_sub(written.0)) as f64 / 1000.0);
     }
     // The second parse is for its error position: a typed error has none, so name the key instead.
-    let value = serde_json::from_value(rebased).map_err(|e| broken(e.to_string()))?;
+    let value = serde_json::from_value(raw.clone()).map_err(|e| broken(e.to_string()))?;
     Ok(Loaded { value, raw, rebased: other.is_some() })
 }
 
@@ -95,8 +92,17 @@ fn to_value<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
-/// Copies what `raw` holds beyond what we understood of it (`known`) into `new`, at every level of objects.
+/// Copies what `raw` holds beyond what we understood of it (`known`) into `new`, at every level of objects. An item of
+/// a list is the same item where it is unchanged.
 fn carry_unknown(raw: &Value, known: &Value, new: &mut Value) {
+    if let (Value::Array(raw), Value::Array(known), Value::Array(new)) = (raw, known, &mut *new) {
+        for (old, understood) in raw.iter().zip(known).filter(|(old, understood)| old != understood) {
+            if let Some(same) = new.iter_mut().find(|item| *item == understood) {
+                carry_unknown(old, understood, same);
+            }
+        }
+        return;
+    }
     let (Value::Object(raw), Value::Object(known), Value::Object(new)) = (raw, known, new) else { return };
     for (key, value) in raw {
         match (known.get(key), new.get_mut(key)) {
@@ -162,6 +168,26 @@ mod tests {
         let next = Toy { n: 2, ..loaded.value.clone() };
         let text = String::from_utf8(render(&loaded, &next, &now("a", 9000)).unwrap()).unwrap();
         assert!(text.contains("\"later\"") && text.contains("\"n\": 2") && text.ends_with("}\n"), "{text}");
+    }
+
+    #[test]
+    fn unknown_keys_survive_in_lists_and_follow_a_reboot() {
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        struct List {
+            n: u32,
+            items: Vec<Toy>,
+        }
+        let file = br#"{"v":1,"boot":"a","written_awake_s":100.0,"items":[{"n":1,"note":"one"},{"n":2,"note":"two"}],"later":{"at_awake_s":90.0}}"#;
+        let loaded: Loaded<List> = load(file, &now("b", 5000)).unwrap();
+        let mut next = loaded.value.clone();
+        next.items.remove(0);
+        let bytes = render(&loaded, &next, &now("b", 5000)).unwrap();
+        let written: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(written["items"][0]["note"], "two", "{written}");
+        assert_eq!(written["items"].as_array().map(Vec::len), Some(1));
+        // Ten seconds before the file was written is ten seconds before now.
+        assert_eq!(written["later"]["at_awake_s"], -5.0);
     }
 
     #[test]

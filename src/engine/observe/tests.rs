@@ -129,7 +129,7 @@ fn what_is_handled_is_not_read_again() {
     };
     let read = |files: &mut RealFiles, state: &mut State| {
         let mut troubles = Vec::new();
-        let (found, end) = requests(files, state, &mut troubles);
+        let (found, end) = requests(files, state, &noon(), &mut troubles);
         state.mail.inbox_done = end.unwrap();
         let ids: Vec<String> = found.into_iter().map(|request| request.id).collect();
         (ids, troubles.into_iter().map(|trouble| trouble.text).collect::<Vec<_>>())
@@ -151,4 +151,28 @@ fn what_is_handled_is_not_read_again() {
     std::fs::remove_file(dir.path().join(table::INBOX)).unwrap();
     assert_eq!(read(&mut files, &mut state).0.len(), 0);
     assert_eq!(state.mail.inbox_done, 0);
+}
+
+fn noon() -> Now {
+    let wall = Wall::parse("2026-11-21T12:00:00Z").unwrap();
+    Now { wall, awake_s: Awake(0), boot: "b".into(), zone: "UTC".into() }
+}
+
+#[test]
+fn of_an_inbox_that_is_too_long_the_young_requests_are_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    let line = |id: &str, at: &str| {
+        format!(
+            "{{\"id\":\"{id}\",\"at\":\"{at}\",\"from\":\"x\",\"ask\":{{\"resume\":{{\"unit\":null}}}}}}\n"
+        )
+    };
+    let old = line("old", "2026-11-21T10:00:00Z");
+    let mut text = old.repeat(usize::try_from(INBOX_BYTES).unwrap() / old.len() + 1);
+    text.push_str(&line("young", "2026-11-21T11:59:00Z"));
+    std::fs::write(dir.path().join(table::INBOX), text).unwrap();
+    let mut troubles = Vec::new();
+    let (found, end) = requests(&mut files, &State::default(), &noon(), &mut troubles);
+    let ids: Vec<&str> = found.iter().map(|request| request.id.as_str()).collect();
+    assert_eq!((ids, end, troubles.len()), (vec!["young"], None, 1));
 }

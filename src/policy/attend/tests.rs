@@ -53,6 +53,22 @@ fn one_dialog_is_answered_three_times_at_most_and_each_dialog_anew() {
 }
 
 #[test]
+fn a_dialog_that_closed_is_no_other_dialog() {
+    let mut world = with("permission = \"approve\"");
+    world.unit("a").asks("Run make?");
+    world.ticks(2);
+    world.expect_acts("a", &["approve dialog"]);
+    // Two looks at an idle screen, too close together to be believed.
+    world.unit("a").idle();
+    for _ in 0..3 {
+        world.pass(0.1);
+        world.tick_now();
+    }
+    world.expect_alerts("", 0);
+    world.expect_events("Hold", 0);
+}
+
+#[test]
 fn nobody_answers_over_a_persons_hands_or_in_a_pause() {
     #[track_caller]
     fn check(change: impl Fn(&mut World)) {

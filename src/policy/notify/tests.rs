@@ -23,7 +23,7 @@ fn a_parent_hears_of_deaths_and_recoveries() {
     world.run(60.0);
     let said: Vec<&str> = world.typed("boss");
     assert!(said[0].contains("`c0`: busy → dead: exit status 7"), "{said:?}");
-    assert!(said.iter().any(|text| text.contains("pid")), "{said:?}");
+    assert!(said.iter().any(|text| text.contains("`c0`: dead → starting, pid")), "{said:?}");
 }
 
 #[test]

@@ -163,3 +163,15 @@ fn an_approval_gives_fresh_budgets() {
     world.run(120.0);
     world.expect_act("a", "continue");
 }
+
+#[test]
+fn the_inbox_is_remembered_as_read() {
+    let mut world = World::running(TWO);
+    world.seen.inbox_end = Some(1234);
+    world.tick();
+    assert_eq!(world.state.mail.inbox_done, 1234);
+    // Not read in this tick: the place stands.
+    world.seen.inbox_end = None;
+    world.tick();
+    assert_eq!(world.state.mail.inbox_done, 1234);
+}
