@@ -55,6 +55,7 @@ impl Lab {
             env: BTreeMap::new(),
             env_remove: vec![],
             prompt: None,
+            phase: None,
         }
     }
 

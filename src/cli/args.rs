@@ -258,6 +258,7 @@ impl Words {
             Words::MaybeUnits => (0, usize::MAX),
             Words::Units => (1, usize::MAX),
             Words::UnitAndText => (2, usize::MAX),
+            Words::Phase => (0, 2),
             Words::MaybeUnitAndText | Words::All => (0, usize::MAX),
         }
     }
@@ -267,9 +268,12 @@ impl Words {
             Words::Unit | Words::Units => "the name of a unit",
             Words::UnitAndText => "the name of a unit and a text",
             Words::Shell => "the name of a shell: bash, zsh or fish",
-            Words::None | Words::MaybeUnit | Words::MaybeUnits | Words::MaybeUnitAndText | Words::All => {
-                "nothing"
-            }
+            Words::None
+            | Words::MaybeUnit
+            | Words::MaybeUnits
+            | Words::MaybeUnitAndText
+            | Words::Phase
+            | Words::All => "nothing",
         }
     }
 }

@@ -11,9 +11,11 @@ pub mod down;
 pub mod ensure;
 pub mod events;
 pub mod inspect;
+pub mod job;
 pub mod man;
 pub mod nudge;
 pub mod pause;
+pub mod phase;
 pub mod restart;
 pub mod resume;
 pub mod run;
@@ -79,6 +81,8 @@ pub enum Words {
     UnitAndText,
     /// Perhaps a name, perhaps a text.
     MaybeUnitAndText,
+    /// What to do with the phases.
+    Phase,
     /// A shell's name.
     Shell,
     /// Everything, flags too: it is handed on.
@@ -108,6 +112,7 @@ pub const COMMANDS: &[Command] = &[
     resume::COMMAND,
     approve::COMMAND,
     nudge::COMMAND,
+    phase::COMMAND,
     attach::COMMAND,
     status::COMMAND,
     why::COMMAND,
@@ -120,6 +125,7 @@ pub const COMMANDS: &[Command] = &[
     demo::COMMAND,
     units::COMMAND,
     demo_agent::COMMAND,
+    job::COMMAND,
 ];
 
 /// Those for people.

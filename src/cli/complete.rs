@@ -42,7 +42,7 @@ fn takes_names(command: &Command) -> bool {
         | Words::Units
         | Words::UnitAndText
         | Words::MaybeUnitAndText => true,
-        Words::None | Words::Shell | Words::All => false,
+        Words::None | Words::Shell | Words::Phase | Words::All => false,
     }
 }
 
@@ -106,6 +106,8 @@ fn zsh() -> String {
             specs.push("'*:unit:_watchkeeper_units'".to_owned());
         } else if command.words == Words::Shell {
             specs.push("'1:shell:(bash zsh fish)'".to_owned());
+        } else if command.words == Words::Phase {
+            specs.push("'1:what:(show set advance reset)'".to_owned());
         }
         let _ = writeln!(cases, "    {}) _arguments $globals {} ;;", command.name, specs.join(" "));
     }
@@ -178,6 +180,8 @@ fn fish() -> String {
                 writeln!(text, "complete -c watchkeeper {when} -a '(watchkeeper list-units 2>/dev/null)'");
         } else if command.words == Words::Shell {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'bash zsh fish'");
+        } else if command.words == Words::Phase {
+            let _ = writeln!(text, "complete -c watchkeeper {when} -a 'show set advance reset'");
         }
     }
     text

@@ -160,6 +160,7 @@ pub fn whom(ask: &Ask) -> Option<&UnitName> {
         Ask::Up { unit } | Ask::Down { unit, .. } | Ask::Pause { unit, .. } | Ask::Resume { unit } => {
             unit.as_ref()
         }
+        Ask::Phase { .. } => None,
         Ask::Restart { unit } | Ask::Approve { unit } | Ask::Nudge { unit, .. } => Some(unit),
     }
 }

@@ -14,6 +14,7 @@ use crate::state::clocks::Clocks;
 use crate::state::heartbeat::Heartbeat;
 use crate::state::json::{self, Broken};
 use crate::state::mail::Mail;
+use crate::state::phase::PhaseState;
 use crate::state::unit::UnitState;
 use crate::state::{State, table};
 use crate::sys::clock::Clock;
@@ -70,6 +71,8 @@ impl Snapshot {
         let now = &snapshot.now;
         snapshot.state.clocks =
             load::<Clocks>(&mut files, table::CLOCKS, now).ok().flatten().unwrap_or_default();
+        snapshot.state.phase =
+            load::<PhaseState>(&mut files, table::PHASE, now).ok().flatten().unwrap_or_default();
         snapshot.state.mail = load::<Mail>(&mut files, table::MAIL, now).ok().flatten().unwrap_or_default();
         for name in config.units.keys() {
             match load::<UnitState>(&mut files, &table::unit(name), now) {
@@ -98,6 +101,7 @@ impl Snapshot {
             config,
             now: &self.now,
             units: &self.state.units,
+            phase: &self.state.phase,
             fleet: &self.fleet,
             markers: &self.markers,
             live: self.live.as_ref(),

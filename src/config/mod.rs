@@ -1,6 +1,6 @@
 //! What the operator wants: `agents.toml` parsed, checked and resolved. No I/O: files are read by `sys`, handed in as text.
 //!
-//! [`parse`] is the entry. `raw.rs` is what the file says (with places), `watchdog.rs`, `units.rs`, `agent.rs`, `wake.rs` and
+//! [`parse`] is the entry. `raw.rs` is what the file says (with places), `watchdog.rs`, `units.rs`, `sequence.rs`, `agent.rs`, `wake.rs` and
 //! `backends.rs` what we mean by it; `problem.rs` collects every error, none is first.
 
 mod agent;
@@ -10,6 +10,7 @@ mod interpolate;
 mod parse;
 mod problem;
 mod raw;
+mod sequence;
 pub mod types;
 mod units;
 mod wake;

@@ -7,6 +7,7 @@ use super::backends::Backends;
 use super::interpolate::Places;
 use super::problem::{Problem, Severity, Sink};
 use super::raw::{DEPTH_MAX, Table, is_shallow};
+use super::sequence::sequence;
 use super::types::Config;
 use super::units::{Context, units};
 use super::watchdog::{defaults, watchdog};
@@ -100,6 +101,7 @@ fn read_document<'a>(document: &'a DeTable<'a>, source: &Source<'a>, sink: &'a S
     }
     let mut context = Context::new(sink, &places, &defaults, backends, source.read);
     let units = units(&root, &mut context);
+    let sequence = sequence(&root, &context, &units);
     later_sections(&root);
     root.finish();
     let state_dir = match source.state_override {
@@ -111,6 +113,7 @@ fn read_document<'a>(document: &'a DeTable<'a>, source: &Source<'a>, sink: &'a S
         session_prefix: defaults.session_prefix.clone(),
         tmux_socket: defaults.tmux_socket.clone(),
         units,
+        sequence,
         backends: context.backends.into_made(),
         state_dir,
         digest: digest(source.text.as_bytes()),
@@ -119,7 +122,6 @@ fn read_document<'a>(document: &'a DeTable<'a>, source: &Source<'a>, sink: &'a S
 
 /// Sections of later work: accepted with a note, not looked into.
 fn later_sections(root: &Table<'_>) {
-    root.later_as("loop", "[loop]");
     root.later_as("process", "[[process]]");
     root.later_as("health", "[health]");
     root.later_as("forge", "[forge]");

@@ -18,6 +18,8 @@ pub struct Config {
     pub units: BTreeMap<UnitName, Unit>,
     /// Backends that the file names: its own tables and those that units use.
     pub backends: BTreeMap<String, Backend>,
+    /// `[loop]`: the phases that the loop agents work through; None = they work without a plan.
+    pub sequence: Option<Sequence>,
     /// The state directory.
     pub state_dir: PathBuf,
     /// Digest of the bytes that this was read from.
@@ -66,6 +68,76 @@ impl Default for Watchdog {
             stagger_s: 2.0,
             advance_grace_s: 300.0,
         }
+    }
+}
+
+/// `[loop]`: a plan in phases, whose state is pushed to a git branch.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// The clone whose remote is read, absolute.
+    pub repo: PathBuf,
+    /// The remote's name: `origin`.
+    pub remote: String,
+    /// The branch on it: `main`.
+    pub branch: String,
+    /// Where status files and inboxes live in the repository, `""` = its root; no leading or trailing `/`.
+    pub state_subdir: String,
+    /// The line of a status file that says that its phase is done.
+    pub done_marker: String,
+    /// Remind a stalled agent of the done marker, once per phase.
+    pub done_nudge: bool,
+    /// The kickoff template's text, slots not filled.
+    pub kickoff: String,
+    /// The task agent that is started once at the end.
+    pub on_complete: Option<UnitName>,
+    /// In order; never empty, ids are unique.
+    pub phases: Vec<Phase>,
+    /// Who is told about which commits and files.
+    pub handoff: Handoff,
+}
+
+/// One phase of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Phase {
+    /// Its name: what everything remembers it by.
+    pub id: String,
+    /// Path of its plan, for the kickoff.
+    pub plan: String,
+    /// Its status file below `state_subdir`.
+    pub status: String,
+    /// Model of the loop agents in this phase, `""` = the agent's own.
+    pub model: String,
+}
+
+/// `[loop.handoff]`.
+#[derive(Clone, Debug, Default)]
+pub struct Handoff {
+    /// Subjects that claim something.
+    pub claim: Option<regex::Regex>,
+    /// Subjects that review something.
+    pub review: Option<regex::Regex>,
+    /// Who hears of claims.
+    pub claim_pings: Vec<UnitName>,
+    /// Who hears of reviews.
+    pub review_pings: Vec<UnitName>,
+    /// Who hears of which file below `state_subdir`.
+    pub inboxes: BTreeMap<String, Vec<UnitName>>,
+}
+
+impl Sequence {
+    /// The branch as git's remote-tracking reference names it: `origin/main`.
+    pub fn tracking(&self) -> String {
+        format!("{}/{}", self.remote, self.branch)
+    }
+
+    /// A file of `state_subdir` as a path in the repository.
+    pub fn in_repo(&self, file: &str) -> String {
+        if self.state_subdir.is_empty() { file.to_owned() } else { format!("{}/{file}", self.state_subdir) }
+    }
+
+    /// The phase of that id, with its place.
+    pub fn phase(&self, id: &str) -> Option<(usize, &Phase)> {
+        self.phases.iter().enumerate().find(|(_, phase)| phase.id == id)
     }
 }
 

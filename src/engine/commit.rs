@@ -9,9 +9,11 @@ use crate::base::time::Now;
 use crate::config::Config;
 use crate::model::seen::Trouble;
 use crate::state::clocks::Clocks;
+use crate::state::git::GitState;
 use crate::state::heartbeat::Heartbeat;
 use crate::state::json::{self, Broken, Loaded};
 use crate::state::mail::Mail;
+use crate::state::phase::PhaseState;
 use crate::state::unit::UnitState;
 use crate::state::{State, table};
 use crate::sys::{Files, Replaced, Sync};
@@ -44,6 +46,8 @@ pub struct Image {
     units: BTreeMap<UnitName, Kept<UnitState>>,
     clocks: Kept<Clocks>,
     mail: Kept<Mail>,
+    phase: Kept<PhaseState>,
+    git: Kept<GitState>,
     heartbeat: Kept<Heartbeat>,
     /// Files that did not parse at the last look, with the digest of their bytes: an editor may be saving.
     suspects: BTreeMap<String, String>,
@@ -60,6 +64,8 @@ pub struct LoadReport {
     pub due_s: Option<f64>,
     /// mail.json can't be judged now: no request can be handled, nothing told.
     pub mail_held: bool,
+    /// phase.json or git.json can't be judged now: the plan stands still.
+    pub plan_held: bool,
 }
 
 /// What a write came to.
@@ -69,6 +75,10 @@ pub struct CommitReport {
     pub failed: BTreeMap<UnitName, String>,
     /// The same for mail.json.
     pub mail_failed: Option<String>,
+    /// The same for phase.json.
+    pub phase_failed: Option<String>,
+    /// The same for git.json.
+    pub git_failed: Option<String>,
     /// Files written.
     pub written: usize,
 }
@@ -130,6 +140,27 @@ impl Image {
             suspects,
             &mut report,
         );
+        let phase = refresh(
+            files,
+            table::PHASE,
+            STATE_BYTES,
+            now,
+            &mut self.phase,
+            &mut self.suspects,
+            suspects,
+            &mut report,
+        );
+        let git = refresh(
+            files,
+            table::GIT,
+            STATE_BYTES,
+            now,
+            &mut self.git,
+            &mut self.suspects,
+            suspects,
+            &mut report,
+        );
+        report.plan_held = !(phase && git);
         report
     }
 
@@ -143,6 +174,8 @@ impl Image {
             units: self.units.iter().map(|(name, kept)| (name.clone(), kept.loaded.value.clone())).collect(),
             clocks,
             mail: self.mail.loaded.value.clone(),
+            phase: self.phase.loaded.value.clone(),
+            git: self.git.loaded.value.clone(),
         }
     }
 
@@ -171,6 +204,34 @@ impl Image {
         // Losing the clocks only delays a stall: a failure here is not worth a word of its own.
         if let Ok(wrote) = write(files, table::CLOCKS, &mut self.clocks, &next.clocks, now, Sync::Cheap) {
             report.written += usize::from(wrote);
+        }
+    }
+
+    /// Writes phase.json if it changed.
+    pub fn commit_phase<F: Files>(
+        &mut self,
+        files: &mut F,
+        next: &State,
+        now: &Now,
+        report: &mut CommitReport,
+    ) {
+        match write(files, table::PHASE, &mut self.phase, &next.phase, now, Sync::Durable) {
+            Ok(wrote) => report.written += usize::from(wrote),
+            Err(error) => report.phase_failed = Some(error.message()),
+        }
+    }
+
+    /// Writes git.json if it changed.
+    pub fn commit_git<F: Files>(
+        &mut self,
+        files: &mut F,
+        next: &State,
+        now: &Now,
+        report: &mut CommitReport,
+    ) {
+        match write(files, table::GIT, &mut self.git, &next.git, now, Sync::Durable) {
+            Ok(wrote) => report.written += usize::from(wrote),
+            Err(error) => report.git_failed = Some(error.message()),
         }
     }
 

@@ -163,6 +163,7 @@ pub fn start(home: &Home, loaded: &LoadedConfig) -> Result<String> {
         env: BTreeMap::new(),
         env_remove: Vec::new(),
         prompt: None,
+        phase: None,
     };
     let ours = |row: &&crate::sys::PaneRow| row.stamp == watchdog.stamp && row.session == session;
     let list = watchdog.host.panes();

@@ -6,15 +6,18 @@ use crate::base::time::Now;
 use crate::config::{Config, Unit};
 use crate::detect::{pause, screen, wait};
 use crate::model::seen::{
-    AlivePane, Markers, Observation, PaneSeen, Process, Reading, Request, Scope, ScreenState, Seen,
-    ServerSeen, Trouble, Vote,
+    AlivePane, BranchSeen, JobSeen, Markers, Observation, PaneSeen, Process, Reading, Request, Scope,
+    ScreenState, Seen, ServerSeen, Trouble, Vote,
 };
+use crate::policy::fetch;
 use crate::policy::wants::{Wants, wants};
 use crate::state::State;
 use crate::state::table;
 use crate::sys::{Files, Host, PaneList, PaneRow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+mod branch;
 
 /// Largest marker file read, bytes.
 const MARKER_BYTES: u64 = 4096;
@@ -38,6 +41,8 @@ pub struct Memory {
     pub failed: BTreeMap<UnitName, String>,
     /// Troubles with files that stand.
     pub troubles: Vec<Trouble>,
+    /// The last look into the branch.
+    branch: branch::BranchMemory,
 }
 
 #[derive(Debug)]
@@ -99,6 +104,11 @@ pub fn gather<H: Host, F: Files>(
     }
     let mut troubles = memory.troubles.clone();
     let (requests, inbox_end) = requests(files, state, &now, &mut troubles);
+    let branch = branch::branch(host, config, state, now.awake_s, &mut memory.branch);
+    if let (Some(BranchSeen::Unknown { why }), Some(plan)) = (&branch, &config.sequence) {
+        let text = format!("[loop] repo `{}`, branch {}: {why}", plan.repo.display(), plan.tracking());
+        troubles.push(Trouble { key: "branch".into(), text });
+    }
     Observation {
         host: host.pressure(),
         scope,
@@ -108,6 +118,9 @@ pub fn gather<H: Host, F: Files>(
         inbox_end,
         outbox_has: outbox_has(files, state),
         strays: strays(config, &list, stamp),
+        fetch: if branch.is_some() { host.job(fetch::JOB) } else { JobSeen::None },
+        complete: branch.is_some() && files.stamp(table::SEQUENCE_COMPLETE).is_some(),
+        branch,
         troubles,
         server: list.server,
         now,
@@ -258,6 +271,7 @@ fn pane<H: Host>(
         pid_start: look.pid_start,
         command: row.command.clone(),
         title: row.title.clone(),
+        phase: row.phase.clone(),
         in_mode: row.in_mode,
         attached: row.attached,
         typed_at: row.typed_at,

@@ -20,6 +20,12 @@ pub struct RecordedState {
     pub gap_s: f64,
     /// Mail.
     pub mail: crate::state::mail::Mail,
+    /// The phase in force.
+    #[serde(default)]
+    pub phase: crate::state::phase::PhaseState,
+    /// The branch.
+    #[serde(default)]
+    pub git: crate::state::git::GitState,
 }
 
 impl RecordedState {
@@ -31,6 +37,8 @@ impl RecordedState {
             looked_awake_s: state.clocks.looked_awake_s,
             gap_s: state.clocks.gap_s,
             mail: state.mail.clone(),
+            phase: state.phase.clone(),
+            git: state.git.clone(),
         }
     }
 
@@ -39,7 +47,7 @@ impl RecordedState {
         let mut clocks = self.clocks;
         clocks.looked_awake_s = self.looked_awake_s;
         clocks.gap_s = self.gap_s;
-        State { units: self.units, clocks, mail: self.mail }
+        State { units: self.units, clocks, mail: self.mail, phase: self.phase, git: self.git }
     }
 }
 

@@ -5,7 +5,7 @@ use super::observe::{self, Memory};
 use super::report;
 use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
-use crate::config::Config;
+use crate::config::{AgentKind, Config};
 use crate::model::action::{Action, Marker, MarkerKind, Outcome};
 use crate::model::seen::{Observation, Scope};
 use crate::policy;
@@ -153,10 +153,27 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
 
         let mut commit = CommitReport::default();
+        if loaded.plan_held {
+            stand_still(judged, &before, &mut decision);
+        } else {
+            // First, for what the agents do hangs on the phase in force.
+            self.image.commit_phase(&mut self.files, &decision.next, &seen.now, &mut commit);
+            if commit.phase_failed.is_some() {
+                stand_still(judged, &before, &mut decision);
+            }
+        }
         self.image.commit_units(&mut self.files, &decision.next, &seen.now, &mut commit);
+        if !loaded.plan_held {
+            // After the units: who is told of the work has it on record before the branch's memory moves on.
+            self.image.commit_git(&mut self.files, &decision.next, &seen.now, &mut commit);
+        }
+        if commit.git_failed.is_some() {
+            decision.jobs.clear();
+        }
         let mut failed = self.mark(&decision.markers);
+        failed.extend(commit.phase_failed.clone());
         if let Some(why) = failed.first() {
-            // A request whose marker is not set is not handled: it is taken again at the next tick.
+            // A request whose marker or phase is not set is not handled: it is taken again at the next tick.
             commit.mail_failed = Some(why.clone());
         } else if !loaded.mail_held {
             self.image.commit_mail(&mut self.files, &decision.next, &seen.now, &mut commit);
@@ -191,6 +208,13 @@ impl<H: Host, F: Files> Watchdog<H, F> {
     /// Carries out what was granted and recorded.
     fn act(&mut self, decision: &Decision, events: &mut Vec<Event>, at: Wall) -> Vec<String> {
         let mut failed = Vec::new();
+        for job in &decision.jobs {
+            if let Outcome::Failed { why } = self.host.perform(&Action::RunJob { job: job.clone() }) {
+                let text = format!("starting the job `{}` did not work: {}", job.id, one_line(&why, 300));
+                events.push(Event { at, unit: None, kind: EventKind::Failed, text: text.clone(), why: None });
+                failed.push(text);
+            }
+        }
         for granted in &decision.granted {
             let What::Act(action) = &granted.what else { continue };
             match self.host.perform(action) {
@@ -227,7 +251,8 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                 | Action::Keys { .. }
                 | Action::LeaveMode { .. }
                 | Action::Signal { .. }
-                | Action::KillSession { .. } => Ok(()),
+                | Action::KillSession { .. }
+                | Action::RunJob { .. } => Ok(()),
             };
             if let Err(error) = result {
                 failed.push(format!("setting a marker: {}", error.message()));
@@ -302,6 +327,28 @@ fn forget_mail(decision: &mut Decision, before: &State) {
     decision.events.retain(|event| event.kind != EventKind::Alert || event.unit.is_some());
 }
 
+/// The plan's files can't be judged or written now: nothing of the plan moves, and its agents are left as they are.
+fn stand_still(config: &Config, before: &State, decision: &mut Decision) {
+    let of_plan = |name: &crate::base::names::UnitName| {
+        let last = config.sequence.as_ref().and_then(|plan| plan.on_complete.as_ref()) == Some(name);
+        let agent = config.units.get(name).and_then(|unit| unit.agent());
+        config.sequence.is_some() && (last || agent.is_some_and(|agent| agent.kind == AgentKind::Loop))
+    };
+    decision.next.phase = before.phase.clone();
+    decision.next.git = before.git.clone();
+    decision.jobs.clear();
+    decision.granted.retain(|granted| !of_plan(&granted.unit));
+    decision.events.retain(|event| !matches!(event.kind, EventKind::Phase | EventKind::Handoff));
+    decision.markers.retain(|action| {
+        !matches!(action, Action::Mark { marker, .. } | Action::Unmark { marker } if marker.kind == MarkerKind::SequenceComplete)
+    });
+    for (name, state) in &mut decision.next.units {
+        if of_plan(name) {
+            *state = before.units.get(name).cloned().unwrap_or_default();
+        }
+    }
+}
+
 /// No record, no act: what hangs on a file that was not written is dropped, and said.
 fn drop_unrecorded(decision: &mut Decision, commit: &CommitReport, at: Wall) -> Vec<Event> {
     decision.granted.retain(|granted| !commit.failed.contains_key(&granted.unit));
@@ -309,7 +356,7 @@ fn drop_unrecorded(decision: &mut Decision, commit: &CommitReport, at: Wall) -> 
         .failed
         .iter()
         .map(|(name, why)| (Some(name.to_string()), why))
-        .chain(commit.mail_failed.iter().map(|why| (None, why)))
+        .chain(commit.mail_failed.iter().chain(&commit.git_failed).map(|why| (None, why)))
         .map(|(unit, why)| Event {
             at,
             unit,
@@ -324,6 +371,7 @@ fn marker_path(marker: &Marker) -> String {
     let file = match marker.kind {
         MarkerKind::Down => table::DOWN,
         MarkerKind::Paused => table::PAUSED,
+        MarkerKind::SequenceComplete => table::SEQUENCE_COMPLETE,
     };
     marker.unit.as_ref().map_or_else(|| file.to_owned(), |name| table::in_unit(name, file))
 }

@@ -31,6 +31,23 @@ pub enum Action {
     Mark { marker: Marker, text: String },
     /// Remove a marker file.
     Unmark { marker: Marker },
+    /// Start slow work beside the tick.
+    RunJob { job: Job },
+}
+
+/// Slow work beside the tick: a program whose end a later tick sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its folder below `jobs/`. A new job of the same name takes the place of one that ended.
+    pub id: String,
+    /// The argv.
+    pub argv: Vec<String>,
+    /// Environment to add.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs.
+    pub dir: String,
+    /// It is ended after this long, seconds.
+    pub deadline_s: u32,
 }
 
 /// The two signals that end things.
@@ -56,6 +73,7 @@ pub struct Marker {
 pub enum MarkerKind {
     Down,
     Paused,
+    SequenceComplete,
 }
 
 /// All that is needed to start a unit's command.
@@ -75,6 +93,9 @@ pub struct Launch {
     pub env_remove: Vec<String>,
     /// A prompt that goes with the start.
     pub prompt: Option<LaunchPrompt>,
+    /// The phase that it is started for: marked on its pane, in case that the state is lost.
+    #[serde(default)]
+    pub phase: Option<String>,
 }
 
 /// A prompt that goes with the start: kept in a file of the unit's folder, so its size has no limit but the kernel's.

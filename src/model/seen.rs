@@ -31,9 +31,84 @@ pub struct Observation {
     pub host: HostSeen,
     /// Sessions that carry our stamp and belong to no unit of the config.
     pub strays: Vec<String>,
+    /// The branch that carries the work; None without `[loop]`.
+    #[serde(default)]
+    pub branch: Option<BranchSeen>,
+    /// The fetch that was ordered last.
+    #[serde(default)]
+    pub fetch: JobSeen,
+    /// The marker `SEQUENCE-COMPLETE` stands.
+    #[serde(default)]
+    pub complete: bool,
     /// What was wrong with files: each is told once.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
+}
+
+/// What the clone says of the remote's branch, as last pushed or fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BranchSeen {
+    /// It could not be read: nothing is known.
+    Unknown {
+        /// What git or the file system said.
+        why: String,
+    },
+    /// The clone is there, the branch is not: nothing was pushed yet.
+    Missing,
+    /// Its newest commit, and what stands in it.
+    At(BranchFacts),
+}
+
+/// What stands in the branch's newest commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BranchFacts {
+    /// The commit.
+    pub head: String,
+    /// Phases whose status file has the done marker, by id.
+    pub done: Vec<String>,
+    /// Digest of each inbox file; a missing or empty one is not listed.
+    pub inboxes: BTreeMap<String, String>,
+    /// What came since the head that was remembered.
+    pub since: SinceSeen,
+}
+
+/// The commits since a remembered head.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinceSeen {
+    /// Nothing was remembered, or it is the same head.
+    #[default]
+    Nothing,
+    /// These, oldest first; bounded to the newest ones.
+    Commits(Vec<Commit>),
+    /// The remembered head is not in this history: a force-push, a rewrite, or a shallow clone's edge.
+    Rewritten,
+}
+
+/// One commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Its full name.
+    pub id: String,
+    /// Its subject as git gives it; control characters included.
+    pub subject: String,
+}
+
+/// A job, as its folder and the kernel show it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobSeen {
+    /// There is no such job.
+    #[default]
+    None,
+    /// It runs.
+    Running,
+    /// It ended.
+    Ended {
+        /// None = well; else what it said, one line.
+        failed: Option<String>,
+    },
 }
 
 /// Something wrong with a file, told to people once per key.
@@ -146,6 +221,9 @@ pub struct AlivePane {
     pub command: String,
     /// Title as tmux gives it.
     pub title: String,
+    /// The phase that its start was marked with.
+    #[serde(default)]
+    pub phase: Option<String>,
     /// In copy mode or another mode that swallows keys.
     pub in_mode: bool,
     /// How many clients are attached to the session.
@@ -314,6 +392,20 @@ pub enum Ask {
     Approve { unit: UnitName },
     /// Deliver a text.
     Nudge { unit: UnitName, text: String },
+    /// Put another phase in force.
+    Phase { to: PhaseStep },
+}
+
+/// Which phase is to be in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseStep {
+    /// The one of this id.
+    Set { id: String },
+    /// The one after the present one.
+    Advance,
+    /// The first one.
+    Reset,
 }
 
 /// The host.

@@ -392,6 +392,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         | Claim::Deliver
         | Claim::Order
         | Claim::Kickoff
+        | Claim::Ping
         | Claim::Operator
         | Claim::Probe
         | Claim::Nudge

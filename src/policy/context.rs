@@ -1,6 +1,7 @@
 //! What a policy may look at: the config, this tick's facts, last tick's state, and the fleet as a whole.
 
 use super::account::Accounts;
+use super::plan::Stage;
 use super::proposal::{Claim, Proposals, Reason, What};
 use crate::base::names::UnitName;
 use crate::base::time::Now;
@@ -34,6 +35,12 @@ pub struct Fleet {
     pub limits: Accounts,
     /// The loop had not looked for long (suspend, cron pause) and only just began to look again.
     pub woken: bool,
+    /// Where the plan stands.
+    pub stage: Stage,
+    /// The phase that is, or was, the last one in force.
+    pub last_phase: Option<String>,
+    /// The completion for which the last task was started, as phase.json remembers it.
+    pub finale: Option<String>,
 }
 
 /// Deaths in one tick that are one event (SPEC 3).
@@ -59,6 +66,9 @@ impl Fleet {
             starved: starved(seen),
             limits: Accounts::new(config, previous, next, seen),
             woken: super::activity::gap_excess_s(config, previous, seen) > 0.0,
+            stage: super::plan::stage(config, &next.phase, seen.branch.as_ref()),
+            last_phase: Some(next.phase.id.clone()).filter(|id| !id.is_empty()),
+            finale: next.phase.finale.clone(),
         }
     }
 }
@@ -275,6 +285,9 @@ impl<'a> UnitContext<'a> {
         }
         if let Some(why) = paused(&self.seen.markers, self.now) {
             return Some(format!("paused: {why}"));
+        }
+        if let Some(why) = super::phase::rests(self) {
+            return Some(why);
         }
         if self.unit.watch < least {
             return Some(

@@ -132,7 +132,13 @@ fn not_taken(context: &UnitContext<'_>, delivery: &Delivery) -> bool {
 /// The process that was to read it is gone. What it had not been given waits for the next one; what it had is over.
 fn lost_process(context: &UnitContext<'_>, state: &mut UnitState, mut delivery: Delivery, notes: &mut Notes) {
     match (&delivery.step, delivery.message.purpose) {
-        (_, Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe) => {
+        (DeliveryStep::Submitted { .. }, Purpose::Ping) => {
+            let why =
+                "its process ended right after the submit key: not known whether it was read".to_owned();
+            finish(context, state, delivery, DeliveryOutcome::Unknown { why }, notes);
+        }
+        // The handoff keeps what it owes, for the next process, after its first prompt.
+        (_, Purpose::Kickoff | Purpose::Nudge | Purpose::Continue | Purpose::Probe | Purpose::Ping) => {
             let why = ENDED_BEFORE.to_owned();
             finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
         }
@@ -161,7 +167,7 @@ fn step_aside(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delive
         }
         // It is still due.
         Purpose::Kickoff => state.delivery.current = None,
-        Purpose::Nudge | Purpose::Continue | Purpose::Probe | Purpose::Wake => {
+        Purpose::Nudge | Purpose::Continue | Purpose::Probe | Purpose::Wake | Purpose::Ping => {
             let why = LIMITED.to_owned();
             finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
         }
@@ -180,7 +186,7 @@ fn obsolete(context: &UnitContext<'_>, state: &mut UnitState, delivery: Delivery
         Purpose::Operator | Purpose::Report | Purpose::Kickoff => f64::INFINITY,
         // Others of the account wait for its answer.
         Purpose::Probe => PROBE_STALE_S,
-        Purpose::Nudge | Purpose::Continue | Purpose::Wake => STALE_S,
+        Purpose::Nudge | Purpose::Continue | Purpose::Wake | Purpose::Ping => STALE_S,
     };
     if works || waited > patience {
         let why = if works {
@@ -292,7 +298,8 @@ fn is_news(purpose: Purpose, outcome: &DeliveryOutcome) -> bool {
         DeliveryOutcome::Unknown { .. } => true,
         DeliveryOutcome::Failed { why } => {
             let quiet = [WORKS_AGAIN, ENDED_BEFORE, LIMITED].contains(&why.as_str());
-            purpose != Purpose::Probe && !quiet
+            // The handoff speaks for its pings.
+            !matches!(purpose, Purpose::Probe | Purpose::Ping) && !quiet
         }
     }
 }
@@ -566,7 +573,8 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
         | Purpose::Nudge
         | Purpose::Continue
         | Purpose::Probe
-        | Purpose::Wake => {
+        | Purpose::Wake
+        | Purpose::Ping => {
             if let Some(why) = context.gate(state, Watch::Heal) {
                 return out.hold("report", why);
             }
@@ -586,7 +594,10 @@ fn kickoff(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mu
         }
         return;
     }
-    let text = guard_text::guarded(super::launch::first_prompt(agent));
+    if super::phase::is_behind(context, state) {
+        return; // It is started anew, for the phase in force.
+    }
+    let text = guard_text::guarded(&super::kickoff::text(context, agent));
     let why = Reason::new("deliver.kickoff", "it was started and its composer is ready", vec![]);
     let what = What::Deliver(Message { purpose: Purpose::Kickoff, text, request: None });
     if state.launch.kickoff == Kickoff::Ordered {

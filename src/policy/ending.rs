@@ -20,7 +20,10 @@ const KILL_AGAIN_S: f64 = 10.0;
 fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     launch::adopt(context, state);
     let Some(ending) = &mut state.ending else { return };
-    if !context.unit.enabled || (up_again(context, ending) && ending.step == EndStep::Wanted) {
+    let moved_on = ending.cause == EndCause::Phase
+        && ending.step == EndStep::Wanted
+        && !super::phase::is_behind(context, context.unfolded);
+    if !context.unit.enabled || moved_on || (up_again(context, ending) && ending.step == EndStep::Wanted) {
         let text = format!("end called off: it is no longer wanted ({})", ending.why);
         notes.event(context.now.wall, Some(context.name), EventKind::State, text);
         state.ending = None;
@@ -127,7 +130,9 @@ fn step(context: &UnitContext<'_>, state: &UnitState, ending: &Ending, out: &mut
     };
     let blocked = match ending.cause {
         EndCause::Down | EndCause::Ordered => context.fleet.blind.clone().map(|why| format!("blind: {why}")),
-        EndCause::Changed | EndCause::Ladder | EndCause::Rerun => context.gate(state, Watch::Heal),
+        EndCause::Changed | EndCause::Phase | EndCause::Ladder | EndCause::Rerun => {
+            context.gate(state, Watch::Heal)
+        }
     };
     if let Some(why) = blocked {
         return out.hold(label, why);
@@ -169,7 +174,7 @@ fn first(
     let waited = context.now.awake_s.since_s(ending.since_awake_s);
     let grace = context.config.watchdog.advance_grace_s;
     let in_turn = context.agent().is_some() && state.seen.state == ScreenState::Busy;
-    let patient = matches!(ending.cause, EndCause::Ordered | EndCause::Changed);
+    let patient = matches!(ending.cause, EndCause::Ordered | EndCause::Changed | EndCause::Phase);
     if patient && in_turn && waited < grace {
         out.due_in(1.0);
         let why =
@@ -203,7 +208,9 @@ fn propose_signal(
     let what = What::Act(Action::Signal { processes, signal });
     match ending.cause {
         EndCause::Down | EndCause::Ordered => out.asked(Claim::End, label, what, why),
-        EndCause::Changed | EndCause::Ladder | EndCause::Rerun => out.want(Claim::End, label, what, why),
+        EndCause::Changed | EndCause::Phase | EndCause::Ladder | EndCause::Rerun => {
+            out.want(Claim::End, label, what, why);
+        }
     }
 }
 

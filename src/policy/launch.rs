@@ -2,6 +2,7 @@
 
 use super::belief;
 use super::context::UnitContext;
+use super::kickoff;
 use super::proposal::Origin;
 use crate::config::backend::PromptDelivery;
 use crate::config::{Agent, AgentKind, Role};
@@ -52,7 +53,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     let resumed = resumes(context, state);
     let typed = context.agent().is_some_and(|agent| {
         agent.backend.prompt_delivery == PromptDelivery::Paste
-            && !first_prompt(agent).trim().is_empty()
+            && !kickoff::text(context, agent).trim().is_empty()
             && !resumed
     });
     state.launch.at = Some(context.now.wall);
@@ -64,6 +65,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
         (true, Origin::Person) => Kickoff::Ordered,
     };
     state.launch.count += 1;
+    state.launch.phase = kickoff::phase(context).map(|phase| phase.id.clone());
     state.launch.afresh = false;
     state.ending = None;
     state.operator.start = false;
@@ -86,7 +88,8 @@ fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
                 env.entry(key.clone()).or_insert_with(|| value.clone());
             }
             env_remove.clone_from(&agent.backend.env_remove);
-            (argv(agent, resumes(context, state)), prompt(agent, resumes(context, state)))
+            let resume = resumes(context, state);
+            (argv(context, agent, resume), prompt(context, agent, resume))
         }
     };
     Launch {
@@ -97,14 +100,17 @@ fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
         env,
         env_remove,
         prompt,
+        phase: kickoff::phase(context).map(|phase| phase.id.clone()),
     }
 }
 
-fn argv(agent: &Agent, resume: bool) -> Vec<String> {
+fn argv(context: &UnitContext<'_>, agent: &Agent, resume: bool) -> Vec<String> {
     let mut argv = agent.backend.command.clone();
-    if let Some(flag) = agent.backend.model_flag.as_ref().filter(|_| !agent.model.is_empty()) {
+    let of_phase = kickoff::phase(context).map(|phase| &phase.model).filter(|model| !model.is_empty());
+    let model = of_phase.unwrap_or(&agent.model);
+    if let Some(flag) = agent.backend.model_flag.as_ref().filter(|_| !model.is_empty()) {
         argv.push(flag.clone());
-        argv.push(agent.model.clone());
+        argv.push(model.clone());
     }
     if resume {
         argv.extend(agent.backend.resume.iter().cloned());
@@ -112,8 +118,8 @@ fn argv(agent: &Agent, resume: bool) -> Vec<String> {
     argv
 }
 
-fn prompt(agent: &Agent, resume: bool) -> Option<LaunchPrompt> {
-    let text = first_prompt(agent).to_owned();
+fn prompt(context: &UnitContext<'_>, agent: &Agent, resume: bool) -> Option<LaunchPrompt> {
+    let text = kickoff::text(context, agent);
     if resume || text.trim().is_empty() {
         return None;
     }

@@ -13,11 +13,16 @@ pub mod belief;
 pub mod context;
 pub mod deliver;
 pub mod ending;
+pub mod fetch;
 pub mod guard_text;
+pub mod handoff;
+pub mod kickoff;
 pub mod launch;
 pub mod limit;
 pub mod notify;
 pub mod operator;
+pub mod phase;
+pub mod plan;
 pub mod proposal;
 pub mod restart;
 pub mod stall;
@@ -65,6 +70,8 @@ impl std::fmt::Debug for Policy {
 pub const POLICIES: &[Policy] = &[
     ending::POLICY,
     restart::POLICY,
+    phase::POLICY,
+    handoff::POLICY,
     deliver::POLICY,
     limit::POLICY,
     attend::POLICY,
@@ -93,6 +100,11 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     // A pause or a stop that is asked for in this tick counts in this tick.
     let marked = operator::with_marks(seen, &markers);
     let seen = marked.as_ref();
+    // The fleet's own folds: where the plan stands first, the others go by it.
+    plan::fold(config, seen, &mut next, &mut markers, &mut notes);
+    let stage = plan::stage(config, &next.phase, seen.branch.as_ref());
+    handoff::fold(config, previous, seen, &stage, &mut next, &mut notes);
+    let jobs = fetch::fold(config, seen, &stage, &mut next, &mut notes).into_iter().collect();
     let fleet = Fleet::new(config, previous, &next, seen);
 
     let mut proposals = Vec::new();
@@ -139,6 +151,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     Decision {
         next,
         markers,
+        jobs,
         granted: ruling.granted,
         holds: ruling.holds,
         events: notes.events,

@@ -93,6 +93,7 @@ pub fn with_marks<'a>(seen: &'a Observation, markers: &[Action]) -> Cow<'a, Obse
         match marker.kind {
             MarkerKind::Down => target.down = Some(text.clone()),
             MarkerKind::Paused => target.paused = Some(Paused { reason: text.clone(), until: None }),
+            MarkerKind::SequenceComplete => {}
         }
     }
     marked
@@ -164,6 +165,7 @@ fn take(
         Ask::Restart { unit } => restart(config, seen, request, next, unit),
         Ask::Approve { unit } => approve(config, request, next, unit),
         Ask::Nudge { unit, text } => nudge(config, request, next, unit, text),
+        Ask::Phase { to } => super::plan::order(config, seen, request, to, &mut next.phase),
     }
 }
 

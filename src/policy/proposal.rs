@@ -2,7 +2,7 @@
 
 use crate::base::names::UnitName;
 use crate::base::time::Wall;
-use crate::model::action::{Action, Signal};
+use crate::model::action::{Action, Job, Signal};
 use crate::state::State;
 use crate::state::unit::{Ending, LastAct, Message};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,8 @@ pub enum Claim {
     Nudge,
     /// A scheduled prompt.
     Wake,
+    /// News of the work.
+    Ping,
     /// News for a parent.
     Report,
 }
@@ -142,6 +144,10 @@ pub enum EventKind {
     Delivery,
     /// A wake was skipped or deferred.
     Wake,
+    /// The plan moved on, or is complete.
+    Phase,
+    /// News of the work for an agent; the branch was rewritten.
+    Handoff,
     /// A request was handled.
     Request,
     /// The fleet: server gone, mass death, config, watchdog.
@@ -274,6 +280,8 @@ pub struct Decision {
     pub next: State,
     /// Markers to set or remove (requests of people).
     pub markers: Vec<Action>,
+    /// Slow work to start, already recorded in `next`.
+    pub jobs: Vec<Job>,
     /// What was granted, each already paid for in `next`.
     pub granted: Vec<Proposal>,
     /// What was withheld.

@@ -143,15 +143,17 @@ fn withheld(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> Option<
         Kind::Asked if state.seen.foreign => {
             Some(format!("the session `{}` is not ours", context.unit.session))
         }
-        Kind::Asked => None,
+        Kind::Asked => super::phase::unknown(context),
         // Whoever changed the config may have mended the account with it.
-        Kind::Changed => context.gate(state, Watch::None),
-        Kind::Fresh => context
+        Kind::Changed => context.gate(state, Watch::None).or_else(|| super::phase::unknown(context)),
+        Kind::Fresh | Kind::Phase => context
             .gate(state, Watch::None)
+            .or_else(|| super::phase::unknown(context))
             .or_else(|| limited(context, state))
             .or_else(|| context.account_held()),
         Kind::Heal => context
             .gate(state, Watch::Heal)
+            .or_else(|| super::phase::unknown(context))
             .or_else(|| limited(context, state))
             .or_else(|| context.account_held()),
     }
@@ -166,6 +168,8 @@ enum Kind {
     Fresh,
     /// It was ended because its config changed.
     Changed,
+    /// It was ended because another phase is in force.
+    Phase,
     /// It died.
     Heal,
 }
@@ -176,6 +180,7 @@ impl Kind {
             Kind::Asked => "asked",
             Kind::Fresh => "first",
             Kind::Changed => "changed",
+            Kind::Phase => "phase",
             Kind::Heal => "heal",
         }
     }
@@ -190,6 +195,7 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
             (Then::StayDown, _) => None,
             (Then::Start, EndCause::Ordered | EndCause::Down) => Some(Kind::Asked),
             (Then::Start, EndCause::Changed) => Some(Kind::Changed),
+            (Then::Start, EndCause::Phase) => Some(Kind::Phase),
             (Then::Start, EndCause::Rerun) => Some(Kind::Fresh),
             (Then::Start, EndCause::Ladder) => Some(Kind::Heal),
         };
@@ -203,7 +209,9 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
             .agent()
             .and_then(|a| a.wake.as_ref())
             .is_some_and(|w| matches!(w.when, WakeWhen::Cron { .. }));
-        return (never && !cron).then_some(Kind::Fresh);
+        // The task that comes at the end of the plan has its own time.
+        let later = cron || super::phase::is_final(context);
+        return (never && !later).then_some(Kind::Fresh);
     }
     Some(if never { Kind::Fresh } else { Kind::Heal })
 }
@@ -216,6 +224,7 @@ fn words(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> (&'static 
         Kind::Asked => ("start", format!("a person ordered it{resume}")),
         Kind::Fresh => ("start", "it is wanted and does not run".to_owned()),
         Kind::Changed => ("start", format!("it was ended because its config changed{resume}")),
+        Kind::Phase => ("start", "it was ended because another phase is in force".to_owned()),
     }
 }
 

@@ -273,6 +273,11 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         },
         tier => tier,
     };
+    // Before the ladder, whatever its first tier is.
+    let tier = match done_nudge(context, state).filter(|_| !waits && stall.rule != HUNG) {
+        Some(_) => Tier::Nudge,
+        None => tier,
+    };
     let label = match tier {
         Tier::Nudge => "nudge",
         Tier::KillStart => "kill-start",
@@ -294,7 +299,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         );
     }
     match tier {
-        Tier::Nudge => nudge(context, stall, out),
+        Tier::Nudge => nudge(context, state, stall, out),
         Tier::KillStart => kill(context, state, &stall, out),
         Tier::Alert => out.hold(
             "alert",
@@ -309,13 +314,31 @@ fn after_nudge(ladder: &Ladder) -> Option<Tier> {
     ladder.tiers.get(last + 1).copied()
 }
 
-fn nudge(context: &UnitContext<'_>, stall: Stall, out: &mut Proposals) {
+fn nudge(context: &UnitContext<'_>, state: &UnitState, stall: Stall, out: &mut Proposals) {
     if let Some(why) = context.person_types() {
         return out.hold("nudge", why);
     }
-    let message = Message { purpose: Purpose::Nudge, text: NUDGE_TEXT.to_owned(), request: None };
+    let text = done_nudge(context, state).unwrap_or_else(|| NUDGE_TEXT.to_owned());
+    let message = Message { purpose: Purpose::Nudge, text: guard_text::guarded(&text), request: None };
     let why = Reason::new(stall.rule, stall.seen, vec![stall.compared]);
     out.want(Claim::Nudge, "nudge", What::Deliver(message), why);
+}
+
+/// The one-time reminder of the done marker: once per unit and phase, before any other remedy.
+fn done_nudge(context: &UnitContext<'_>, state: &UnitState) -> Option<String> {
+    let plan = context.config.sequence.as_ref().filter(|plan| plan.done_nudge)?;
+    let phase = super::kickoff::phase(context)?;
+    if state.phase.nudged.as_ref() == Some(&phase.id) || state.launch.phase.as_ref() != Some(&phase.id) {
+        return None;
+    }
+    let status = plan.in_repo(&phase.status);
+    Some(format!(
+        "[watchkeeper] Phase {id} is not marked as done. If, and only if, everything that its definition of done asks for is \
+         met and verified: add a line that is exactly {marker} to {status}, commit and push it. Otherwise go on with the \
+         work that is left now.",
+        id = phase.id,
+        marker = plan.done_marker,
+    ))
 }
 
 fn kill(context: &UnitContext<'_>, state: &UnitState, stall: &Stall, out: &mut Proposals) {
@@ -336,6 +359,9 @@ fn kill(context: &UnitContext<'_>, state: &UnitState, stall: &Stall, out: &mut P
     }
     if UnitContext::breaker_open(state) {
         return out.hold("kill-start", "its circuit breaker is open");
+    }
+    if let Some(why) = super::phase::unknown(context) {
+        return out.hold("kill-start", format!("it could not be started again: {why}"));
     }
     let mut compared = vec![stall.compared.clone()];
     compared.push(format!("2 stale clocks needed: {}", stale.join(", ")));
@@ -368,9 +394,14 @@ fn proof(context: &UnitContext<'_>, threshold_s: f64) -> (Vec<String>, Vec<Strin
     (stale, fresh)
 }
 
-fn charge(context: &UnitContext<'_>, _granted: &Proposal, state: &mut UnitState) {
+fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
     state.stall.remedy_awake_s = Some(context.now.awake_s);
-    state.stall.tier += 1;
+    let nudge = granted.claim == Claim::Nudge;
+    match done_nudge(context, state).and(super::kickoff::phase(context)).filter(|_| nudge) {
+        // It is none of the ladder's tiers.
+        Some(phase) if granted.why.rule != HUNG => state.phase.nudged = Some(phase.id.clone()),
+        Some(_) | None => state.stall.tier += 1,
+    }
     state.stall.progress_since_awake_s = None;
 }
 

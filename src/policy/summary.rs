@@ -4,8 +4,9 @@
 
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
-use crate::config::{AgentKind, Config, Permission, Role, Unit};
+use crate::config::{AgentKind, Config, Permission, Role, Sequence, Unit};
 use crate::model::seen::{Markers, ScreenState, Substate};
+use crate::state::phase::PhaseState;
 use crate::state::unit::{Breaker, EndCause, HoldState, Then, UnitState};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ pub struct Sight<'a> {
     pub now: &'a Now,
     /// What is remembered of each unit.
     pub units: &'a BTreeMap<UnitName, UnitState>,
+    /// Where the plan stands.
+    pub phase: &'a PhaseState,
     /// Markers for the whole fleet.
     pub fleet: &'a Markers,
     /// Markers of units.
@@ -125,6 +128,23 @@ pub struct FleetLine {
     pub down: Option<String>,
     /// Units that wait for a person.
     pub person: usize,
+    /// The plan; null without `[loop]`.
+    pub phase: Option<PhaseLine>,
+}
+
+/// Where the plan stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PhaseLine {
+    /// The phase in force; null = not known yet.
+    pub id: Option<String>,
+    /// Its place, from 1; 0 = it is not in the plan.
+    pub number: usize,
+    /// Phases of the plan.
+    pub phases: usize,
+    /// Since when it is in force.
+    pub since: Option<Wall>,
+    /// When the last phase was done.
+    pub completed: Option<Wall>,
 }
 
 /// The lines: who waits for a person first, then what is in trouble, then the rest; each in the order of the config.
@@ -146,6 +166,17 @@ pub fn fleet_line(sight: &Sight<'_>, lines: &[UnitLine]) -> FleetLine {
         paused: paused(sight.fleet, sight.now.wall),
         down: sight.fleet.down.clone(),
         person: count(|line| line.urgency == Urgency::Person),
+        phase: sight.config.sequence.as_ref().map(|plan| phase_line(plan, sight.phase)),
+    }
+}
+
+fn phase_line(plan: &Sequence, phase: &PhaseState) -> PhaseLine {
+    PhaseLine {
+        id: Some(phase.id.clone()).filter(|id| !id.is_empty()),
+        number: plan.phase(&phase.id).map_or(0, |(index, _)| index + 1),
+        phases: plan.phases.len(),
+        since: phase.since,
+        completed: phase.completed,
     }
 }
 
@@ -240,7 +271,7 @@ fn doing(state: &UnitState) -> Option<String> {
     if let Some(ending) = &state.ending {
         let what = match (ending.then, ending.cause) {
             (Then::StayDown, _) => "stopping",
-            (Then::Start, EndCause::Ordered | EndCause::Changed) => "restart ordered",
+            (Then::Start, EndCause::Ordered | EndCause::Changed | EndCause::Phase) => "restart ordered",
             (Then::Start, EndCause::Down | EndCause::Ladder | EndCause::Rerun) => "restarting",
         };
         return Some(what.to_owned());

@@ -3,7 +3,7 @@
 //!
 //! Deliberately not here: which facts are shown (`summary`), colours.
 
-use super::summary::{FleetLine, Sight, UnitLine, Urgency, fleet_line, unit_lines};
+use super::summary::{FleetLine, PhaseLine, Sight, UnitLine, Urgency, fleet_line, unit_lines};
 use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::base::time::{Now, Wall, human_s};
@@ -36,6 +36,7 @@ pub fn lines(config: &Config, state: &State, seen: &Observation) -> String {
         config,
         now: &seen.now,
         units: &state.units,
+        phase: &state.phase,
         fleet: &seen.markers,
         markers: &markers,
         live: None,
@@ -81,6 +82,15 @@ pub fn table(units: &[UnitLine], now: &Now, times: Times, columns: Option<usize>
         .collect()
 }
 
+fn phase_text(phase: &PhaseLine) -> String {
+    match (&phase.id, phase.completed) {
+        (_, Some(_)) => format!("all {} phases done", phase.phases),
+        (None, None) => "phase not known yet".to_owned(),
+        (Some(id), None) if phase.number == 0 => format!("phase {id} is NOT IN THE PLAN"),
+        (Some(id), None) => format!("phase {id} ({} of {})", phase.number, phase.phases),
+    }
+}
+
 /// The fleet's line, as far as units and markers tell.
 pub fn fleet_text(fleet: &FleetLine) -> String {
     let mut parts = vec![format!("{} of {} up", fleet.up, fleet.wanted)];
@@ -89,6 +99,9 @@ pub fn fleet_text(fleet: &FleetLine) -> String {
     }
     if fleet.person > 0 {
         parts.push(format!("{} waiting for a person", fleet.person));
+    }
+    if let Some(phase) = &fleet.phase {
+        parts.push(phase_text(phase));
     }
     if let Some(reason) = &fleet.down {
         parts.push(with_reason("DOWN", reason));
@@ -211,6 +224,7 @@ mod tests {
     use crate::config::{Source, parse};
     use crate::model::seen::{Paused, Process, Substate};
     use crate::policy::summary::Live;
+    use crate::state::phase::PhaseState;
     use crate::state::unit::{Breaker, HoldState, Limit, UnitState};
     use std::path::Path;
 
@@ -281,6 +295,7 @@ mod tests {
             config: &config,
             now: &now,
             units: &units,
+            phase: &PhaseState::default(),
             fleet: &Markers::default(),
             markers: &BTreeMap::new(),
             live: live.as_ref(),
@@ -420,6 +435,7 @@ mod tests {
             config: &config,
             now: &now,
             units: &BTreeMap::new(),
+            phase: &PhaseState::default(),
             fleet: &fleet,
             markers: &BTreeMap::new(),
             live: None,

@@ -10,8 +10,8 @@ use crate::base::time::{Awake, Now, Wall};
 use crate::config::{self, Config, Source};
 use crate::model::action::{Action, MarkerKind, Signal};
 use crate::model::seen::{
-    AlivePane, Ask, Exit, HostSeen, Markers, Observation, PaneSeen, Paused, Process, Reading, Request, Scope,
-    ScreenState, Seen, ServerId, ServerSeen, Substate,
+    AlivePane, Ask, BranchFacts, BranchSeen, Commit, Exit, HostSeen, JobSeen, Markers, Observation, PaneSeen,
+    Paused, Process, Reading, Request, Scope, ScreenState, Seen, ServerId, ServerSeen, SinceSeen, Substate,
 };
 use crate::state::State;
 use crate::state::unit::UnitState;
@@ -38,9 +38,73 @@ pub struct World {
     pub deaf: BTreeSet<String>,
     /// Texts given to tmux: unit, text.
     pub loaded: Vec<(String, String)>,
+    /// What was pushed.
+    pub branch: Branch,
+    /// Jobs that were ordered.
+    pub jobs: Vec<String>,
     hidden: Hidden,
     /// When the next tick is due.
     next_at: Awake,
+}
+
+/// The pretended branch.
+#[derive(Default)]
+pub struct Branch {
+    /// Subjects, oldest first; the commit's name is its place, after the history's number.
+    pub subjects: Vec<String>,
+    /// Which history it is: a rewrite begins another one.
+    pub history: usize,
+    /// Phases that are marked as done.
+    pub done: BTreeSet<String>,
+    /// Inbox files and their digests.
+    pub inboxes: BTreeMap<String, String>,
+    /// It can't be read.
+    pub unknown: bool,
+}
+
+impl Branch {
+    /// A commit, and what it changes.
+    pub fn push(&mut self, subject: &str) {
+        self.subjects.push(subject.to_owned());
+    }
+
+    /// A commit that marks a phase as done.
+    pub fn done(&mut self, phase: &str) {
+        self.done.insert(phase.to_owned());
+        self.push("status: done");
+    }
+
+    fn id(&self, place: usize) -> String {
+        format!("{:040x}", self.history * 1000 + place)
+    }
+
+    /// As it is seen by somebody who remembers `since`.
+    fn seen(&self, since: Option<&String>) -> BranchSeen {
+        if self.unknown {
+            return BranchSeen::Unknown { why: "it is no git repository".into() };
+        }
+        let all = self.subjects.len();
+        if all == 0 {
+            return BranchSeen::Missing;
+        }
+        let old = (1..=all).find(|place| Some(&self.id(*place)) == since);
+        let since = match (since, old) {
+            (None, _) => SinceSeen::Nothing,
+            (Some(_), None) => SinceSeen::Rewritten,
+            (Some(_), Some(old)) if old == all => SinceSeen::Nothing,
+            (Some(_), Some(old)) => SinceSeen::Commits(
+                (old + 1..=all)
+                    .map(|place| Commit { id: self.id(place), subject: self.subjects[place - 1].clone() })
+                    .collect(),
+            ),
+        };
+        BranchSeen::At(BranchFacts {
+            head: self.id(all),
+            done: self.done.iter().cloned().collect(),
+            inboxes: self.inboxes.clone(),
+            since,
+        })
+    }
 }
 
 /// What the pretended tmux knows beyond the observation.
@@ -89,6 +153,9 @@ impl World {
             outbox_has: Vec::new(),
             host: HostSeen::default(),
             strays: Vec::new(),
+            branch: None,
+            fetch: JobSeen::None,
+            complete: false,
             troubles: Vec::new(),
         };
         let state = State::default();
@@ -104,6 +171,8 @@ impl World {
             events: Vec::new(),
             deaf: BTreeSet::new(),
             loaded: Vec::new(),
+            branch: Branch::default(),
+            jobs: Vec::new(),
             hidden: Hidden { pids: 100, ..Hidden::default() },
             next_at: Awake(1_000_000),
         }
@@ -178,6 +247,11 @@ impl World {
         self.seen.now.wall = self.seen.now.wall.plus_s(seconds);
     }
 
+    /// Seconds until the next tick is due.
+    pub fn due_s(&self) -> f64 {
+        self.next_at.since_s(self.seen.now.awake_s)
+    }
+
     /// One tick, at the time that the last one asked for.
     pub fn tick(&mut self) {
         self.pass(self.next_at.since_s(self.seen.now.awake_s));
@@ -213,6 +287,7 @@ impl World {
         for marker in &decision.markers {
             self.mark(marker);
         }
+        self.jobs.extend(decision.jobs.iter().map(|job| job.id.clone()));
         for granted in &decision.granted {
             let why = format!("{}: {}", granted.why.rule, granted.why.sentence());
             self.done.push((at, granted.unit.to_string(), granted.label.clone(), why));
@@ -242,6 +317,8 @@ impl World {
     fn gather(&mut self) {
         let needs = wants::wants(&self.config, &self.state, &self.seen.now);
         self.seen.outbox_has.clone_from(&self.hidden.outbox);
+        self.seen.branch =
+            self.config.sequence.as_ref().map(|_| self.branch.seen(self.state.git.head.as_ref()));
         for (unit, seen) in &mut self.seen.units {
             seen.tree = needs
                 .trees
@@ -269,6 +346,7 @@ impl World {
         match marker.kind {
             MarkerKind::Down => markers.down = text,
             MarkerKind::Paused => markers.paused = text.map(|reason| Paused { reason, until: None }),
+            MarkerKind::SequenceComplete => self.seen.complete = text.is_some(),
         }
     }
 
@@ -278,6 +356,7 @@ impl World {
             Action::NewSession { launch } | Action::Respawn { launch, .. } => {
                 let started = session(launch);
                 self.unit(&started).start();
+                self.unit(&started).pane().phase = launch.phase.clone();
             }
             Action::LoadBuffer { buffer, text } => {
                 self.loaded.push((unit.to_string(), text.clone()));
@@ -300,6 +379,7 @@ impl World {
             }
             Action::KillSession { .. } => self.unit(unit.as_str()).absent(),
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
+            Action::RunJob { .. } => {}
         }
     }
 
@@ -441,6 +521,7 @@ impl Hand<'_> {
             pid_start: 7,
             command: "claude".into(),
             title: String::new(),
+            phase: None,
             in_mode: false,
             attached: 0,
             typed_at: None,

@@ -5,6 +5,7 @@ use super::context::UnitContext;
 use super::ending::ending;
 use super::guard_text;
 use super::launch;
+use super::plan::Stage;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
 use crate::base::time::Wall;
 use crate::config::{AgentKind, Wake, WakeWhen, Watch};
@@ -103,6 +104,9 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     }
     if let Some(why) = context.gate(state, Watch::Heal).or_else(|| context.account_held()) {
         return out.hold("wake", why);
+    }
+    if context.fleet.stage == Stage::Complete && kind != AgentKind::Persistent {
+        return out.hold("wake", "the plan is complete: only persistent agents are woken");
     }
     if state.limit.active.is_some() {
         return out.hold("wake", "deferred: it is limited");

@@ -4,15 +4,19 @@
 //! or one with lines deleted by hand, loads. Deliberately not here: reading and writing (engine), deciding (policy).
 
 pub mod clocks;
+pub mod git;
 pub mod heartbeat;
 pub mod json;
 pub mod mail;
+pub mod phase;
 pub mod table;
 pub mod unit;
 
 use crate::base::names::UnitName;
 use clocks::Clocks;
+use git::GitState;
 use mail::Mail;
+use phase::PhaseState;
 use std::collections::BTreeMap;
 use unit::UnitState;
 
@@ -25,4 +29,8 @@ pub struct State {
     pub clocks: Clocks,
     /// `mail.json`
     pub mail: Mail,
+    /// `phase.json`
+    pub phase: PhaseState,
+    /// `git.json`
+    pub git: GitState,
 }

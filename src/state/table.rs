@@ -6,6 +6,10 @@ use crate::base::names::UnitName;
 pub const HEARTBEAT: &str = "heartbeat.json";
 /// Activity clocks of all units.
 pub const CLOCKS: &str = "clocks.json";
+/// Which phase of the plan is in force.
+pub const PHASE: &str = "phase.json";
+/// What was last seen of the branch that carries the work.
+pub const GIT: &str = "git.json";
 /// Requests from people, appended by commands.
 pub const INBOX: &str = "inbox.jsonl";
 /// Alerts to people, appended by the watchdog.
@@ -20,6 +24,8 @@ pub const LOCK: &str = "lock";
 pub const POKE: &str = "poke";
 /// Marker: keep it down.
 pub const DOWN: &str = "down";
+/// Marker: the last phase is done.
+pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
 /// Marker: no remedies.
 pub const PAUSED: &str = "PAUSED";
 /// Marker of a unit: a declared wait.
@@ -51,6 +57,22 @@ pub const FILES: &[FileRow] = &[
         about: "activity clocks of all units; losing it only delays a stall",
     },
     FileRow { path: MAIL, writer: "watchdog", about: "requests handled, fleet alerts owed, fleet memory" },
+    FileRow {
+        path: PHASE,
+        writer: "watchdog, people",
+        about: "the phase in force: index, id, since; an edit wins",
+    },
+    FileRow {
+        path: GIT,
+        writer: "watchdog",
+        about: "the last head of the branch, inbox digests, pings owed, the last fetch",
+    },
+    FileRow { path: SEQUENCE_COMPLETE, writer: "watchdog", about: "marker: the last phase is done" },
+    FileRow {
+        path: "jobs/<id>/",
+        writer: "the job",
+        about: "slow work beside the tick: what was started, its output, how it ended",
+    },
     FileRow { path: INBOX, writer: "commands", about: "requests from people, one JSON line each" },
     FileRow { path: OUTBOX, writer: "watchdog", about: "alerts to people, one JSON line each" },
     FileRow { path: POKE, writer: "anybody", about: "marker: tick now" },

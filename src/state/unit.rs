@@ -30,6 +30,10 @@ pub struct UnitState {
     pub wake: WakeState,
     /// Text on its way into the pane.
     pub delivery: DeliveryState,
+    /// Its part in the plan.
+    pub phase: PhaseMemory,
+    /// News of the work that it is owed.
+    pub handoff: HandoffState,
     /// What people asked of it.
     pub operator: OperatorState,
     /// What was due and withheld, with the reason.
@@ -101,6 +105,8 @@ pub struct LaunchState {
     pub count: u64,
     /// The next start does not continue the last conversation: that one can't go on.
     pub afresh: bool,
+    /// The phase that its kickoff was for; None = it works without a plan, or that is not known.
+    pub phase: Option<String>,
 }
 
 /// Where the first prompt of a start stands.
@@ -151,6 +157,8 @@ pub enum EndCause {
     Ordered,
     /// A changed config: waits for the end of the turn, and a pause holds it.
     Changed,
+    /// Its phase is over: waits for the end of the turn, and a pause holds it.
+    Phase,
     /// The ladder, with proof.
     Ladder,
     /// A task's next run, its previous one being over.
@@ -351,6 +359,39 @@ pub struct Message {
     pub request: Option<String>,
 }
 
+/// A loop agent's, or the last task's, part in the plan.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PhaseMemory {
+    /// The phase for which the DONE-nudge was given: once per phase.
+    pub nudged: Option<String>,
+    /// It was started as `on_complete`: the phase that was the last one then.
+    pub completed: Option<String>,
+}
+
+/// News of the work that the unit is owed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HandoffState {
+    /// Ids of the last pings taken over from git.json; bounded. Each is taken once.
+    pub taken: Vec<String>,
+    /// Not delivered yet, oldest first; bounded.
+    pub owed: Vec<Ping>,
+    /// A delivery of them failed at: the next try waits.
+    pub failed_awake_s: Option<Awake>,
+}
+
+/// News for the unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {
+    /// Its id.
+    pub id: String,
+    /// What it says.
+    pub text: String,
+    /// The delivery that carries it, while one is under way.
+    pub delivery: Option<u64>,
+}
+
 /// What a text is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -369,6 +410,8 @@ pub enum Purpose {
     Operator,
     /// News of a child unit, for its parent.
     Report,
+    /// News of the work: a commit or an inbox that concerns it.
+    Ping,
 }
 
 /// A delivery under way.

@@ -7,6 +7,8 @@ pub mod clock;
 pub mod env;
 pub mod exe;
 pub mod files;
+pub mod git;
+pub mod jobs;
 pub mod lock;
 pub mod outside;
 pub mod pressure;
@@ -25,8 +27,9 @@ mod transcript;
 use crate::base::error::Result;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
-use crate::model::seen::{Exit, HostSeen, Process, ServerSeen, TranscriptSeen, Vote};
+use crate::model::seen::{BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The world as the tick sees and changes it.
 pub trait Host {
@@ -48,6 +51,13 @@ pub trait Host {
     fn vote(&mut self, status_file: &str, pid: i32) -> Option<Vote>;
     /// The newest transcript in a folder (`{home}`, `{cwd}`, `{cwd_dashed}` as slots) for this process and directory.
     fn transcript(&mut self, dir: &str, suffix: &str, pid: i32, cwd: &str) -> Option<TranscriptSeen>;
+    /// The commit that a clone's remote-tracking branch points to; None when there is no such branch.
+    fn tip(&mut self, repo: &Path, remote: &str, branch: &str)
+    -> std::result::Result<Option<String>, String>;
+    /// What stands in a commit, and what came since another one.
+    fn branch(&mut self, query: &git::BranchQuery) -> std::result::Result<BranchFacts, String>;
+    /// How a job stands.
+    fn job(&mut self, id: &str) -> JobSeen;
     /// The host's pressure.
     fn pressure(&mut self) -> HostSeen;
     /// Carries out one action.
@@ -89,8 +99,10 @@ pub struct PaneRow {
     pub shape: String,
     /// `@watchkeeper`: the state directory that owns this session, "" when none.
     pub stamp: String,
-    /// `@watchkeeper_unit`
+    /// `@watchkeeper_unit`: the unit …
     pub unit: String,
+    /// … and the phase that it was started for, after a `/`.
+    pub phase: Option<String>,
     pub title: String,
 }
 

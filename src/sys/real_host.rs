@@ -4,11 +4,13 @@ use super::clock::Clock;
 use super::files::RealFiles;
 use super::tmux::Tmux;
 use super::tmux_list::Commands;
-use super::{Files, Host, PaneList, PaneRow, Replaced, Sync, files, pressure, proc, tmux_act, transcript};
+use super::{
+    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, jobs, pressure, proc, tmux_act, transcript,
+};
 use crate::base::names::UnitName;
 use crate::base::time::Now;
 use crate::model::action::{Action, Launch, Marker, MarkerKind, Outcome, Signal};
-use crate::model::seen::{HostSeen, Process, ServerSeen, TranscriptSeen, Vote};
+use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -187,6 +189,18 @@ impl Host for RealHost {
         Some(seen)
     }
 
+    fn tip(&mut self, repo: &Path, remote: &str, branch: &str) -> Result<Option<String>, String> {
+        git::tip(repo, remote, branch)
+    }
+
+    fn branch(&mut self, query: &git::BranchQuery) -> Result<BranchFacts, String> {
+        git::look(query)
+    }
+
+    fn job(&mut self, id: &str) -> JobSeen {
+        jobs::seen(self.files.root(), id)
+    }
+
     fn pressure(&mut self) -> HostSeen {
         pressure::read()
     }
@@ -213,6 +227,10 @@ impl Host for RealHost {
             Action::Signal { processes, signal } => send_all(processes, *signal),
             Action::KillSession { session, pane } => self.tmux.kill_session(session, pane, &self.stamp),
             Action::Mark { marker, text } => self.mark(marker, text),
+            Action::RunJob { job } => match jobs::start(self.files.root(), job) {
+                Ok(()) => Outcome::Done,
+                Err(error) => failed(error.message()),
+            },
             Action::Unmark { marker } => match self.files.remove(&marker_path(marker)) {
                 Ok(()) => Outcome::Done,
                 Err(error) => failed(error.message()),
@@ -225,6 +243,7 @@ fn marker_path(marker: &Marker) -> String {
     let name = match marker.kind {
         MarkerKind::Down => "down",
         MarkerKind::Paused => "PAUSED",
+        MarkerKind::SequenceComplete => "SEQUENCE-COMPLETE",
     };
     match marker.unit.as_ref().map(UnitName::as_str) {
         None => name.to_owned(),

@@ -125,9 +125,17 @@ pub(super) fn new_session(launch: &Launch, stamp: &str, words: &[String]) -> Res
         dir = quote(&launch.dir.replace('#', "##")),
         command = quote_all(words),
         stamp = quote(&encode_stamp(stamp)),
-        unit = quote(launch.unit.as_str()),
+        unit = quote(&unit_mark(launch)),
     );
     bounded(script)
+}
+
+/// What the pane is marked with: the unit, and the phase that it is started for.
+fn unit_mark(launch: &Launch) -> String {
+    match &launch.phase {
+        Some(phase) => format!("{}/{phase}", launch.unit),
+        None => launch.unit.to_string(),
+    }
 }
 
 /// Starts the command anew in the kept pane.
@@ -137,7 +145,7 @@ pub(super) fn respawn(pane: &str, launch: &Launch, stamp: &str, words: &[String]
          set-option -p -t {pane} @watchkeeper_unit {unit}",
         dir = quote(&launch.dir.replace('#', "##")),
         command = quote_all(words),
-        unit = quote(launch.unit.as_str()),
+        unit = quote(&unit_mark(launch)),
     );
     bounded(guarded(pane, stamp, Need::Ours, &commands)?)
 }
@@ -271,6 +279,7 @@ mod tests {
             env: BTreeMap::from([("A".to_owned(), "1 2".to_owned())]),
             env_remove: vec!["CLAUDECODE".into()],
             prompt: None,
+            phase: None,
         }
     }
 

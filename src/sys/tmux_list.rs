@@ -98,6 +98,11 @@ fn parse_row(
     let dead = dead == "1";
     let attached: u32 = attached.parse().ok()?;
     let title = title?;
+    let unit = unit?;
+    let (unit, phase) = match unit.split_once('/') {
+        Some((unit, phase)) => (unit.to_owned(), Some(phase.to_owned()).filter(|phase| !phase.is_empty())),
+        None => (unit, None),
+    };
     Some(PaneRow {
         session: session?,
         pane: Some(pane).filter(|p| is_pane_id(p))?.to_owned(),
@@ -113,7 +118,8 @@ fn parse_row(
         output_at: wall(output_at)?,
         shape: shape.to_owned(),
         stamp: decode_stamp(&stamp?),
-        unit: unit?,
+        unit,
+        phase,
         title: title.strip_suffix('\n').unwrap_or(&title).to_owned(),
     })
 }
@@ -216,6 +222,7 @@ mod tests {
                 shape: "200x50,3,49,7".into(),
                 stamp: "/s/.wk".into(),
                 unit: "builder".into(),
+                phase: None,
                 title: "✳ work | more".into(),
             }
         );

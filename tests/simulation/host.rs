@@ -131,6 +131,21 @@ impl Host for SimHost {
         Some(TranscriptSeen { path: format!("{pid}.jsonl"), bytes, changed_at, open_tool_call })
     }
 
+    fn tip(&mut self, _: &std::path::Path, _: &str, _: &str) -> Result<Option<String>, String> {
+        Ok(None)
+    }
+
+    fn branch(
+        &mut self,
+        _: &watchkeeper::sys::git::BranchQuery,
+    ) -> Result<watchkeeper::model::seen::BranchFacts, String> {
+        Err("there is none".into())
+    }
+
+    fn job(&mut self, _: &str) -> watchkeeper::model::seen::JobSeen {
+        watchkeeper::model::seen::JobSeen::None
+    }
+
     fn pressure(&mut self) -> HostSeen {
         HostSeen::default()
     }
@@ -194,6 +209,7 @@ fn row(pane: &super::world::Pane, local: Wall, t: i64) -> PaneRow {
         shape: pane.cli.shape(),
         stamp: pane.stamp.clone(),
         unit: pane.unit.clone(),
+        phase: None,
         title: pane.cli.title().into(),
     }
 }
@@ -216,6 +232,7 @@ fn word(action: &Action) -> &'static str {
         Action::KillSession { .. } => "kill-session",
         Action::Mark { .. } => "mark",
         Action::Unmark { .. } => "unmark",
+        Action::RunJob { .. } => "job",
     }
 }
 
@@ -242,7 +259,7 @@ fn unit_of(world: &World, action: &Action) -> String {
             let orphan = world.orphans.iter().find(|(_, p)| is(p.pid, p.start)).map(|(unit, _)| unit.clone());
             in_pane.map(|pane| pane.unit.clone()).or(orphan).unwrap_or_else(|| "gone processes".into())
         }
-        Action::Mark { .. } | Action::Unmark { .. } => String::new(),
+        Action::Mark { .. } | Action::Unmark { .. } | Action::RunJob { .. } => String::new(),
     }
 }
 
@@ -344,7 +361,8 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
         | Action::LeaveMode { .. }
         | Action::KillSession { .. }
         | Action::Mark { .. }
-        | Action::Unmark { .. } => {}
+        | Action::Unmark { .. }
+        | Action::RunJob { .. } => {}
     }
     for (invariant, detail) in found {
         world.violate(invariant, detail);
@@ -420,7 +438,7 @@ fn effect(world: &mut World, action: &Action) -> Result<(), String> {
                 world.server = None;
             }
         }
-        Action::Mark { .. } | Action::Unmark { .. } => {}
+        Action::Mark { .. } | Action::Unmark { .. } | Action::RunJob { .. } => {}
     }
     Ok(())
 }

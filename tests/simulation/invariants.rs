@@ -834,7 +834,7 @@ fn term(world: &mut World, config: &Config, name: &str, before: &UnitState) {
         return;
     }
     match ending.cause {
-        EndCause::Ordered | EndCause::Changed => {
+        EndCause::Ordered | EndCause::Changed | EndCause::Phase => {
             let Some(pane) = world.living(name) else { return };
             let waited = (world.awake() - ending.since_awake_s.0) as f64 / 1000.0;
             let agent = world.units.get(name).is_some_and(|truth| truth.agent);

@@ -79,6 +79,8 @@ impl Plot {
             | EventKind::Wake
             | EventKind::Request
             | EventKind::Fleet
+            | EventKind::Phase
+            | EventKind::Handoff
             | EventKind::File => {}
         }
     }

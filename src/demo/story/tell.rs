@@ -68,6 +68,8 @@ impl<'a> Teller<'a> {
             | EventKind::Wake
             | EventKind::Request
             | EventKind::Fleet
+            | EventKind::Phase
+            | EventKind::Handoff
             | EventKind::File => "",
         };
         let words = one_line(&format!("{kind}{}{why}", event.text), WORDS_MAX);
@@ -114,7 +116,12 @@ impl<'a> Teller<'a> {
 pub fn rank(event: &Event) -> u8 {
     match event.kind {
         EventKind::State | EventKind::Fleet | EventKind::File | EventKind::Request => 0,
-        EventKind::Limit | EventKind::Delivery | EventKind::Wake | EventKind::Failed => 1,
+        EventKind::Limit
+        | EventKind::Delivery
+        | EventKind::Wake
+        | EventKind::Failed
+        | EventKind::Phase
+        | EventKind::Handoff => 1,
         EventKind::Hold => 2,
         EventKind::Act | EventKind::Would | EventKind::Alert => 3,
     }
@@ -143,6 +150,8 @@ fn matters(event: &Event) -> bool {
         | EventKind::Wake
         | EventKind::Request
         | EventKind::Fleet
+        | EventKind::Phase
+        | EventKind::Handoff
         | EventKind::File => true,
     }
 }

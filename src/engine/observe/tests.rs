@@ -38,6 +38,7 @@ impl Host for OnePane {
             shape: "80x24".into(),
             stamp: "here".into(),
             unit: "a".into(),
+            phase: None,
             title: String::new(),
         };
         let server = ServerSeen::Alive(ServerId { pid: 1, started: 1 });
@@ -67,6 +68,21 @@ impl Host for OnePane {
 
     fn transcript(&mut self, _: &str, _: &str, _: i32, _: &str) -> Option<TranscriptSeen> {
         None
+    }
+
+    fn tip(&mut self, _: &Path, _: &str, _: &str) -> Result<Option<String>, String> {
+        Ok(None)
+    }
+
+    fn branch(
+        &mut self,
+        _: &crate::sys::git::BranchQuery,
+    ) -> Result<crate::model::seen::BranchFacts, String> {
+        Err("there is none".into())
+    }
+
+    fn job(&mut self, _: &str) -> JobSeen {
+        JobSeen::None
     }
 
     fn pressure(&mut self) -> HostSeen {

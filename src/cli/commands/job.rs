@@ -1,0 +1,26 @@
+//! `job` (hidden): runs a job of the watchdog's to its end and writes down how it ended.
+
+use super::{Command, Effect, Words};
+use crate::base::error::{Error, Result};
+use crate::cli::{Invocation, Out};
+use crate::sys::jobs;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "job",
+    usage: "DIR",
+    about: "slow work beside the tick, started by the watchdog",
+    long: "DIR is a folder below `jobs/` of the state directory; its job.json says what to run.",
+    flags: &[],
+    words: Words::All,
+    effect: Effect::Hidden,
+    run,
+};
+
+fn run(invocation: &Invocation, _: &mut Out) -> Result<ExitCode> {
+    let dir = invocation.words.first().ok_or_else(|| Error::usage("`job` needs a folder"))?;
+    jobs::run(Path::new(dir))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,44 @@
+//! `git.json`: what was last seen of the branch that carries the work, and who is still owed news of it.
+
+use crate::base::names::UnitName;
+use crate::base::time::{Awake, Wall};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Pings owed at most; past that the oldest is dropped, and said.
+pub const PINGS_MAX: usize = 500;
+
+/// The file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GitState {
+    /// Whose branch this is about: the clone's path and the branch. Another one is looked at afresh.
+    pub source: String,
+    /// The commit up to which everything was handed on; None = never seen.
+    pub head: Option<String>,
+    /// When that head was first seen.
+    pub head_at: Option<Wall>,
+    /// Digest of each inbox file at that head; a missing or empty one is not listed.
+    pub inboxes: BTreeMap<String, String>,
+    /// News that a unit's own file does not have yet.
+    pub pings: Vec<OwedPing>,
+    /// The newest claimed label, `claim(<label>)`; "" before the first of this phase.
+    pub label: String,
+    /// When the last fetch was ordered.
+    pub fetch_awake_s: Option<Awake>,
+    /// The fetch that was ordered last: its number.
+    pub fetches: u64,
+    /// The trouble with the remote that was told and stands.
+    pub told: Option<String>,
+}
+
+/// News for one unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwedPing {
+    /// Unique: the same news has the same id, however often it is found.
+    pub id: String,
+    /// For whom.
+    pub unit: UnitName,
+    /// What it says.
+    pub text: String,
+}

@@ -1,0 +1,39 @@
+//! `phase.json`: which phase of the plan is in force. A person may edit it: index or id, and the edit wins.
+
+use crate::base::time::Wall;
+use serde::{Deserialize, Serialize};
+
+/// The file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PhaseState {
+    /// Place of the phase in the plan, from 0.
+    pub index: usize,
+    /// The phase; "" = not known yet. What everything goes by.
+    pub id: String,
+    /// Since when it is in force.
+    pub since: Option<Wall>,
+    /// When the last phase was done; None while there is work.
+    pub completed: Option<Wall>,
+    /// A done marker that stands already does not count: a person put this phase in force although it is done. Over when the
+    /// marker is seen to be gone.
+    pub ignore_done: bool,
+    /// `SEQUENCE-COMPLETE` is ours to write and to remove; one that stands without this was set by a person.
+    pub marked: bool,
+    /// The last phase of the completion for which `on_complete` was started.
+    pub finale: Option<String>,
+    /// Index and id as the watchdog last wrote them: tells a person's edit from a reordered plan.
+    pub written: Written,
+    /// Ids of the last requests taken; bounded. Each is taken once.
+    pub taken: Vec<String>,
+}
+
+/// Index and id as last written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Written {
+    /// The index.
+    pub index: usize,
+    /// The id.
+    pub id: String,
+}
