@@ -30,7 +30,14 @@ impl Repos {
 
     fn git(&self, dir: &str, args: &[&str]) -> String {
         let ran = Command::new("git")
-            .args(["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false"])
+            .args([
+                "-c",
+                "protocol.file.allow=always",
+                "-c",
+                "init.defaultBranch=main",
+                "-c",
+                "commit.gpgsign=false",
+            ])
             .args(args)
             .current_dir(self.path(dir))
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -143,7 +150,14 @@ fn what_is_no_repository_says_so() {
 #[test]
 fn done_markers_and_inboxes_are_read_from_the_commit_and_not_from_the_working_tree() {
     let repos = Repos::new();
-    repos.commit("status", &[("docs/S1.md", "# one\n\n## DONE\n"), ("docs/S 2.md", "## DONE, nearly\n"), ("docs/IN.md", "\n  \n")]);
+    repos.commit(
+        "status",
+        &[
+            ("docs/S1.md", "# one\n\n## DONE\n"),
+            ("docs/S 2.md", "## DONE, nearly\n"),
+            ("docs/IN.md", "\n  \n"),
+        ],
+    );
     repos.push(&[]);
     let head = repos.fetch();
     std::fs::create_dir_all(repos.path("reader").join("docs")).unwrap();
@@ -167,7 +181,8 @@ fn done_markers_and_inboxes_are_read_from_the_commit_and_not_from_the_working_tr
 fn commits_since_come_oldest_first_with_whatever_their_subjects_hold() {
     let repos = Repos::new();
     let old = repos.fetch();
-    for subject in ["claim(a): x", "review: \u{1b}[31mred\u{7} \t tab", "übung 🎉", "", "two\nlines\n\nbody"] {
+    for subject in ["claim(a): x", "review: \u{1b}[31mred\u{7} \t tab", "übung 🎉", "", "two\nlines\n\nbody"]
+    {
         repos.commit(if subject.is_empty() { " " } else { subject }, &[]);
     }
     repos.push(&[]);
@@ -214,11 +229,17 @@ fn a_rewrite_a_shallow_edge_and_an_unknown_head_are_no_history() {
     assert_eq!(since("--output=/tmp/x", &head), SinceSeen::Rewritten, "an edited file");
     let url = format!("file://{}", repos.path("origin.git").display());
     repos.git(".", &["clone", "-q", "--depth", "1", &url, "shallow"]);
-    let shallow = BranchQuery { repo: repos.path("shallow"), ..repos.query(&head, Some(&repos.git("writer", &["rev-parse", "HEAD~1"]))) };
+    let shallow = BranchQuery {
+        repo: repos.path("shallow"),
+        ..repos.query(&head, Some(&repos.git("writer", &["rev-parse", "HEAD~1"])))
+    };
     assert_eq!(look(&shallow).unwrap().since, SinceSeen::Rewritten, "beyond the edge of a shallow clone");
     repos.commit("claim(new): after", &[]);
     repos.push(&[]);
-    repos.git("shallow", &["fetch", "-q", "--depth", "5", "origin", "+refs/heads/main:refs/remotes/origin/main"]);
+    repos.git(
+        "shallow",
+        &["fetch", "-q", "--depth", "5", "origin", "+refs/heads/main:refs/remotes/origin/main"],
+    );
     let next = repos.tip("shallow").unwrap().unwrap();
     let shallow = BranchQuery { repo: repos.path("shallow"), ..repos.query(&next, Some(&head)) };
     match look(&shallow).unwrap().since {
@@ -233,7 +254,9 @@ fn very_many_commits_are_bounded_to_the_newest() {
     let old = repos.fetch();
     let mut import = String::new();
     for n in 0..600 {
-        import.push_str(&format!("commit refs/heads/main\ncommitter t <t@example.org> {n} +0000\ndata <<E\nc{n}\nE\n\n"));
+        import.push_str(&format!(
+            "commit refs/heads/main\ncommitter t <t@example.org> {n} +0000\ndata <<E\nc{n}\nE\n\n"
+        ));
         if n == 0 {
             import.push_str(&format!("from {old}\n"));
         }
