@@ -397,6 +397,11 @@ fn context(fleet: &Fleet, cli: &str) -> Played {
     fleet.deliver(cli, "CTX", 60)?;
     let pid = fleet.pid(cli);
     let began = Instant::now();
+    if cli == "aider" {
+        // It offers a web page first; a person says no.
+        fleet.wait_state(cli, "blocked", 60)?;
+        fleet.tmux(&["send-keys", "-t", &fleet.pane(cli), "n", "Enter"]);
+    }
     // opencode compacts the conversation and goes on by itself.
     let by_itself = fleet.wait(cli, "a fresh start", 240, || {
         let went_on = fleet.believed(cli) == "idle" && began.elapsed() > Duration::from_secs(90);
