@@ -10,7 +10,7 @@
 //!     WATCHKEEPER_REAL_COUNT=50            texts per delivery scene
 //!     WATCHKEEPER_REAL_OUT=DIR             keep screens, events and the log of failures there
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test and its report")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod real;
 

@@ -1,12 +1,13 @@
 //! A fleet with one unit per CLI on a tmux server of its own, kept by a watchdog process.
 
-use super::judge::{self, Asked};
+use super::judge::{Asked, Log, Wanted};
 use super::lab::Lab;
 use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use watchkeeper::base::names::UnitName;
 use watchkeeper::model::seen::{Ask, Request};
@@ -31,6 +32,8 @@ pub struct Fleet {
     clis: Vec<String>,
     watchdog: Option<Child>,
     asked: AtomicU64,
+    wanted: Mutex<Vec<(String, Wanted)>>,
+    log: Mutex<Log>,
 }
 
 impl Fleet {
@@ -42,7 +45,15 @@ impl Fleet {
             // Agents work in repositories; aider asks for one otherwise.
             Command::new("git").args(["init", "-q"]).current_dir(dir).status().unwrap();
         }
-        Fleet { lab, count, clis: clis.to_vec(), watchdog: None, asked: AtomicU64::new(0) }
+        Fleet {
+            lab,
+            count,
+            clis: clis.to_vec(),
+            watchdog: None,
+            asked: AtomicU64::new(0),
+            wanted: Mutex::default(),
+            log: Mutex::default(),
+        }
     }
 
     /// Writes the config; the watchdog reads it again, or is started.
@@ -229,8 +240,18 @@ impl Fleet {
     }
 
     /// What the mock was asked by this CLI.
-    pub fn asked(&self, cli: &str) -> Vec<Asked> {
-        judge::read(&self.lab.requests(), cli)
+    pub fn asked(&self, cli: &str) -> Vec<Arc<Asked>> {
+        self.log.lock().unwrap().of(&self.lab.requests(), cli)
+    }
+
+    /// Keeps texts for a judgement at the end.
+    pub fn remember(&self, cli: &str, texts: &[Wanted]) {
+        self.wanted.lock().unwrap().extend(texts.iter().map(|text| (cli.to_owned(), text.clone())));
+    }
+
+    pub fn remembered(&self, cli: &str) -> Vec<Wanted> {
+        let all = self.wanted.lock().unwrap();
+        all.iter().filter(|(of, _)| of == cli).map(|(_, text)| text.clone()).collect()
     }
 
     pub fn tmux(&self, args: &[&str]) -> String {

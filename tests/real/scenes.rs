@@ -1,7 +1,7 @@
 //! What a fleet lives through. Each scene is played by all CLIs at once and ends with every CLI at its prompt.
 
 use super::fleet::{CALM, Fleet, Knobs, kickoff};
-use super::judge;
+use super::judge::{self, Wanted};
 use super::texts;
 use std::time::{Duration, Instant};
 use watchkeeper::base::time::Wall;
@@ -36,6 +36,7 @@ pub const ALL: &[Scene] = &[
     scene("killloop", LOOP, kill_kicks_off),
     scene("hang", HASTY, hang),
     scene("context", CALM, context),
+    scene("judged", CALM, judged),
 ];
 
 /// Start-up dialogs are answered, the kickoff is typed once.
@@ -98,7 +99,7 @@ fn busy(fleet: &Fleet, cli: &str) -> Played {
 
 fn deliver_all(fleet: &Fleet, cli: &str, name: &str, before: impl Fn(usize) -> Result<(), String>) -> Played {
     let presses = acts(fleet, cli, "submit text");
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<Wanted> = Vec::new();
     let mut times = Vec::new();
     let mut failed = Vec::new();
     for n in 0..fleet.count {
@@ -109,11 +110,15 @@ fn deliver_all(fleet: &Fleet, cli: &str, name: &str, before: impl Fn(usize) -> R
             Err(why) if why.starts_with("waited") => return Err(format!("text {n}: {why}")),
             Err(why) => failed.push(format!("text {n}: {why}")),
         }
-        wanted.push(texts::expected(&text));
+        wanted.push(Wanted { mark: texts::mark(name, n), text: texts::expected(&text) });
     }
     // A queue of texts is read at the end of a turn.
-    let all_there = || wanted.iter().all(|text| judge::times(&fleet.asked(cli), text) > 0).then_some(());
+    let all_there = || {
+        let asked = fleet.asked(cli);
+        wanted.iter().all(|wanted| judge::times(&asked, &wanted.text) > 0).then_some(())
+    };
     let _ = fleet.wait(cli, "all texts at the model", 90, all_there);
+    fleet.remember(cli, &wanted);
     let presses = acts(fleet, cli, "submit text") - presses;
     times.sort_by(f64::total_cmp);
     let median = times.get(times.len() / 2).copied().unwrap_or(0.0);
@@ -424,4 +429,9 @@ fn context(fleet: &Fleet, cli: &str) -> Played {
     } else {
         Err("the full conversation was resumed".into())
     }
+}
+
+/// At the end of it all: nothing was typed again later.
+fn judged(fleet: &Fleet, cli: &str) -> Played {
+    judge::exactly_once(&fleet.asked(cli), &fleet.remembered(cli))
 }
