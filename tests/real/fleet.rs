@@ -30,7 +30,7 @@ pub struct Fleet {
     /// Texts per delivery scene.
     pub count: usize,
     clis: Vec<String>,
-    watchdog: Option<Child>,
+    watchdog: Mutex<Option<Child>>,
     asked: AtomicU64,
     wanted: Mutex<Vec<(String, Wanted)>>,
     log: Mutex<Log>,
@@ -49,7 +49,7 @@ impl Fleet {
             lab,
             count,
             clis: clis.to_vec(),
-            watchdog: None,
+            watchdog: Mutex::default(),
             asked: AtomicU64::new(0),
             wanted: Mutex::default(),
             log: Mutex::default(),
@@ -78,18 +78,21 @@ impl Fleet {
         let path = self.lab.dir.join("agents.toml");
         std::fs::write(self.lab.dir.join("agents.toml.new"), text).unwrap();
         std::fs::rename(self.lab.dir.join("agents.toml.new"), &path).unwrap();
-        if self.watchdog.is_none() {
+        if self.watchdog.lock().unwrap().is_none() {
             self.start_watchdog();
         }
         // It must have read it: two ticks.
         std::thread::sleep(Duration::from_secs(3));
     }
 
-    fn start_watchdog(&mut self) {
-        let log = std::fs::File::create(self.lab.dir.join("watchdog.log")).unwrap();
+    fn start_watchdog(&self) {
+        let log = self.lab.dir.join("watchdog.log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         // A copy: a build during the run must not become the watchdog.
         let binary = self.lab.dir.join("run/watchkeeper");
-        std::fs::copy(env!("CARGO_BIN_EXE_watchkeeper"), &binary).unwrap();
+        if !binary.exists() {
+            std::fs::copy(env!("CARGO_BIN_EXE_watchkeeper"), &binary).unwrap();
+        }
         let child = Command::new(binary)
             .arg("--config")
             .arg(self.lab.dir.join("agents.toml"))
@@ -101,7 +104,28 @@ impl Fleet {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.watchdog = Some(child);
+        *self.watchdog.lock().unwrap() = Some(child);
+    }
+
+    fn kill_watchdog(&self) {
+        if let Some(mut child) = self.watchdog.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Kills the watchdog with -9 and starts it again, until the scene is over.
+    pub fn crash_until(&self, over: impl Fn() -> bool) -> usize {
+        for n in 0_u32.. {
+            // Steps of a delivery are fractions of a second apart: every phase is hit.
+            std::thread::sleep(Duration::from_millis(u64::from(900 + n * 370 % 2600)));
+            if over() {
+                return n as usize;
+            }
+            self.kill_watchdog();
+            self.start_watchdog();
+        }
+        0
     }
 
     fn state(&self) -> PathBuf {
@@ -176,7 +200,8 @@ impl Fleet {
     }
 
     pub fn poke(&self) {
-        let pid = self.watchdog.as_ref().map(|child| child.id().to_string()).unwrap();
+        let watchdog = self.watchdog.lock().unwrap();
+        let Some(pid) = watchdog.as_ref().map(|child| child.id().to_string()) else { return };
         let _ = Command::new("kill").args(["-USR1", &pid]).status();
     }
 
@@ -186,7 +211,7 @@ impl Fleet {
         let past = unit["delivery"]["past"].as_array()?.iter().find(|past| past["request"] == id)?.clone();
         match &past["outcome"] {
             Value::String(_) => Some(Ok(())),
-            outcome => Some(Err(outcome["failed"]["why"].as_str().unwrap_or("?").to_owned())),
+            outcome => Some(Err(outcome.to_string())),
         }
     }
 
@@ -320,10 +345,7 @@ pub fn kickoff(cli: &str) -> String {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.watchdog {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill_watchdog();
         self.tmux(&["kill-server"]);
     }
 }

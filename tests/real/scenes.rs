@@ -12,11 +12,20 @@ type Played = Result<String, String>;
 pub struct Scene {
     pub name: &'static str,
     pub knobs: Knobs,
+    pub watchdog: Watchdog,
     pub play: fn(&Fleet, &str) -> Played,
 }
 
+/// What becomes of the watchdog meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watchdog {
+    Runs,
+    /// Killed with -9 every few seconds, and started again.
+    Killed,
+}
+
 const fn scene(name: &'static str, knobs: Knobs, play: fn(&Fleet, &str) -> Played) -> Scene {
-    Scene { name, knobs, play }
+    Scene { name, knobs, watchdog: Watchdog::Runs, play }
 }
 
 const APPROVE: Knobs = Knobs { permission: "approve", ..CALM };
@@ -36,6 +45,7 @@ pub const ALL: &[Scene] = &[
     scene("killloop", LOOP, kill_kicks_off),
     scene("hang", HASTY, hang),
     scene("context", CALM, context),
+    Scene { watchdog: Watchdog::Killed, ..scene("crash", CALM, crash) },
     scene("judged", CALM, judged),
 ];
 
@@ -429,6 +439,14 @@ fn context(fleet: &Fleet, cli: &str) -> Played {
     } else {
         Err("the full conversation was resumed".into())
     }
+}
+
+/// The watchdog dies in the middle of deliveries.
+fn crash(fleet: &Fleet, cli: &str) -> Played {
+    fleet.wait_state(cli, "idle", 120)?;
+    let said = deliver_all(fleet, cli, "crash", |_| Ok(()))?;
+    fleet.wait_state(cli, "idle", 60)?;
+    Ok(said)
 }
 
 /// At the end of it all: nothing was typed again later.
