@@ -313,10 +313,10 @@ fn limit_retried(fleet: &Fleet, cli: &str) -> Played {
         seen.insert(format!("{}/{}", unit["seen"]["state"], unit["seen"]["substate"]).replace('"', ""));
         std::thread::sleep(Duration::from_millis(500));
     }
-    // A person interrupts it.
+    // A person interrupts it. A second C-c would end aider.
     let pane = fleet.pane(cli);
-    for _ in 0..2 {
-        let key = if cli == "aider" { "C-c" } else { "Escape" };
+    let (key, most) = if cli == "aider" { ("C-c", 1) } else { ("Escape", 2) };
+    for _ in 0..most {
         if fleet.believed(cli) == "busy" {
             fleet.tmux(&["send-keys", "-t", &pane, key]);
             std::thread::sleep(Duration::from_millis(1500));
