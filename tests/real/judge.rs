@@ -47,9 +47,17 @@ impl Log {
             let users = record["users"].as_array().cloned().unwrap_or_default();
             let users = users.iter().filter_map(|user| user.as_str().map(str::to_owned)).collect();
             let tag = record["tag"].as_str().unwrap_or_default().to_owned();
-            self.requests.push((tag, Arc::new(Asked { users })));
+            let asked = Asked { users };
+            if !is_summary(&asked) {
+                self.requests.push((tag, Arc::new(asked)));
+            }
         }
     }
+}
+
+/// aider has a resumed conversation summed up, all of it in one text with the roles as headings: no turn.
+fn is_summary(asked: &Asked) -> bool {
+    matches!(asked.users.as_slice(), [one] if one.starts_with("# USER\n"))
 }
 
 /// How often the model was given this text: the most that one conversation holds, and never less than the turns that
