@@ -67,7 +67,12 @@ impl Fleet {
         for cli in &self.clis {
             let start = self.lab.start(cli);
             // What the mock proposes as a command is one only in this format.
-            let more = if cli == "aider" { ", \"--edit-format\", \"diff\"" } else { "" };
+            let more = match cli.as_str() {
+                "aider" => ", \"--edit-format\", \"diff\"",
+                // As built in: a killed turn must not go on in a server of its own.
+                "codex" => ", \"--no-daemon\"",
+                _ => "",
+            };
             text += &format!("[backend.{cli}]\ncommand = [{start:?}{more}]\n");
             std::fs::write(self.lab.dir.join(format!("{cli}.md")), kickoff(cli)).unwrap();
             text += &format!(
