@@ -39,7 +39,11 @@ pub(super) fn find<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'
     }
     let end = screen.rows.len();
     let cursor = cursor(signals, screen);
-    let hint = last_rows(screen, HINT_ROWS).find(|&row| any(&signals.hints, strip(screen.text(row))));
+    // The row of a running turn names a key too: seen without a composer, it is half a screen.
+    let names_keys = |row: &usize| {
+        any(&signals.hints, strip(screen.text(*row))) && !any(&signals.busy_status, screen.text(*row))
+    };
+    let hint = last_rows(screen, HINT_ROWS).find(names_keys);
     let anchor = cursor.map(|row| first_option(screen, row)).or(hint).unwrap_or(end);
     let rows = region(signals.frame, screen, anchor);
     let line = rows.clone().find(|&row| any(&signals.dialog_lines, strip(screen.text(row))));
