@@ -1,0 +1,99 @@
+//! Requests are taken once; alerts that are owed reach the outbox, once.
+
+use super::Checker;
+use crate::files::Disk;
+use crate::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+use watchkeeper::engine::tick::TickReport;
+use watchkeeper::state::unit::DeliveryOutcome;
+
+impl Checker {
+    /// Requests are taken once; alerts that are owed reach the outbox, once.
+    pub(super) fn mail(&mut self, world: &mut World, disk: &Disk, report: &TickReport, killed: bool) {
+        if !killed {
+            let before: BTreeSet<&str> = report.before.mail.handled.iter().map(|h| h.id.as_str()).collect();
+            let fresh = report.decision.next.mail.handled.iter().filter(|h| !before.contains(h.id.as_str()));
+            for handled in fresh {
+                if self.handled.contains(&handled.id) {
+                    world.violate("once-only-request", format!("request {} was handled again", handled.id));
+                }
+            }
+            for handled in
+                report.decision.next.mail.handled.iter().filter(|_| disk.written.contains("mail.json"))
+            {
+                self.handled.insert(handled.id.clone());
+            }
+            let asked = report.decision.next.mail.handled.iter().filter(|h| !before.contains(h.id.as_str()));
+            for handled in asked {
+                let approved =
+                    handled.said.contains("approved;") || handled.said.contains("circuit breaker closed");
+                let lifted =
+                    approved || handled.said.contains("starting") || handled.said.contains("restart ordered");
+                for (name, past) in &mut self.past {
+                    if handled.said.contains(&format!("`{name}`"))
+                        || handled.said.contains("starting what does not run")
+                    {
+                        if approved {
+                            past.heals.clear();
+                        }
+                        if lifted {
+                            past.opened = None;
+                            past.tried = false;
+                        }
+                    }
+                }
+            }
+            for state in report.decision.next.units.values() {
+                for past in &state.delivery.past {
+                    let failed = past.outcome != DeliveryOutcome::Seen;
+                    if let Some(request) = past.request.as_ref().filter(|_| failed) {
+                        self.failed_texts.insert(request.clone());
+                    }
+                }
+            }
+        }
+        self.alerts(world, disk);
+    }
+
+    fn alerts(&mut self, world: &mut World, disk: &Disk) {
+        let units: Vec<String> = self.past.keys().cloned().collect();
+        for (owner, path) in units
+            .iter()
+            .map(|unit| (unit.clone(), format!("units/{unit}/unit.json")))
+            .chain([("mail.json".to_owned(), "mail.json".to_owned())])
+        {
+            let Some(bytes) = disk.get(&path) else { continue };
+            // Nothing owed is by far the usual case.
+            if String::from_utf8_lossy(bytes).contains("\"owed\": []") {
+                continue;
+            }
+            let Some(json) = disk.json(&path) else { continue };
+            let owed = json.get("owed").and_then(|owed| owed.as_array()).cloned().unwrap_or_default();
+            let overflow = owed.len() >= watchkeeper::state::mail::OWED_MAX;
+            for id in owed.iter().filter_map(|owed| owed.get("id")?.as_str()) {
+                self.owed.insert(id.to_owned(), owner.clone());
+            }
+            if overflow {
+                self.owed.retain(|_, of| *of != owner);
+            }
+        }
+        if disk.written.contains("outbox.jsonl") {
+            let times = outbox(disk);
+            for (id, times) in times.iter().filter(|(_, times)| **times > 1) {
+                world.violate("alert-once", format!("alert {id} stands {times} times in the outbox"));
+            }
+        }
+    }
+}
+
+/// Alerts in the outbox, by id, with how often.
+pub fn outbox(disk: &Disk) -> BTreeMap<String, u32> {
+    let mut times = BTreeMap::new();
+    let bytes = disk.get("outbox.jsonl").unwrap_or_default();
+    for line in String::from_utf8_lossy(bytes).lines() {
+        let Ok(json) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+        let Some(id) = json.get("id").and_then(|id| id.as_str()) else { continue };
+        *times.entry(id.to_owned()).or_default() += 1;
+    }
+    times
+}

@@ -1,0 +1,228 @@
+//! What must hold in every tick, whatever goes wrong. What is about one effect alone is in `host.rs`, where it happens.
+//!
+//! Each has a name; a failure says it. The truth is asked of the world, never of the watchdog's own memory, except where
+//! the books are compared with each other. One file per subject; here is what they share: each unit's past.
+
+mod books;
+mod fleet;
+mod grants;
+mod kills;
+mod mail;
+mod restarts;
+mod texts;
+
+pub use mail::outbox;
+
+use crate::cli::Kind;
+use crate::files::Disk;
+use crate::world::World;
+use books::{books, same_answer};
+use std::collections::{BTreeMap, BTreeSet};
+use watchkeeper::base::time::Wall;
+use watchkeeper::config::Config;
+use watchkeeper::detect::pause;
+use watchkeeper::engine::tick::TickReport;
+
+/// A unit that lived this long has its past forgotten (SPEC 6.4).
+const STABLE_MS: i64 = 1_800_000;
+/// The clocks of a tick and of its effects are a little apart.
+const TRIFLE_MS: i64 = 50;
+
+/// What is known of one unit's past, from the truth.
+#[derive(Clone, Debug, Default)]
+struct Past {
+    heals: Vec<i64>,
+    opened: Option<i64>,
+    tried: bool,
+    /// Time that somebody looked at it without any change, ms.
+    idle_ms: i64,
+    looked_at: i64,
+    /// Nudges since the agent last worked by itself.
+    nudges: u32,
+    /// The last wake or run: local wall clock, and the jumps until then.
+    last_wake: Option<(Wall, u32)>,
+    kickoffs: BTreeMap<i32, (i64, u32)>,
+}
+
+/// The markers as they stood when the tick began.
+#[derive(Clone, Debug, Default)]
+struct Markers {
+    down: bool,
+    paused: bool,
+}
+
+#[derive(Debug)]
+pub struct Checker {
+    past: BTreeMap<String, Past>,
+    thorough: bool,
+    markers: BTreeMap<String, Markers>,
+    fleet: Markers,
+    gap_ms: i64,
+    looked_at: i64,
+    /// The wall clock jumped: appointments made before mean nothing.
+    jumps: u32,
+    handled: BTreeSet<String>,
+    texts: BTreeMap<String, u32>,
+    /// Alerts that some file owes or owed.
+    pub owed: BTreeMap<String, String>,
+    mass_started: Vec<(i64, Vec<String>)>,
+    pub effects: u64,
+    pub arrivals: u64,
+    /// Deliveries of people's texts that ended badly, by request.
+    pub failed_texts: BTreeSet<String>,
+    ticks: u64,
+}
+
+impl Checker {
+    pub fn new(config: &Config, thorough: bool) -> Checker {
+        Checker {
+            past: config.units.keys().map(|name| (name.to_string(), Past::default())).collect(),
+            thorough,
+            markers: BTreeMap::new(),
+            fleet: Markers::default(),
+            gap_ms: 0,
+            looked_at: 0,
+            jumps: 0,
+            handled: BTreeSet::new(),
+            texts: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            mass_started: Vec::new(),
+            effects: 0,
+            arrivals: 0,
+            failed_texts: BTreeSet::new(),
+            ticks: 0,
+        }
+    }
+
+    pub fn jumped(&mut self) {
+        self.jumps += 1;
+    }
+
+    /// Before a tick: how things stand.
+    pub fn before(&mut self, world: &World, disk: &mut Disk, config: &Config) {
+        let in_force = |disk: &Disk, path: &str| {
+            disk.get(path).is_some_and(|bytes| {
+                let paused = pause::parse(&String::from_utf8_lossy(bytes));
+                paused.until.is_none_or(|until| world.local() < until)
+            })
+        };
+        self.fleet = Markers { down: disk.get("down").is_some(), paused: in_force(disk, "PAUSED") };
+        for name in config.units.keys() {
+            let marker = |file: &str| format!("units/{name}/{file}");
+            let markers = Markers {
+                down: disk.get(&marker("down")).is_some(),
+                paused: in_force(disk, &marker("PAUSED")),
+            };
+            self.markers.insert(name.to_string(), markers);
+        }
+        disk.written.clear();
+        disk.failed = false;
+    }
+
+    /// After a tick: everything that must hold.
+    pub fn after(
+        &mut self,
+        world: &mut World,
+        disk: &mut Disk,
+        config: &Config,
+        report: &TickReport,
+        killed: bool,
+    ) {
+        self.ticks += 1;
+        self.effects += world.effects.len() as u64;
+        self.forget_destroyed(world, disk);
+        let arrivals = world.arrivals.clone();
+        for arrival in &arrivals {
+            self.arrived(world, arrival);
+        }
+        self.starts(world, config, report);
+        self.looks(world, config, report, disk, killed);
+        if !killed {
+            for granted in &report.decision.granted {
+                self.granted(world, config, report, granted);
+            }
+            self.fleet_rules(world, config, report, disk);
+            self.events(world, report);
+            books(world, report);
+            if self.thorough && self.ticks % 8 == 0 {
+                same_answer(world, config, report, self.ticks);
+            }
+        }
+        self.mail(world, disk, report, killed);
+    }
+
+    /// Somebody destroyed a unit's memory: what it counted is forgotten with it.
+    fn forget_destroyed(&mut self, world: &mut World, disk: &mut Disk) {
+        for path in std::mem::take(&mut disk.destroyed) {
+            if path == "mail.json" {
+                self.handled.clear();
+                self.owed.retain(|_, owner| owner != "mail.json");
+            }
+            let Some(unit) = path.strip_prefix("units/").and_then(|rest| rest.strip_suffix("/unit.json"))
+            else {
+                continue;
+            };
+            if let Some(truth) = world.units.get_mut(unit) {
+                truth.epoch += 1;
+                truth.acts = 0;
+            }
+            if let Some(past) = self.past.get_mut(unit) {
+                *past = Past { idle_ms: past.idle_ms, looked_at: past.looked_at, ..Past::default() };
+            }
+            self.owed.retain(|_, owner| owner != unit);
+        }
+    }
+
+    /// What every look tells: idleness that was watched, lives that were long enough, deaths that were seen.
+    fn looks(&mut self, world: &mut World, config: &Config, report: &TickReport, disk: &Disk, killed: bool) {
+        let t = world.t;
+        let Some(listed) = world.looked.clone() else { return };
+        let interval_ms = (config.watchdog.signal_interval_s * 1000.0) as i64;
+        let gap = t - self.looked_at;
+        let usual = (3 * interval_ms).max(self.gap_ms * 3 / 2);
+        for (name, unit) in &config.units {
+            let name = name.as_str();
+            let Some(past) = self.past.get_mut(name) else { continue };
+            let Some(pane) = world.living(name) else {
+                past.idle_ms = 0;
+                continue;
+            };
+            if !listed.contains(&pane.id) {
+                continue;
+            }
+            let transcript = world.units.get(name).is_some_and(|truth| truth.transcript);
+            let cli = &pane.cli;
+            // CPU that was used and gone between two looks leaves no trace that could be sampled.
+            let cpu_at = if cli.kind() == Some(Kind::Tool) { cli.cpu_at } else { 0 };
+            let mut moved = cli.content_at.max(cpu_at).max(cli.born);
+            if transcript {
+                moved = moved.max(cli.transcript_at);
+            }
+            if moved > past.looked_at || past.looked_at == 0 {
+                past.idle_ms = 0;
+                if cli.is_working() && t - cli.content_at < 1000 {
+                    past.nudges = 0;
+                }
+            } else {
+                past.idle_ms += (t - past.looked_at).min(usual);
+            }
+            past.looked_at = t;
+            let age = t - cli.born;
+            if age >= STABLE_MS {
+                past.heals.clear();
+            }
+            if age as f64 >= unit.ladder.quiet_s * 1000.0 {
+                past.tried = false;
+                past.opened = None;
+            }
+        }
+        self.looked_at = t;
+        if gap > interval_ms / 2 && !killed {
+            self.gap_ms = gap;
+        }
+        if killed {
+            return;
+        }
+        self.deaths(world, config, report, disk, t);
+    }
+}

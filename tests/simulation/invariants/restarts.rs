@@ -1,0 +1,122 @@
+//! The restart budget, its backoff, its breaker, and the stagger after a mass death (SPEC 3 and 6.4).
+
+use super::{Checker, TRIFLE_MS};
+use crate::files::Disk;
+use crate::world::World;
+use std::collections::BTreeSet;
+use watchkeeper::config::Config;
+use watchkeeper::engine::tick::TickReport;
+use watchkeeper::model::seen::ScreenState;
+
+/// Most heals of one unit within [`WINDOW_MS`] (SPEC 6.4).
+const HEALS_MAX: usize = 5;
+const WINDOW_MS: i64 = 900_000;
+const BREAKER_MS: i64 = 600_000;
+const BACKOFF_MS: i64 = 30_000;
+const BACKOFF_MAX_MS: i64 = 600_000;
+
+impl Checker {
+    /// Starts that happened: the restart budget, its backoff, its breaker, the stagger.
+    pub(super) fn starts(&mut self, world: &mut World, config: &Config, report: &TickReport) {
+        for effect in world.effects.clone() {
+            if !effect.happened || !matches!(effect.what, "new-session" | "respawn") {
+                continue;
+            }
+            let granted = report.decision.granted.iter().find(|granted| granted.unit.as_str() == effect.unit);
+            let Some(granted) = granted else { continue };
+            let Some(past) = self.past.get_mut(&effect.unit) else { continue };
+            let (unit, t) = (&effect.unit, effect.t);
+            if granted.why.rule != "restart.heal" {
+                continue;
+            }
+            let said = |h: &&watchkeeper::state::mail::Handled| {
+                h.said.contains(&format!("`{unit}`"))
+                    && (h.said.contains("approved;") || h.said.contains("circuit breaker closed"))
+            };
+            let known = &report.before.mail.handled;
+            if report
+                .decision
+                .next
+                .mail
+                .handled
+                .iter()
+                .filter(said)
+                .any(|h| known.iter().all(|k| k.id != h.id))
+            {
+                // Approved in this very tick.
+                past.heals.clear();
+                past.opened = None;
+            }
+            let recent = past.heals.iter().filter(|at| t - **at < WINDOW_MS).count();
+            if recent >= HEALS_MAX {
+                world.violate("restart-budget", format!("{unit}: heal number {} within 900 s", recent + 1));
+            }
+            if let Some(last) = past.heals.last() {
+                let n = past.heals.len().min(20) as u32;
+                let needed = (BACKOFF_MS << (n - 1).min(10)).min(BACKOFF_MAX_MS);
+                if t - last < needed - TRIFLE_MS {
+                    let detail = format!(
+                        "{unit}: heal {} came {} ms after the last, backoff is {needed} ms",
+                        n + 1,
+                        t - last
+                    );
+                    world.violate("restart-backoff", detail);
+                }
+            }
+            if let Some(opened) = past.opened {
+                if t - opened < BREAKER_MS - TRIFLE_MS {
+                    world.violate(
+                        "restart-breaker",
+                        format!("{unit}: healed {} ms after its breaker had to open", t - opened),
+                    );
+                }
+                past.tried = true;
+                past.opened = None;
+            }
+            past.heals.push(t);
+            for (at, units) in &self.mass_started {
+                let turn = units.iter().position(|name| name == unit);
+                let stagger_ms = (config.watchdog.stagger_s * 1000.0) as i64;
+                if let Some(turn) = turn.filter(|turn| t - at < *turn as i64 * stagger_ms - TRIFLE_MS) {
+                    let detail =
+                        format!("{unit}: started {} ms after a mass death, its turn was {turn}", t - at);
+                    world.violate("stagger", detail);
+                }
+            }
+        }
+    }
+
+    pub(super) fn deaths(&mut self, world: &World, config: &Config, report: &TickReport, disk: &Disk, t: i64) {
+        let mut died = Vec::new();
+        for (name, unit) in &config.units {
+            let Some(after) = report.decision.next.units.get(name) else { continue };
+            let before = report.before.units.get(name).cloned().unwrap_or_default();
+            let task = world.units.get(name.as_str()).is_some_and(|truth| truth.task);
+            // What was not recorded is seen anew at the next look.
+            let recorded = || {
+                disk.json(&format!("units/{name}/unit.json"))
+                    .is_some_and(|file| file["seen"]["state"] == "dead")
+            };
+            let gone = after.seen.process.is_none() && after.seen.state == ScreenState::Dead && recorded();
+            if gone && before.seen.process.is_some() && !task && before.ending.is_none() {
+                died.push((unit.position, name.to_string()));
+            }
+            let Some(past) = self.past.get_mut(name.as_str()) else { continue };
+            let marked = self.fleet.down || self.markers.get(name.as_str()).is_some_and(|m| m.down);
+            if !gone || task || marked || !unit.enabled || past.opened.is_some() {
+                continue;
+            }
+            let recent = past.heals.iter().filter(|at| t - **at < WINDOW_MS).count();
+            if recent >= HEALS_MAX || past.tried {
+                past.opened = Some(t);
+                past.tried = false;
+            }
+        }
+        self.mass_started.retain(|(at, _)| t - at < 60_000);
+        if died.len() >= 3 {
+            died.sort();
+            self.mass_started.push((t, died.into_iter().map(|(_, name)| name).collect()));
+        }
+    }
+}
+
