@@ -140,7 +140,7 @@ impl Host for SimHost {
         let step = self.ops.step();
         if matches!(step, Step::Dead | Step::DiesBefore) {
             // Paid for and lost: an effect may be missing, never doubled. A lost TERM is followed by its KILL.
-            if let (Step::DiesBefore, Action::Signal { processes, .. }) = (step, action) {
+            if let Action::Signal { processes, .. } = action {
                 let world = &mut *self.world.borrow_mut();
                 let t = world.t;
                 world.termed.extend(processes.iter().map(|p| ((p.pid, p.start), t)));
@@ -261,6 +261,9 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
         .and_then(|r| r.get("last_act")?.get("what")?.as_str().map(str::to_owned))
         .unwrap_or_default();
     if let Some(truth) = world.units.get_mut(unit) {
+        if disk.destroyed.contains(&format!("units/{unit}/unit.json")) {
+            truth.acts = 0;
+        }
         if acts <= truth.acts {
             bad(
                 "commit-before-act",

@@ -156,6 +156,8 @@ pub struct World {
     /// Panes that the last look missed or misread.
     pub missed: BTreeSet<u64>,
     pub tick: u64,
+    /// The story is printed as it happens.
+    aloud: bool,
 }
 
 impl World {
@@ -188,6 +190,7 @@ impl World {
             looked: None,
             missed: BTreeSet::new(),
             tick: 0,
+            aloud: std::env::var_os("STORY").is_some(),
         }
     }
 
@@ -207,7 +210,7 @@ impl World {
             self.local(),
             what.as_ref()
         );
-        if std::env::var_os("STORY").is_some() {
+        if self.aloud {
             println!("{line}");
         }
         self.story.push_back(line);
@@ -322,7 +325,7 @@ impl World {
             && let Some(wait) = pane.cli.waits_until.filter(|wait| *wait < 1_000_000_000_000)
         {
             // The CLI knows how long; the world when.
-            pane.cli.waits_until = Some(self.wall + wait);
+            pane.cli.waits_until = Some(self.wall + self.offset + wait);
         }
         if let Some(ended) = ended {
             self.tell(format!("{unit}: ends by itself ({ended:?})"));

@@ -13,7 +13,13 @@ use watchkeeper::state::unit::{Purpose, UnitState};
 
 impl Checker {
     /// Rules about many units at once.
-    pub(super) fn fleet_rules(&mut self, world: &mut World, config: &Config, report: &TickReport, disk: &Disk) {
+    pub(super) fn fleet_rules(
+        &mut self,
+        world: &mut World,
+        config: &Config,
+        report: &TickReport,
+        disk: &Disk,
+    ) {
         let granted = &report.decision.granted;
         let disruptions = granted.iter().filter(|p| p.is_disruption() && p.origin == Origin::Policy).count();
         if disruptions > 2 {
@@ -78,14 +84,16 @@ impl Checker {
                 })
             });
             let rival = mates().find(|mate| {
-                let probing = world.living(mate.as_str()).is_some_and(|pane| {
-                    pane.cli.banner
-                        && report
-                            .before
-                            .units
-                            .get(*mate)
-                            .and_then(|s| s.limit.active.as_ref())
-                            .is_some_and(|l| l.probing_awake_s.is_some())
+                // Its probe is being typed, or waits for its answer.
+                let typing = |state: &UnitState| {
+                    let current = state.delivery.current.as_ref();
+                    current.is_some_and(|delivery| delivery.message.purpose == Purpose::Probe)
+                };
+                let asked = |play: &Play| matches!(play, Play::Work(work) if work.probe);
+                let seen = report.seen.units.get(*mate);
+                let lives = seen.is_some_and(|seen| matches!(seen.pane, PaneSeen::Alive(_)));
+                let probing = world.living(mate.as_str()).filter(|_| lives).is_some_and(|pane| {
+                    asked(&pane.cli.play) || report.before.units.get(*mate).is_some_and(typing)
                 });
                 (probing || probes.contains(&mate.as_str())) && kind(mate.as_str()) == kind(unit)
             });
@@ -98,4 +106,3 @@ impl Checker {
         }
     }
 }
-

@@ -13,7 +13,13 @@ use watchkeeper::state::unit::{EndCause, UnitState};
 
 impl Checker {
     /// One thing that was granted.
-    pub(super) fn granted(&mut self, world: &mut World, config: &Config, report: &TickReport, granted: &Proposal) {
+    pub(super) fn granted(
+        &mut self,
+        world: &mut World,
+        config: &Config,
+        report: &TickReport,
+        granted: &Proposal,
+    ) {
         let name = granted.unit.as_str();
         let (Some(unit), Some(past)) = (config.units.get(&granted.unit), self.past.get(name).cloned()) else {
             return;

@@ -30,8 +30,8 @@ pub(super) fn disturbance(world: &mut World, config: &Config, name: &str, grante
         world.violate("disturbance", detail);
     }
     let max = (config.watchdog.wait_max_s * 1000.0) as i64;
-    let wait = world.living(name).and_then(|pane| pane.cli.waits_until).map(|until| until - world.wall);
-    if let Some(left) = wait.filter(|left| *left > 2000 && *left <= max && world.offset == 0) {
+    let wait = world.living(name).and_then(|pane| pane.cli.waits_until).map(|until| until - world.local().0);
+    if let Some(left) = wait.filter(|left| *left > 2000 && *left <= max) {
         world.violate("disturbance", format!("{name}: nudged although it waits for another {left} ms"));
     }
 }
@@ -77,7 +77,7 @@ fn vetoes(world: &mut World, name: &str, when: &str) {
         Some("a person is attached".to_owned())
     } else if cli.dialog_open() {
         Some("a dialog is open".to_owned())
-    } else if cli.waits_until.is_some_and(|until| until - world.wall > 2000 && world.offset == 0) {
+    } else if cli.waits_until.is_some_and(|until| until - world.local().0 > 2000) {
         Some("a declared wait".to_owned())
     } else {
         None

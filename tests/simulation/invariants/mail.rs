@@ -5,6 +5,7 @@ use crate::files::Disk;
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use watchkeeper::engine::tick::TickReport;
+use watchkeeper::policy::proposal::EventKind;
 use watchkeeper::state::unit::DeliveryOutcome;
 
 impl Checker {
@@ -23,26 +24,6 @@ impl Checker {
             {
                 self.handled.insert(handled.id.clone());
             }
-            let asked = report.decision.next.mail.handled.iter().filter(|h| !before.contains(h.id.as_str()));
-            for handled in asked {
-                let approved =
-                    handled.said.contains("approved;") || handled.said.contains("circuit breaker closed");
-                let lifted =
-                    approved || handled.said.contains("starting") || handled.said.contains("restart ordered");
-                for (name, past) in &mut self.past {
-                    if handled.said.contains(&format!("`{name}`"))
-                        || handled.said.contains("starting what does not run")
-                    {
-                        if approved {
-                            past.heals.clear();
-                        }
-                        if lifted {
-                            past.opened = None;
-                            past.tried = false;
-                        }
-                    }
-                }
-            }
             for state in report.decision.next.units.values() {
                 for past in &state.delivery.past {
                     let failed = past.outcome != DeliveryOutcome::Seen;
@@ -51,6 +32,9 @@ impl Checker {
                     }
                 }
             }
+        }
+        if !killed {
+            owed(world, report);
         }
         self.alerts(world, disk);
     }
@@ -82,6 +66,25 @@ impl Checker {
             for (id, times) in times.iter().filter(|(_, times)| **times > 1) {
                 world.violate("alert-once", format!("alert {id} stands {times} times in the outbox"));
             }
+        }
+    }
+}
+
+/// What people must hear is owed until the outbox has it: an alert that was made stands in its owner's file.
+fn owed(world: &mut World, report: &TickReport) {
+    let next = &report.decision.next;
+    for event in report.decision.events.iter().filter(|event| event.kind == EventKind::Alert) {
+        let owed = match &event.unit {
+            Some(unit) => next.units.get(unit.as_str()).map(|state| &state.owed),
+            None => Some(&next.mail.owed),
+        };
+        // Of very many the oldest are dropped.
+        let kept = owed.is_some_and(|owed| {
+            owed.len() >= watchkeeper::state::mail::OWED_MAX
+                || owed.iter().any(|owed| owed.text == event.text)
+        });
+        if !kept {
+            world.violate("alert-owed", format!("an alert was made and nobody owes it: {}", event.text));
         }
     }
 }

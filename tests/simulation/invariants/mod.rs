@@ -37,10 +37,14 @@ struct Past {
     /// Time that somebody looked at it without any change, ms.
     idle_ms: i64,
     looked_at: i64,
+    /// When the last change of its content was seen, and whether its tools' CPU was sampled at the last look.
+    content_seen: i64,
+    sampled: bool,
     /// Nudges since the agent last worked by itself.
     nudges: u32,
     /// The last wake or run: local wall clock, and the jumps until then.
     last_wake: Option<(Wall, u32)>,
+    last_due: Option<Wall>,
     kickoffs: BTreeMap<i32, (i64, u32)>,
 }
 
@@ -135,6 +139,7 @@ impl Checker {
         for arrival in &arrivals {
             self.arrived(world, arrival);
         }
+        self.lifted(report);
         self.starts(world, config, report);
         self.looks(world, config, report, disk, killed);
         if !killed {
@@ -180,6 +185,7 @@ impl Checker {
         let interval_ms = (config.watchdog.signal_interval_s * 1000.0) as i64;
         let gap = t - self.looked_at;
         let usual = (3 * interval_ms).max(self.gap_ms * 3 / 2);
+        let near_ms = (config.watchdog.stall_idle_s * 500.0) as i64;
         for (name, unit) in &config.units {
             let name = name.as_str();
             let Some(past) = self.past.get_mut(name) else { continue };
@@ -192,8 +198,13 @@ impl Checker {
             }
             let transcript = world.units.get(name).is_some_and(|truth| truth.transcript);
             let cli = &pane.cli;
-            // CPU that was used and gone between two looks leaves no trace that could be sampled.
-            let cpu_at = if cli.kind() == Some(Kind::Tool) { cli.cpu_at } else { 0 };
+            // CPU is sampled near a stall only, and leaves no trace once its tool is gone.
+            if cli.content_at > past.looked_at {
+                past.content_seen = t;
+            }
+            let counts = past.sampled && cli.kind() == Some(Kind::Tool);
+            let cpu_at = if counts { cli.cpu_at } else { 0 };
+            past.sampled = t - past.content_seen >= near_ms;
             let mut moved = cli.content_at.max(cpu_at).max(cli.born);
             if transcript {
                 moved = moved.max(cli.transcript_at);

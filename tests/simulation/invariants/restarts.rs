@@ -16,6 +16,29 @@ const BACKOFF_MS: i64 = 30_000;
 const BACKOFF_MAX_MS: i64 = 600_000;
 
 impl Checker {
+    /// People who lift a budget.
+    pub(super) fn lifted(&mut self, report: &TickReport) {
+        let before: BTreeSet<&str> = report.before.mail.handled.iter().map(|h| h.id.as_str()).collect();
+        let asked = report.decision.next.mail.handled.iter().filter(|h| !before.contains(h.id.as_str()));
+        for handled in asked {
+            let approved =
+                handled.said.contains("approved;") || handled.said.contains("circuit breaker closed");
+            let lifted =
+                approved || handled.said.contains("starting") || handled.said.contains("restart ordered");
+            for (name, past) in &mut self.past {
+                let named = handled.said.contains(&format!("`{name}`"))
+                    || handled.said.contains("starting what does not run");
+                if named && approved {
+                    past.heals.clear();
+                }
+                if named && lifted {
+                    past.opened = None;
+                    past.tried = false;
+                }
+            }
+        }
+    }
+
     /// Starts that happened: the restart budget, its backoff, its breaker, the stagger.
     pub(super) fn starts(&mut self, world: &mut World, config: &Config, report: &TickReport) {
         for effect in world.effects.clone() {
@@ -28,24 +51,6 @@ impl Checker {
             let (unit, t) = (&effect.unit, effect.t);
             if granted.why.rule != "restart.heal" {
                 continue;
-            }
-            let said = |h: &&watchkeeper::state::mail::Handled| {
-                h.said.contains(&format!("`{unit}`"))
-                    && (h.said.contains("approved;") || h.said.contains("circuit breaker closed"))
-            };
-            let known = &report.before.mail.handled;
-            if report
-                .decision
-                .next
-                .mail
-                .handled
-                .iter()
-                .filter(said)
-                .any(|h| known.iter().all(|k| k.id != h.id))
-            {
-                // Approved in this very tick.
-                past.heals.clear();
-                past.opened = None;
             }
             let recent = past.heals.iter().filter(|at| t - **at < WINDOW_MS).count();
             if recent >= HEALS_MAX {
@@ -86,7 +91,14 @@ impl Checker {
         }
     }
 
-    pub(super) fn deaths(&mut self, world: &World, config: &Config, report: &TickReport, disk: &Disk, t: i64) {
+    pub(super) fn deaths(
+        &mut self,
+        world: &World,
+        config: &Config,
+        report: &TickReport,
+        disk: &Disk,
+        t: i64,
+    ) {
         let mut died = Vec::new();
         for (name, unit) in &config.units {
             let Some(after) = report.decision.next.units.get(name) else { continue };
@@ -119,4 +131,3 @@ impl Checker {
         }
     }
 }
-

@@ -66,22 +66,20 @@ impl Checker {
         let wake =
             config.units.get(&granted.unit).and_then(Unit::agent).and_then(|agent| agent.wake.as_ref());
         let (Some(wake), Some(past)) = (wake, self.past.get_mut(granted.unit.as_str())) else { return };
-        let needed_s = match &wake.when {
-            WakeWhen::Interval { every_s } => *every_s,
-            WakeWhen::Cron { .. } => 60.0,
-        };
         let now = report.seen.now.wall;
         let failed = before.delivery.past.iter().rev().find(|past| past.purpose == Purpose::Wake);
-        let failed = failed.is_some_and(|past| past.outcome != DeliveryOutcome::Seen);
-        if let Some((last, jumps)) = past.last_wake.filter(|_| !failed) {
-            let passed = now.since_s(last);
-            if jumps == self.jumps && passed < needed_s {
-                world.violate(
-                    "once-only-wake",
-                    format!("{}: woken again after {passed} s of {needed_s} s", granted.unit),
-                );
-            }
+        let failed = failed.is_some_and(|past| matches!(past.outcome, DeliveryOutcome::Failed { .. }));
+        let passed_s =
+            past.last_wake.filter(|(_, jumps)| *jumps == self.jumps).map(|(last, _)| now.since_s(last));
+        let again = match &wake.when {
+            WakeWhen::Interval { every_s } => passed_s.is_some_and(|passed| passed < *every_s) && !failed,
+            // A missed time fires late, perhaps right before the next.
+            WakeWhen::Cron { .. } => past.last_due == before.wake.due && past.last_due.is_some(),
+        };
+        if again {
+            world.violate("once-only-wake", format!("{}: woken again after {passed_s:?} s", granted.unit));
         }
+        past.last_due = before.wake.due;
         past.last_wake = Some((now, self.jumps));
     }
 
@@ -90,4 +88,3 @@ impl Checker {
         self.texts.contains_key(&format!("Please have a look at item {request}."))
     }
 }
-
