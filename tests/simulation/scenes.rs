@@ -101,6 +101,6 @@ pub fn clocks() -> Swarm {
 
 /// Nobody looks for some minutes.
 pub fn pauses() -> Swarm {
-    let temper = Temper { resumes: 1000, ..work().temper };
+    let temper = Temper { resumes: 0, ..work().temper };
     Swarm { pauses: 120, temper, ..work() }
 }
