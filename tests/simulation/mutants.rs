@@ -44,6 +44,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("a limit is ignored", limit_ignored, scenes::limits, "untouchable"),
     mutant("every unit of an account probes", everyone_probes, scenes::limits, "canary"),
     mutant("blind is taken for absent", blind_is_absent, scenes::silence, "blind"),
+    mutant("a server's death is charged to its units", host_events_charged, scenes::servers, "host-event"),
     mutant("a pause is ignored", pause_ignored, scenes::markers, "untouchable"),
     mutant("down is ignored", down_ignored, scenes::markers, "untouchable"),
     mutant("declared waits are ignored", waits_ignored, scenes::waits, "disturbance"),
@@ -148,6 +149,12 @@ fn blind_is_absent(config: &Config, state: &State, seen: &Observation) -> Decisi
         unit.pane = PaneSeen::Absent;
     }
     decide(config, state, &seen)
+}
+
+fn host_events_charged(config: &Config, state: &State, seen: &Observation) -> Decision {
+    with_state(config, state, seen, |state| {
+        state.units.values_mut().for_each(|unit| unit.seen.lost_with_server = false);
+    })
 }
 
 fn pause_ignored(config: &Config, state: &State, seen: &Observation) -> Decision {

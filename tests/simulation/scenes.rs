@@ -10,6 +10,7 @@ pub const ALL: &[(&str, fn() -> Swarm)] = &[
     ("short lives", short_lives),
     ("limits", limits),
     ("silence", silence),
+    ("servers", servers),
     ("markers", markers),
     ("waits", waits),
     ("tools", tools),
@@ -45,6 +46,11 @@ pub fn limits() -> Swarm {
 /// tmux does not answer for some minutes.
 pub fn silence() -> Swarm {
     Swarm { silence: 100, ..deaths() }
+}
+
+/// The tmux server dies every few minutes.
+pub fn servers() -> Swarm {
+    Swarm { server_deaths: 60, ..work() }
 }
 
 /// `PAUSED` and `down` come and go, while processes die.

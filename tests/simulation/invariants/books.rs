@@ -83,6 +83,7 @@ pub(super) fn books(world: &mut World, report: &TickReport) {
         }
         let count = |is: &dyn Fn(&&&Proposal) -> bool| granted.iter().filter(is).count() as u64;
         let heals = count(&|p| p.why.rule == "restart.heal");
+        let comebacks = count(&|p| p.why.rule == "restart.lost");
         let starts =
             count(&|p| matches!(p.what, What::Act(Action::NewSession { .. } | Action::Respawn { .. })));
         let deliveries = count(&|p| matches!(p.what, What::Deliver(_)));
@@ -91,7 +92,7 @@ pub(super) fn books(world: &mut World, report: &TickReport) {
         let wakes = count(&|p| p.by == "wake");
         let rows = [
             ("acts", after.acts - before.acts.min(after.acts), granted.len() as u64),
-            ("restarts", after.restart.total.saturating_sub(before.restart.total), heals),
+            ("restarts", after.restart.total.saturating_sub(before.restart.total), heals + comebacks),
             ("starts", after.launch.count.saturating_sub(before.launch.count), starts),
             ("deliveries", after.delivery.count.saturating_sub(before.delivery.count), deliveries),
             ("tiers", (after.stall.tier.saturating_sub(before.stall.tier)) as u64, remedies),
@@ -105,6 +106,9 @@ pub(super) fn books(world: &mut World, report: &TickReport) {
         let past = |state: &UnitState| state.restart.past_awake_s.last().copied();
         if heals == 1 && past(after) == past(&before) {
             world.violate("books", format!("{name}: a heal is not in its budget"));
+        }
+        if comebacks == 1 && (past(after) != past(&before) || after.restart.lost_awake_s.is_empty()) {
+            world.violate("books", format!("{name}: a comeback is in the wrong budget"));
         }
         if continues == 1 && after.attend.error_nudges != before.attend.error_nudges + 1 {
             world.violate("books", format!("{name}: a continue was not paid for"));

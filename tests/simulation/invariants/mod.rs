@@ -22,6 +22,7 @@ use watchkeeper::base::time::Wall;
 use watchkeeper::config::Config;
 use watchkeeper::detect::pause;
 use watchkeeper::engine::tick::TickReport;
+use watchkeeper::model::seen::Process;
 
 /// A unit that lived this long has its past forgotten (SPEC 6.4).
 const STABLE_MS: i64 = 1_800_000;
@@ -32,6 +33,10 @@ const TRIFLE_MS: i64 = 50;
 #[derive(Clone, Debug, Default)]
 struct Past {
     heals: Vec<i64>,
+    /// Comebacks from what was lost with the tmux server.
+    comebacks: Vec<i64>,
+    /// The process that was last seen, and the server (pid, start) that it was on.
+    seen: Option<(Process, (i32, i64))>,
     opened: Option<i64>,
     tried: bool,
     /// Time that somebody looked at it without any change, ms.
@@ -143,6 +148,7 @@ impl Checker {
         self.starts(world, config, report);
         self.looks(world, config, report, disk, killed);
         if !killed {
+            self.hosts(world, report);
             for granted in &report.decision.granted {
                 self.granted(world, config, report, granted);
             }
@@ -196,6 +202,10 @@ impl Checker {
             if !listed.contains(&pane.id) {
                 continue;
             }
+            if let (Some(root), Some(server)) = (&pane.root, &world.server) {
+                let process = Process { pid: root.pid, start: root.start };
+                past.seen = Some((process, (server.pid, server.started)));
+            }
             let transcript = world.units.get(name).is_some_and(|truth| truth.transcript);
             let cli = &pane.cli;
             // CPU is sampled near a stall only, and leaves no trace once its tool is gone.
@@ -221,6 +231,7 @@ impl Checker {
             let age = t - cli.born;
             if age >= STABLE_MS {
                 past.heals.clear();
+                past.comebacks.clear();
             }
             if age as f64 >= unit.ladder.quiet_s * 1000.0 {
                 past.tried = false;

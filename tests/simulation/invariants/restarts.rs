@@ -30,6 +30,7 @@ impl Checker {
                     || handled.said.contains("starting what does not run");
                 if named && approved {
                     past.heals.clear();
+                    past.comebacks.clear();
                 }
                 if named && lifted {
                     past.opened = None;
@@ -49,24 +50,23 @@ impl Checker {
             let Some(granted) = granted else { continue };
             let Some(past) = self.past.get_mut(&effect.unit) else { continue };
             let (unit, t) = (&effect.unit, effect.t);
-            if granted.why.rule != "restart.heal" {
-                continue;
+            match granted.why.rule.as_str() {
+                "restart.lost" => {
+                    if let Some(why) = too_soon(&past.comebacks, t) {
+                        world.violate("restart-backoff", format!("{unit}: comeback {why}"));
+                    }
+                    past.comebacks.push(t);
+                    continue;
+                }
+                "restart.heal" => {}
+                _ => continue,
             }
             let recent = past.heals.iter().filter(|at| t - **at < WINDOW_MS).count();
             if recent >= HEALS_MAX {
                 world.violate("restart-budget", format!("{unit}: heal number {} within 900 s", recent + 1));
             }
-            if let Some(last) = past.heals.last() {
-                let n = past.heals.len().min(20) as u32;
-                let needed = (BACKOFF_MS << (n - 1).min(10)).min(BACKOFF_MAX_MS);
-                if t - last < needed - TRIFLE_MS {
-                    let detail = format!(
-                        "{unit}: heal {} came {} ms after the last, backoff is {needed} ms",
-                        n + 1,
-                        t - last
-                    );
-                    world.violate("restart-backoff", detail);
-                }
+            if let Some(why) = too_soon(&past.heals, t) {
+                world.violate("restart-backoff", format!("{unit}: heal {why}"));
             }
             if let Some(opened) = past.opened {
                 if t - opened < BREAKER_MS - TRIFLE_MS {
@@ -88,6 +88,28 @@ impl Checker {
                     world.violate("stagger", detail);
                 }
             }
+        }
+    }
+
+    /// No server is one symptom of the host, not N dead agents: who was lost with it does not pay, and nobody else does
+    /// not pay.
+    pub(super) fn hosts(&self, world: &mut World, report: &TickReport) {
+        for granted in &report.decision.granted {
+            let name = granted.unit.as_str();
+            let (Some(truth), Some(past)) = (world.units.get(name), self.past.get(name)) else { continue };
+            let Some((process, server)) = past.seen else { continue };
+            let stands = world.server.as_ref().is_some_and(|now| (now.pid, now.started) == server);
+            // It may be back already.
+            let lost = truth.lost.iter().chain(&truth.back_from);
+            let lost = lost.into_iter().any(|lost| (lost.pid, lost.start) == (process.pid, process.start));
+            let under_way =
+                report.before.units.get(&granted.unit).is_some_and(|state| state.ending.is_some());
+            let wrong = match granted.why.rule.as_str() {
+                "restart.heal" if lost && !under_way => "was lost with its tmux server, and pays for it",
+                "restart.lost" if stands => "pays nothing, and its tmux server stands",
+                _ => continue,
+            };
+            world.violate("host-event", format!("{name} {wrong}"));
         }
     }
 
@@ -130,4 +152,13 @@ impl Checker {
             self.mass_started.push((t, died.into_iter().map(|(_, name)| name).collect()));
         }
     }
+}
+
+/// Is this too soon after those before it?
+fn too_soon(before: &[i64], t: i64) -> Option<String> {
+    let passed = t - before.last()?;
+    let n = before.len().min(20) as u32;
+    let needed = (BACKOFF_MS << (n - 1).min(10)).min(BACKOFF_MAX_MS);
+    (passed < needed - TRIFLE_MS)
+        .then(|| format!("{} came {passed} ms after the last, backoff is {needed} ms", n + 1))
 }
