@@ -3,6 +3,7 @@
 //! Deliberately not here: what follows from silence (stall). A gap in which nobody looked (suspend, a cron pause, a
 //! stopped watchdog) is taken out of the clocks: what was not watched was not seen to be idle.
 
+use crate::base::names::UnitName;
 use crate::base::time::Awake;
 use crate::config::Config;
 use crate::model::seen::{Observation, PaneSeen, Process, Seen, ServerSeen};
@@ -66,6 +67,17 @@ pub fn fold(config: &Config, previous: &State, seen: &Observation, next: &mut St
     }
 }
 
+/// The clocks of a unit that is left out of this tick go on from where they stand.
+pub fn carry(config: &Config, previous: &State, seen: &Observation, name: &UnitName, next: &mut State) {
+    let Some(clocks) = previous.clocks.units.get(name) else { return };
+    let mut clocks = clocks.clone();
+    let excess = gap_excess_s(config, previous, seen);
+    if excess > 0.0 && !matches!(seen.server, ServerSeen::Unknown { .. }) {
+        push(&mut clocks, excess, seen.now.awake_s);
+    }
+    next.clocks.units.insert(name.clone(), clocks);
+}
+
 fn process(seen: &Seen) -> Option<Process> {
     match &seen.pane {
         PaneSeen::Alive(pane) => Some(Process { pid: pane.pid, start: pane.pid_start }),
@@ -81,8 +93,11 @@ fn push(clocks: &mut UnitClocks, excess: f64, now: Awake) {
     if let Some(clock) = &mut clocks.transcript {
         clock.changed_awake_s = later(clock.changed_awake_s);
     }
-    // Samples of before the gap prove nothing about after it.
-    clocks.tools = None;
+    // What was seen of the tools counts on, as on every clock; that they are quiet now must be watched anew.
+    if let Some(tools) = &mut clocks.tools {
+        tools.first_awake_s = now;
+        tools.changed_awake_s = tools.changed_awake_s.map(later);
+    }
 }
 
 fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, clocks: &mut UnitClocks) {

@@ -262,7 +262,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     else {
         return;
     };
-    if state.ending.is_some() {
+    if state.ending.is_some() || !context.is_wanted() {
         return;
     }
     if let Some(why) = context.gate(state, Watch::Heal) {

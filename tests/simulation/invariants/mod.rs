@@ -42,6 +42,7 @@ struct Past {
     /// Time that somebody looked at it without any change, ms.
     idle_ms: i64,
     looked_at: i64,
+    moved: i64,
     /// When the last change of its content was seen, and whether its tools' CPU was sampled at the last look.
     content_seen: i64,
     sampled: bool,
@@ -68,6 +69,7 @@ pub struct Checker {
     fleet: Markers,
     gap_ms: i64,
     looked_at: i64,
+    clocks_lost: bool,
     /// The wall clock jumped: appointments made before mean nothing.
     jumps: u32,
     handled: BTreeSet<String>,
@@ -91,6 +93,7 @@ impl Checker {
             fleet: Markers::default(),
             gap_ms: 0,
             looked_at: 0,
+            clocks_lost: false,
             jumps: 0,
             handled: BTreeSet::new(),
             texts: BTreeMap::new(),
@@ -169,6 +172,9 @@ impl Checker {
                 self.handled.clear();
                 self.owed.retain(|_, owner| owner != "mail.json");
             }
+            if path == "clocks.json" {
+                self.clocks_lost = true;
+            }
             let Some(unit) = path.strip_prefix("units/").and_then(|rest| rest.strip_suffix("/unit.json"))
             else {
                 continue;
@@ -221,11 +227,16 @@ impl Checker {
             }
             if moved > past.looked_at || past.looked_at == 0 {
                 past.idle_ms = 0;
+                past.moved = moved;
                 if cli.is_working() && t - cli.content_at < 1000 {
                     past.nudges = 0;
                 }
             } else {
                 past.idle_ms += (t - past.looked_at).min(usual);
+            }
+            if self.clocks_lost {
+                // They are seeded from the window's last output, unwatched time or not (SPEC 6.2).
+                past.idle_ms = past.idle_ms.max(t - past.moved);
             }
             past.looked_at = t;
             let age = t - cli.born;
@@ -239,6 +250,7 @@ impl Checker {
             }
         }
         self.looked_at = t;
+        self.clocks_lost = false;
         if gap > interval_ms / 2 && !killed {
             self.gap_ms = gap;
         }

@@ -74,7 +74,7 @@ impl Checker {
         let again = match &wake.when {
             WakeWhen::Interval { every_s } => passed_s.is_some_and(|passed| passed < *every_s) && !failed,
             // A missed time fires late, perhaps right before the next.
-            WakeWhen::Cron { .. } => past.last_due == before.wake.due && past.last_due.is_some(),
+            WakeWhen::Cron { .. } => passed_s.is_some() && past.last_due == before.wake.due,
         };
         if again {
             world.violate("once-only-wake", format!("{}: woken again after {passed_s:?} s", granted.unit));
