@@ -60,7 +60,7 @@ pub fn fold(config: &Config, previous: &State, seen: &Observation, next: &mut St
         if excess > 0.0 {
             push(clocks, excess, now);
         }
-        fold_unit(seen, unit_seen, same_process, clocks);
+        fold_unit(seen, unit_seen, same_process, excess, clocks);
         if *clocks == UnitClocks::default() {
             next.clocks.units.remove(name);
         }
@@ -100,12 +100,13 @@ fn push(clocks: &mut UnitClocks, excess: f64, now: Awake) {
     }
 }
 
-fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, clocks: &mut UnitClocks) {
+fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, excess_s: f64, clocks: &mut UnitClocks) {
     let now = seen.now.awake_s;
     let PaneSeen::Alive(pane) = &unit.pane else { return };
     // Nothing remembered: the window's last output is the best guess. It is too young while a spinner turns, which
-    // only delays a stall; "now" would forget an hour of idleness at every restart of the watchdog.
-    let seed = |ago_s: f64| now.plus_s(-ago_s.max(0.0));
+    // only delays a stall; "now" would forget an hour of idleness at every restart of the watchdog. Time in which nobody
+    // looked does not count here either.
+    let seed = |ago_s: f64| now.plus_s(-(ago_s - excess_s).max(0.0));
     let content = pane.reading.content.clone();
     let output_ago = seen.now.wall.since_s(pane.output_at);
     clocks.screen = Some(match clocks.screen.take() {

@@ -107,7 +107,8 @@ pub(super) fn books(world: &mut World, report: &TickReport) {
         if heals == 1 && past(after) == past(&before) {
             world.violate("books", format!("{name}: a heal is not in its budget"));
         }
-        if comebacks == 1 && (past(after) != past(&before) || after.restart.lost_awake_s.is_empty()) {
+        let grown = after.restart.past_awake_s.len() > before.restart.past_awake_s.len();
+        if comebacks == 1 && (grown || after.restart.lost_awake_s.is_empty()) {
             world.violate("books", format!("{name}: a comeback is in the wrong budget"));
         }
         if continues == 1 && after.attend.error_nudges != before.attend.error_nudges + 1 {

@@ -150,8 +150,8 @@ impl Checker {
         self.lifted(report);
         self.starts(world, config, report);
         self.looks(world, config, report, disk, killed);
+        self.hosts(world, report, killed);
         if !killed {
-            self.hosts(world, report);
             for granted in &report.decision.granted {
                 self.granted(world, config, report, granted);
             }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use watchkeeper::config::Config;
 use watchkeeper::engine::tick::TickReport;
 use watchkeeper::model::seen::ScreenState;
+use watchkeeper::policy::proposal::{Claim, Proposal};
 
 /// Most heals of one unit within [`WINDOW_MS`] (SPEC 6.4).
 const HEALS_MAX: usize = 5;
@@ -93,11 +94,15 @@ impl Checker {
 
     /// No server is one symptom of the host, not N dead agents: who was lost with it does not pay, and nobody else does
     /// not pay.
-    pub(super) fn hosts(&self, world: &mut World, report: &TickReport) {
-        for granted in &report.decision.granted {
+    pub(super) fn hosts(&mut self, world: &mut World, report: &TickReport, killed: bool) {
+        let starts = |granted: &&Proposal| granted.claim == Claim::Start;
+        for granted in report.decision.granted.iter().filter(starts) {
             let name = granted.unit.as_str();
-            let (Some(truth), Some(past)) = (world.units.get(name), self.past.get(name)) else { continue };
-            let Some((process, server)) = past.seen else { continue };
+            let (Some(truth), Some(past)) = (world.units.get(name), self.past.get_mut(name)) else {
+                continue;
+            };
+            // Its loss explains one start: another one, after that came to nothing, is paid for.
+            let Some((process, server)) = past.seen.take().filter(|_| !killed) else { continue };
             let stands = world.server.as_ref().is_some_and(|now| (now.pid, now.started) == server);
             // It may be back already.
             let lost = truth.lost.iter().chain(&truth.back_from);
@@ -137,7 +142,14 @@ impl Checker {
             }
             let Some(past) = self.past.get_mut(name.as_str()) else { continue };
             let marked = self.fleet.down || self.markers.get(name.as_str()).is_some_and(|m| m.down);
-            if !gone || task || marked || !unit.enabled || past.opened.is_some() {
+            // What is said to be lost with its server is judged by `hosts`.
+            if !gone
+                || after.seen.lost_with_server
+                || task
+                || marked
+                || !unit.enabled
+                || past.opened.is_some()
+            {
                 continue;
             }
             let recent = past.heals.iter().filter(|at| t - **at < WINDOW_MS).count();
