@@ -81,8 +81,8 @@ fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
 }
 
 fn dead(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
-    if state.seen.lost_with_server {
-        return; // A symptom of the host, none of the unit.
+    if start_kind(context, state) != Some(Kind::Heal) {
+        return; // What was ordered or lost with the host is no verdict on the unit.
     }
     let now = context.now.awake_s;
     let recent = recent(state, now);

@@ -341,3 +341,38 @@ fn a_start_that_comes_to_nothing_is_charged_also_without_a_server() {
     let restart = &world.state_of("a").restart;
     assert_eq!((restart.lost_awake_s.len(), restart.past_awake_s.len()), (0, 2), "{}", world.story());
 }
+
+/// Dies as soon as it lives, until its breaker is open.
+fn spend(world: &mut World) {
+    for _ in 0..2000 {
+        if matches!(world.seen.units[&name("a")].pane, crate::model::seen::PaneSeen::Alive(_)) {
+            world.unit("a").dies(Exit::Status(1));
+        }
+        world.tick();
+        if world.state_of("a").restart.breaker != Breaker::Closed {
+            return;
+        }
+    }
+    panic!("{}", world.story());
+}
+
+/// The start that a person orders closes the breaker: it is opened by what comes of that start, not by the order.
+#[test]
+fn a_start_that_is_ordered_opens_no_breaker() {
+    let mut world = World::running(LOOP);
+    spend(&mut world);
+    world.forget();
+    world.ask(Ask::Up { unit: Some(name("a")) });
+    world.run(5.0);
+    world.expect_acts("a", &["start"]);
+    assert_eq!(world.state_of("a").restart.breaker, Breaker::Closed, "{}", world.story());
+    // So does a restart of what runs.
+    world.ask(Ask::Restart { unit: name("a") });
+    world.unit("a").idle();
+    world.run(60.0);
+    assert_eq!(world.state_of("a").restart.breaker, Breaker::Closed, "{}", world.story());
+    world.expect_events("circuit breaker open", 0);
+    world.unit("a").dies(Exit::Status(1));
+    world.ticks(2);
+    assert_ne!(world.state_of("a").restart.breaker, Breaker::Closed, "{}", world.story());
+}

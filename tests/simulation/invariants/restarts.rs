@@ -8,6 +8,7 @@ use watchkeeper::config::Config;
 use watchkeeper::engine::tick::TickReport;
 use watchkeeper::model::seen::ScreenState;
 use watchkeeper::policy::proposal::{Claim, Proposal};
+use watchkeeper::state::unit::{EndCause, UnitState};
 
 /// Most heals of one unit within [`WINDOW_MS`] (SPEC 6.4).
 const HEALS_MAX: usize = 5;
@@ -142,14 +143,14 @@ impl Checker {
             }
             let Some(past) = self.past.get_mut(name.as_str()) else { continue };
             let marked = self.fleet.down || self.markers.get(name.as_str()).is_some_and(|m| m.down);
-            // What is said to be lost with its server is judged by `hosts`.
-            if !gone
-                || after.seen.lost_with_server
-                || task
-                || marked
-                || !unit.enabled
-                || past.opened.is_some()
-            {
+            // What is said to be lost with its server is judged by `hosts`; what a person ordered is no verdict.
+            let ordered = |state: &UnitState| {
+                let ending = state.ending.as_ref();
+                state.operator.start || ending.is_some_and(|ending| ending.cause != EndCause::Ladder)
+            };
+            let judged = !after.seen.lost_with_server && !ordered(&before) && !ordered(after);
+            let kept = unit.enabled && !marked && !task;
+            if !gone || !judged || !kept || past.opened.is_some() {
                 continue;
             }
             let recent = past.heals.iter().filter(|at| t - **at < WINDOW_MS).count();
