@@ -289,3 +289,18 @@ fn wakes_are_deferred_and_come_once_when_it_is_over() {
     run_to(&mut world, RESET + 120.0);
     assert_eq!(world.times("a", "wake").len(), 1, "{}", world.story());
 }
+
+/// Who is marked down is being stopped: no key is pressed in its menu, no probe typed.
+#[test]
+fn nothing_is_asked_of_who_is_marked_down() {
+    let mut world = fleet(&["a"]);
+    world.unit("a").limited(BANNER);
+    world.unit("a").reading().substate = Some(Substate::Menu);
+    world.tick();
+    world.forget();
+    world.unit("a").seen().markers.down = Some("not now".into());
+    world.deaf.insert("a: terminate".into());
+    world.run(60.0);
+    assert!(!world.acts("a").contains(&"close limit menu"), "{}", world.story());
+    world.expect_act("a", "stop");
+}
