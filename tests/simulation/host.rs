@@ -79,7 +79,7 @@ impl Host for SimHost {
             rows.push(row);
         }
         world.looked = Some(listed);
-        world.missed = missed;
+        world.missed_before = std::mem::replace(&mut world.missed, missed);
         PaneList { server: ServerSeen::Alive(id), rows, buffers }
     }
 
@@ -92,6 +92,9 @@ impl Host for SimHost {
         }
         for name in panes {
             let missed = world.rng.chance(world.faults.capture_misses);
+            if let Some(id) = pane_number(name).filter(|id| missed && world.missed_before.contains(id)) {
+                world.missed.insert(id); // No whole look came in between.
+            }
             let Some(pane) = pane_number(name).and_then(|id| world.panes.get(&id)).filter(|_| !missed) else {
                 continue;
             };

@@ -159,6 +159,8 @@ pub struct World {
     pub looked: Option<BTreeSet<u64>>,
     /// Panes that the last look missed or misread.
     pub missed: BTreeSet<u64>,
+    /// And the one before.
+    pub missed_before: BTreeSet<u64>,
     pub tick: u64,
     /// The story is printed as it happens.
     aloud: bool,
@@ -193,6 +195,7 @@ impl World {
             termed: BTreeMap::new(),
             looked: None,
             missed: BTreeSet::new(),
+            missed_before: BTreeSet::new(),
             tick: 0,
             aloud: std::env::var_os("STORY").is_some(),
         }

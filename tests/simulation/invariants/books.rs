@@ -125,7 +125,9 @@ pub(super) fn same_answer(world: &mut World, config: &Config, report: &TickRepor
         return;
     }
     let again = decide(config, &report.before, &report.seen);
-    if again.next != report.decision.next {
+    // What could not be recorded was taken out of mail.json again.
+    let decided = &report.decision.next;
+    if again.next.units != decided.units || again.next.clocks != decided.clocks {
         world.violate("same-answer", "the same facts were decided differently".to_owned());
     }
     let mut policies = POLICIES.to_vec();

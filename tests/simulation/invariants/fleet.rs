@@ -35,10 +35,10 @@ impl Checker {
         // A quiet tick writes nothing but the heartbeat and the clocks.
         let quiet =
             granted.is_empty() && report.decision.events.is_empty() && report.before == report.decision.next;
-        let extra = disk
-            .written
-            .iter()
-            .find(|path| !matches!(path.as_str(), "heartbeat.json" | "clocks.json" | "status"));
+        let rebased = |path: &str| self.written.get(path).is_none_or(|boot| *boot != world.boot);
+        let extra = disk.written.iter().find(|path| {
+            !matches!(path.as_str(), "heartbeat.json" | "clocks.json" | "status") && !rebased(path)
+        });
         if let Some(path) =
             extra.filter(|path| quiet && !path.starts_with("quarantine") && !path.starts_with("outbox"))
         {

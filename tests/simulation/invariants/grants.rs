@@ -68,7 +68,14 @@ impl Checker {
             (_, Claim::Wake | Claim::Start) if granted.by == "wake" => {
                 self.wake(world, config, report, granted, &before)
             }
-            (What::Act(Action::Signal { signal: Signal::Term, .. }), _) => term(world, config, name, &before),
+            (What::Act(Action::Signal { signal: Signal::Term, .. }), _) => {
+                // Marked down meanwhile, it does not wait any more.
+                let ending =
+                    report.decision.next.units.get(&granted.unit).and_then(|state| state.ending.as_ref());
+                if ending.is_none_or(|ending| ending.cause != EndCause::Down) {
+                    term(world, config, name, &before);
+                }
+            }
             (What::Act(_) | What::Deliver(_) | What::End(_), _) => {}
         }
     }

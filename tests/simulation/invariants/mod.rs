@@ -70,6 +70,8 @@ pub struct Checker {
     gap_ms: i64,
     looked_at: i64,
     clocks_lost: bool,
+    /// In which boot each file was written last: its instants are rebased once in another one.
+    written: BTreeMap<String, u32>,
     /// The wall clock jumped: appointments made before mean nothing.
     jumps: u32,
     handled: BTreeSet<String>,
@@ -94,6 +96,7 @@ impl Checker {
             gap_ms: 0,
             looked_at: 0,
             clocks_lost: false,
+            written: BTreeMap::new(),
             jumps: 0,
             handled: BTreeSet::new(),
             texts: BTreeMap::new(),
@@ -163,6 +166,10 @@ impl Checker {
             }
         }
         self.mail(world, disk, report, killed);
+        if killed {
+            charged_terms(world, disk);
+        }
+        self.written.extend(disk.written.iter().map(|path| (path.clone(), world.boot)));
     }
 
     /// Somebody destroyed a unit's memory: what it counted is forgotten with it.
@@ -258,5 +265,18 @@ impl Checker {
             return;
         }
         self.deaths(world, config, report, disk, t);
+    }
+}
+
+/// A TERM that was charged and lost with the watchdog is followed by its KILL.
+fn charged_terms(world: &mut World, disk: &Disk) {
+    let t = world.t;
+    let units: Vec<String> = world.units.keys().cloned().collect();
+    for unit in units {
+        let Some(file) = disk.json(&format!("units/{unit}/unit.json")) else { continue };
+        let processes = file["ending"]["step"]["termed"]["processes"].as_array().cloned().unwrap_or_default();
+        for process in processes.into_iter().filter_map(|p| serde_json::from_value::<Process>(p).ok()) {
+            world.termed.entry((process.pid, process.start)).or_insert(t);
+        }
     }
 }
