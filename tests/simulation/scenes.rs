@@ -19,6 +19,7 @@ pub const ALL: &[(&str, fn() -> Swarm)] = &[
     ("dialogs", dialogs),
     ("edits", edits),
     ("requests", requests),
+    ("records", records),
     ("clocks", clocks),
     ("pauses", pauses),
 ];
@@ -98,6 +99,11 @@ pub fn edits() -> Swarm {
 /// People ask for this and that.
 pub fn requests() -> Swarm {
     Swarm { requests: 250, ..work() }
+}
+
+/// The same, on a disk that fails, is damaged, and edited by others.
+pub fn records() -> Swarm {
+    Swarm { disk: 60, damage: 60, yields: 60, tears: 40, ..requests() }
 }
 
 /// The machine sleeps, the wall clock jumps.

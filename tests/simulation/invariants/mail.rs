@@ -5,6 +5,7 @@ use crate::files::Disk;
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use watchkeeper::engine::tick::TickReport;
+use watchkeeper::model::seen::Ask;
 use watchkeeper::policy::proposal::EventKind;
 use watchkeeper::state::unit::DeliveryOutcome;
 
@@ -23,6 +24,9 @@ impl Checker {
                 report.decision.next.mail.handled.iter().filter(|_| disk.written.contains("mail.json"))
             {
                 self.handled.insert(handled.id.clone());
+            }
+            if disk.written.contains("mail.json") {
+                recorded(world, disk, report);
             }
             for state in report.decision.next.units.values() {
                 for past in &state.delivery.past {
@@ -66,6 +70,32 @@ impl Checker {
             for (id, times) in times.iter().filter(|(_, times)| **times > 1) {
                 world.violate("alert-once", format!("alert {id} stands {times} times in the outbox"));
             }
+        }
+    }
+}
+
+/// A request is handled when its unit's file has it: that one is written before mail.json says so (SPEC 2). And no unit
+/// of the config is unknown, only because its file can't be read just now.
+fn recorded(world: &mut World, disk: &Disk, report: &TickReport) {
+    let mail = disk.json("mail.json").unwrap_or_default();
+    let known = |id: &str| report.before.mail.handled.iter().any(|handled| handled.id == id);
+    for handled in mail["handled"].as_array().into_iter().flatten() {
+        let (Some(id), said) = (handled["id"].as_str(), handled["said"].as_str().unwrap_or_default()) else {
+            continue;
+        };
+        let request = report.seen.requests.iter().find(|request| request.id == id);
+        let Some(request) = request.filter(|_| !known(id)) else { continue };
+        if said.contains("there is no unit") {
+            world.violate("request-record", format!("{id}: {said}"));
+        }
+        let (Ask::Nudge { unit, .. } | Ask::Restart { unit } | Ask::Approve { unit }) = &request.ask else {
+            continue;
+        };
+        let file = disk.json(&format!("units/{unit}/unit.json")).unwrap_or_default();
+        let taken =
+            file["operator"]["taken"].as_array().is_some_and(|ids| ids.iter().any(|taken| taken == id));
+        if handled["taken"] == "accepted" && !taken {
+            world.violate("request-record", format!("{id} is handled, and `{unit}` has no record of it"));
         }
     }
 }

@@ -169,6 +169,11 @@ impl Checker {
         if killed {
             charged_terms(world, disk);
         }
+        if killed || disk.failed {
+            // What this look mended may not be recorded: the next one must not be wrong in the same way.
+            let before = world.missed_before.clone();
+            world.missed.extend(before);
+        }
         self.written.extend(disk.written.iter().map(|path| (path.clone(), world.boot)));
     }
 
