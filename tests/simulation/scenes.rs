@@ -103,7 +103,7 @@ pub fn requests() -> Swarm {
 
 /// The same, on a disk that fails, is damaged, and edited by others.
 pub fn records() -> Swarm {
-    Swarm { disk: 60, damage: 60, yields: 60, tears: 40, ..requests() }
+    Swarm { disk: 150, damage: 60, yields: 60, tears: 40, ..requests() }
 }
 
 /// The machine sleeps, the wall clock jumps.
