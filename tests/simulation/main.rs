@@ -53,6 +53,9 @@ fn what_is_asked_of_a_unit_with_a_broken_file_waits() {
         unit: UnitName::new("builder-1").unwrap_or_else(|error| panic!("{error:?}")),
         text: String::new(),
     });
+    sim.calm_turns(1);
+    let clocks = sim.disk.borrow().json("clocks.json").unwrap_or_default();
+    assert!(clocks["units"]["builder-1"].is_object(), "its clocks stopped with it: {clocks:#}");
     sim.calm_turns(60);
     let mail = sim.disk.borrow().json("mail.json").unwrap_or_default();
     assert_eq!(mail["handled"][0]["taken"], "accepted", "{mail:#}");
