@@ -3,8 +3,11 @@
 use super::cli::Temper;
 use super::faults::Swarm;
 
+/// A scene: its name and its troubles.
+pub type Scene = (&'static str, fn() -> Swarm);
+
 /// All of them.
-pub const ALL: &[(&str, fn() -> Swarm)] = &[
+pub const ALL: &[Scene] = &[
     ("work", work),
     ("deaths", deaths),
     ("short lives", short_lives),
