@@ -166,7 +166,13 @@ impl<H: Host, F: Files> Watchdog<H, F> {
 
         let mut commit = CommitReport::default();
         if loaded.plan_held {
-            stand_still(judged, &before, &mut decision, &mut commit, "phase.json or git.json can't be judged now");
+            stand_still(
+                judged,
+                &before,
+                &mut decision,
+                &mut commit,
+                "phase.json or git.json can't be judged now",
+            );
         } else {
             // First, for what the agents do hangs on the phase in force.
             self.image.commit_phase(&mut self.files, &decision.next, &seen.now, &mut commit);
