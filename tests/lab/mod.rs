@@ -468,7 +468,8 @@ impl Lab {
         self.age_file("clocks.json", seconds);
     }
 
-    fn age_file(&self, path: &str, seconds: f64) {
+    /// The same for one file.
+    pub fn age_file(&self, path: &str, seconds: f64) {
         let mut file = self.json(path);
         if !file.is_object() {
             return;
