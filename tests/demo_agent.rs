@@ -158,8 +158,9 @@ impl Pane {
     #[track_caller]
     fn wait_for_end(&self, want: &str) {
         wait("the end", || {
-            // tmux 3.3a now and then misses a SIGCHLD and knows no status until the next child ends: give it one.
-            self.tmux(&["run-shell", "true"], "");
+            // tmux 3.3a now and then misses a SIGCHLD and knows no status until the next one comes: send it one. (Its own
+            // `run-shell` can hang for the same reason.)
+            let _ = Command::new("kill").args(["-CHLD", &self.format("#{pid}")]).status();
             let got = self.format("#{pane_dead}|#{pane_dead_status}|#{pane_dead_signal}");
             (got == want).then_some(()).ok_or(got)
         });
@@ -506,7 +507,10 @@ fn an_orphan_outlives_the_agent() {
     pane.wait_for_format("#{pane_dead}", "1");
     let said = pane.recorded("assistant");
     let pid = said[0].strip_prefix("orphan ").unwrap();
-    let cmdline = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    let words = || std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    // Empty for an instant, while it becomes its program.
+    wait("the orphan's words", || (!words().is_empty()).then_some(()).ok_or_else(String::new));
+    let cmdline = words();
     kill("-KILL", pid);
     assert!(cmdline.starts_with("sleep") || cmdline.starts_with("sh"), "{cmdline:?}");
 }

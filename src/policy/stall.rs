@@ -10,17 +10,19 @@ use super::guard_text;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
 use super::veto;
 use crate::base::time::{Awake, Wall, human_s};
-use crate::config::{AgentKind, Tier, Watch};
+use crate::config::{AgentKind, Ladder, Tier, Watch};
 use crate::model::seen::ScreenState;
 use crate::state::clocks::ToolsClock;
 use crate::state::mail::Level;
-use crate::state::unit::{EndCause, Message, Purpose, Then, UnitState, VetoSince};
+use crate::state::unit::{DeliveryStep, EndCause, Message, Purpose, Then, UnitState, VetoSince};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "stall", fold, propose, charge };
 
 /// Busy without progress counts as hung after this many times `stall_idle`.
 pub const HUNG_FACTOR: f64 = 4.0;
+/// The rule of those that are busy without progress.
+const HUNG: &str = "stall.hung";
 /// Standing alerts are repeated after this long, seconds.
 const DAILY_S: f64 = 86_400.0;
 /// A gap in activity up to this long, and up to this share of `stall_idle`, does not end a stretch of progress.
@@ -83,7 +85,7 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
                 context.now.awake_s.since_s(tools.first_awake_s) < idle_limit * TOOLS_SHARE
             });
             (quiet >= limit && !unknown).then(|| Stall {
-                rule: "stall.hung",
+                rule: HUNG,
                 seen: format!("{:?} without progress on any clock", state.seen.state).to_lowercase(),
                 compared: format!(
                     "no progress for {quiet:.0} s ≥ {HUNG_FACTOR:.0} × stall_idle {idle_limit:.0} s"
@@ -255,12 +257,22 @@ fn vetoes_since(context: &UnitContext<'_>, state: &mut UnitState, vetoes: Vec<ve
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
-    if state.ending.is_some() || state.delivery.current.is_some() || !context.is_wanted() {
+    // A text that is being typed has its time; one that only waits (a hung aider reads nothing) stops no ladder.
+    let delivery = state.delivery.current.as_ref();
+    let waits = delivery.is_some_and(|delivery| delivery.step == DeliveryStep::Wanted);
+    if state.ending.is_some() || (delivery.is_some() && !waits) || !context.is_wanted() {
         return;
     }
     let Some(stall) = stalled(context, state) else { return };
     let ladder = &context.unit.ladder;
-    let tier = tier(context, state);
+    let tier = match tier(context, state) {
+        // What it does not read can't wake it: the next tier's turn, if it is hung.
+        Tier::Nudge if waits => match after_nudge(ladder) {
+            Some(next) if stall.rule == HUNG => next,
+            Some(_) | None => return,
+        },
+        tier => tier,
+    };
     let label = match tier {
         Tier::Nudge => "nudge",
         Tier::KillStart => "kill-start",
@@ -289,6 +301,12 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
             format!("{} ({}); the ladder is at its end, a person was told", stall.seen, stall.compared),
         ),
     }
+}
+
+/// The tier behind the ladder's last reminder.
+fn after_nudge(ladder: &Ladder) -> Option<Tier> {
+    let last = ladder.tiers.iter().rposition(|tier| *tier == Tier::Nudge)?;
+    ladder.tiers.get(last + 1).copied()
 }
 
 fn nudge(context: &UnitContext<'_>, stall: Stall, out: &mut Proposals) {

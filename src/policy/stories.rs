@@ -218,3 +218,27 @@ fn a_text_waits_for_a_limit_that_is_not_seen_any_more() {
     world.run(900.0);
     assert_eq!(world.acts("a").first(), Some(&"probe limit"), "{}", world.story());
 }
+
+/// A hung aider reads nothing: the reminder waited for its composer, and the ladder for the reminder.
+#[test]
+fn a_reminder_that_can_not_be_typed_stops_no_ladder() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").reading().composer = None;
+    world.run(4000.0);
+    world.expect_act("a", "nudge");
+    world.expect_act("a", "kill-start");
+}
+
+/// The same with a person's text.
+#[test]
+fn a_text_that_can_not_be_typed_stops_no_ladder() {
+    let mut world = World::running(PERSISTENT);
+    world.unit("a").reading().composer = None;
+    ask(&mut world, "are you there");
+    world.run(2000.0);
+    world.expect_act("a", "kill-start");
+    world.unit("a").idle();
+    world.tick_now();
+    world.run(60.0);
+    world.expect_act("a", "paste text");
+}

@@ -250,9 +250,9 @@ fn limit(fleet: &Fleet, cli: &str) -> Played {
     if matches!(cli, "opencode" | "aider" | "qwen") {
         return limit_retried(fleet, cli);
     }
-    fleet.wait_state(cli, "limited", 90)?;
+    // gemini's menu is closed within a second, and then nothing shows the limit any more.
     let active = || fleet.unit(cli)["limit"]["active"].clone();
-    fleet.wait(cli, "the limit's memory", 10, || (!active().is_null()).then_some(()))?;
+    fleet.wait(cli, "the limit", 90, || (!active().is_null()).then_some(()))?;
     let mine = format!("[limit {cli}] asked for while limited");
     let id = fleet.nudge(cli, &mine);
     std::thread::sleep(Duration::from_secs(6));
@@ -317,7 +317,10 @@ fn limit_retried(fleet: &Fleet, cli: &str) -> Played {
 
 /// `kill -9`, twice: the first comes back at once, the second after the backoff; the conversation is resumed.
 fn kill_resumes(fleet: &Fleet, cli: &str) -> Played {
-    let kickoffs = judge::times(&fleet.asked(cli), &kickoff(cli));
+    // Turns that it began: aider writes a resumed conversation anew.
+    let kickoffs =
+        || fleet.asked(cli).iter().filter(|request| request.last().contains(&kickoff(cli))).count();
+    let before = kickoffs();
     let mut took = Vec::new();
     for n in 0..2 {
         took.push(killed(fleet, cli)?);
@@ -328,7 +331,7 @@ fn kill_resumes(fleet: &Fleet, cli: &str) -> Played {
     }
     let asked = fleet.asked(cli);
     let remembers = asked.last().is_some_and(|request| request.users.len() > 1);
-    if judge::times(&asked, &kickoff(cli)) != kickoffs {
+    if kickoffs() != before {
         return Err("the kickoff was typed again".into());
     }
     Ok(format!("healed in {took:.1?} s (idle again), conversation resumed: {remembers}"))
@@ -394,11 +397,18 @@ fn context(fleet: &Fleet, cli: &str) -> Played {
     fleet.deliver(cli, "CTX", 60)?;
     let pid = fleet.pid(cli);
     let began = Instant::now();
-    fleet.wait(cli, "a fresh start", 240, || {
-        (fleet.pid(cli).is_some() && fleet.pid(cli) != pid).then_some(())
+    // opencode compacts the conversation and goes on by itself.
+    let by_itself = fleet.wait(cli, "a fresh start", 240, || {
+        let went_on = fleet.believed(cli) == "idle" && began.elapsed() > Duration::from_secs(90);
+        (went_on || (fleet.pid(cli).is_some() && fleet.pid(cli) != pid)).then_some(went_on)
     })?;
     let took = began.elapsed().as_secs_f64();
     fleet.wait_state(cli, "idle", 120)?;
+    if by_itself {
+        fleet.deliver(cli, &format!("[context {cli}] after the overflow"), 60)?;
+        came_once(fleet, cli, &format!("[context {cli}] after the overflow"))?;
+        return Ok("went on by itself".into());
+    }
     let text = format!("[context {cli}] after the overflow");
     fleet.deliver(cli, &text, 60)?;
     came_once(fleet, cli, &text)?;

@@ -11,6 +11,7 @@ mod fleet;
 mod host;
 mod invariants;
 mod liveness;
+mod mutants;
 mod ops;
 mod rng;
 mod run;
