@@ -292,7 +292,7 @@ pub const ALERT: Scene = Scene {
     trigger: |lab, n| {
         lab.press("a", &["-l", &format!("draft {n}.")]);
         lab.until("it shows", || lab.screen("a").contains(&format!("> draft {n}.")));
-        std::fs::write(lab.state("inbox.jsonl"), format!("no request {n}\n")).unwrap();
+        lab.append("inbox.jsonl", &format!("no request {n}\n"));
     },
     over: |lab, n, _| lab.alerts_with(&format!("draft {n}.")) > 0 && owes_nothing(lab),
     check: |lab, n, before| {
