@@ -2,7 +2,7 @@
 
 use super::home::{self, Home, LoadedConfig};
 use super::tick::{Identity, TickReport, Watchdog};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::config::Config;
 use crate::model::seen::Scope;
 use crate::state::{State, table};
@@ -208,11 +208,21 @@ pub fn tick(
             Patience::UntilQuiet | Patience::FollowUps => report.due_s,
         };
         if done >= ticks || nap_s > deadline.since_s(clock::awake()) || is_quiet(patience, &report) {
-            break;
+            return written_down(&report);
         }
         outside::nap(nap_s);
     }
     Ok(())
+}
+
+/// The last tick's record was kept; else who called it must hear that nothing was done without one.
+fn written_down(report: &TickReport) -> Result<()> {
+    match report.unwritten.first() {
+        None => Ok(()),
+        Some(why) => Err(Error::again(why.clone()).hint(
+            "mend or empty the disk; what could not be recorded was not done, the next tick tries again",
+        )),
+    }
 }
 
 fn is_quiet(patience: Patience, report: &TickReport) -> bool {

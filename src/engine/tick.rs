@@ -7,7 +7,7 @@ use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
 use crate::config::Config;
 use crate::model::action::{Action, Marker, MarkerKind, Outcome};
-use crate::model::seen::{Observation, Scope};
+use crate::model::seen::{Ask, Observation, Request, Scope};
 use crate::policy;
 use crate::policy::proposal::{Decision, Event, EventKind, What};
 use crate::state::heartbeat::Heartbeat;
@@ -61,6 +61,8 @@ pub struct TickReport {
     pub decision: Decision,
     /// Actions that did not work: unit, action, why.
     pub failed: Vec<String>,
+    /// What could not be written down.
+    pub unwritten: Vec<String>,
     /// State files written, the heartbeat not counted.
     pub written: usize,
     /// Seconds until the next tick is due, at most the interval.
@@ -142,8 +144,11 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         seen.troubles.extend(loaded.troubles);
         // A unit that can't be judged is no stranger.
         seen.strays.retain(|session| !config.units.values().any(|unit| unit.session == *session));
-        if loaded.mail_held {
-            seen.requests.clear();
+        let must_wait = |request: &Request| {
+            loaded.mail_held || request.ask.unit().is_some_and(|unit| loaded.held.contains(unit))
+        };
+        if loaded.mail_held || seen.requests.iter().any(must_wait) {
+            seen.requests.retain(|request| !must_wait(request));
             seen.inbox_end = None;
         }
         let mut decision = (self.decide)(judged, &before, &seen);
@@ -154,6 +159,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
 
         let mut commit = CommitReport::default();
         self.image.commit_units(&mut self.files, &decision.next, &seen.now, &mut commit);
+        take_back(&mut decision, &seen, &before, &commit);
         let mut failed = self.mark(&decision.markers);
         if let Some(why) = failed.first() {
             // A request whose marker is not set is not handled: it is taken again at the next tick.
@@ -165,12 +171,12 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         failed.extend(self.act(&decision, &mut events, seen.now.wall));
         decision.events.extend(events);
 
-        let errors = self.report(config, &seen, &decision, &commit);
-        self.last_error = errors.into_iter().chain(failed.iter().cloned()).next().or(self.last_error.take());
+        let mut unwritten = self.report(config, &seen, &decision, &commit);
+        self.last_error = unwritten.iter().chain(&failed).next().cloned().or(self.last_error.take());
         let interval = config.watchdog.signal_interval_s;
         let due_s = [decision.due_s, loaded.due_s].into_iter().flatten().fold(interval, f64::min);
-        self.beat(&began, &decision, interval);
-        TickReport { seen, before, decision, failed, written: commit.written, due_s }
+        unwritten.extend(self.beat(&began, &decision, interval));
+        TickReport { seen, before, decision, failed, unwritten, written: commit.written, due_s }
     }
 
     /// Troubles with files stand until the process ends or the file is gone: they are told once, and an event once.
@@ -260,7 +266,8 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         errors
     }
 
-    fn beat(&mut self, began: &Now, decision: &Decision, interval_s: f64) {
+    /// Writes the heartbeat; why not, if it could not.
+    fn beat(&mut self, began: &Now, decision: &Decision, interval_s: f64) -> Option<String> {
         self.ticks += 1;
         let ended = self.host.now();
         let heartbeat = Heartbeat {
@@ -276,9 +283,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             binary: self.identity.binary.clone(),
             last_error: self.last_error.clone(),
         };
-        if let Err(error) = self.image.beat(&mut self.files, &heartbeat, &ended) {
-            self.last_error = Some(error.message());
-        }
+        let error = self.image.beat(&mut self.files, &heartbeat, &ended).err()?.message();
+        self.last_error = Some(error.clone());
+        Some(error)
     }
 }
 
@@ -300,6 +307,29 @@ fn forget_mail(decision: &mut Decision, before: &State) {
     decision.next.mail = before.mail.clone();
     decision.markers.clear();
     decision.events.retain(|event| event.kind != EventKind::Alert || event.unit.is_some());
+}
+
+/// A request that is not in the file of whom it is about is not handled: it is taken again at the next tick.
+fn take_back(decision: &mut Decision, seen: &Observation, before: &State, commit: &CommitReport) {
+    let mail = &mut decision.next.mail;
+    for request in seen.requests.iter().filter(|request| hangs_on_failed(&request.ask, commit)) {
+        mail.handled.retain(|handled| handled.id != request.id);
+        // What was handled beside it is known by its id.
+        mail.inbox_done = before.mail.inbox_done;
+    }
+}
+
+/// Does this request change a unit's file that could not be written? Pauses, and orders to the fleet, are markers only.
+fn hangs_on_failed(ask: &Ask, commit: &CommitReport) -> bool {
+    match ask {
+        Ask::Up { unit: None } => !commit.failed.is_empty(),
+        Ask::Down { unit: None, .. } | Ask::Pause { .. } | Ask::Resume { .. } => false,
+        Ask::Up { unit: Some(unit) }
+        | Ask::Down { unit: Some(unit), .. }
+        | Ask::Restart { unit }
+        | Ask::Approve { unit }
+        | Ask::Nudge { unit, .. } => commit.failed.contains_key(unit),
+    }
 }
 
 /// No record, no act: what hangs on a file that was not written is dropped, and said.

@@ -55,10 +55,8 @@ pub fn pass(
                 config.units.get(name).and_then(|unit| unit.agent()).and_then(|agent| agent.parent.clone());
             // A first start is no recovery.
             let news = was != is && (was || before.seen.exit.is_some());
-            let text =
-                after.seen.process.map_or(change, |process| format!("runs again, pid {}", process.pid));
             reports.extend(
-                parent.filter(|_| news).map(|parent| (parent, format!("[watchkeeper] `{name}`: {text}"))),
+                parent.filter(|_| news).map(|parent| (parent, format!("[watchkeeper] `{name}`: {change}"))),
             );
         }
         // A start that was granted makes the belief a new one.
