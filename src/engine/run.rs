@@ -1,7 +1,7 @@
 //! The loop: tick, sleep to the next due time, wake on a signal or a poke, read the config again, become the new binary.
 
 use super::home::{self, Home, LoadedConfig};
-use super::tick::{Identity, TickReport, Watchdog};
+use super::tick::{Identity, TickReport, Watchdog, remove_any};
 use crate::base::error::{Error, Result};
 use crate::config::Config;
 use crate::model::seen::Scope;
@@ -84,7 +84,7 @@ pub fn run(
     let mut refused: Option<Binary> = None;
     let mut judged = loaded.stamp.clone();
     loop {
-        let _ = watchdog.files.remove(table::POKE);
+        let _ = remove_any(&mut watchdog.files, table::POKE);
         let report = watchdog.tick(&loaded.config, Scope::All);
         told(&loaded.config, &report);
         match sleep(&mut watchdog, &mut signals, report.due_s) {
@@ -194,7 +194,7 @@ pub fn tick(
     let mut watchdog = open(&loaded.config, "tick")?;
     let _lock = lock(&loaded.config, "tick")?;
     let _ = watchdog.files.clean_leftovers();
-    let _ = watchdog.files.remove(table::POKE);
+    let _ = remove_any(&mut watchdog.files, table::POKE);
     let (seconds, ticks) = match patience {
         Patience::FollowUps => (FOLLOW_UP_S, FOLLOW_UPS_MAX),
         Patience::UntilQuiet => (QUIET_S, usize::MAX),

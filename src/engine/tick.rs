@@ -1,8 +1,9 @@
 //! One tick: load, observe, decide, commit, act, report. Straight down, nothing goes back up.
 
-use super::commit::{CommitReport, Image, Suspects};
+use super::commit::{self, CommitReport, Image, Suspects};
 use super::observe::{self, Memory};
 use super::report;
+use crate::base::error::Result;
 use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
 use crate::config::Config;
@@ -127,7 +128,8 @@ impl<H: Host, F: Files> Watchdog<H, F> {
     /// One whole tick.
     pub fn tick(&mut self, config: &Config, scope: Scope) -> TickReport {
         let began = self.host.now();
-        let loaded = self.image.load(&mut self.files, config, &began, Suspects::Quarantine);
+        let mut loaded = self.image.load(&mut self.files, config, &began, Suspects::Quarantine);
+        loaded.troubles.extend(commit::make_room(&mut self.files, &began));
         let before = self.image.state();
         let narrowed = without(config, &loaded.held);
         let judged = narrowed.as_ref().unwrap_or(config);
@@ -224,7 +226,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                     let line = format!("{}\n", one_line(text, 500));
                     self.files.replace(&path, old.as_deref(), line.as_bytes(), Sync::Durable).map(|_| ())
                 }
-                Action::Unmark { marker } => self.files.remove(&marker_path(marker)),
+                Action::Unmark { marker } => remove_any(&mut self.files, &marker_path(marker)),
                 Action::NewSession { .. }
                 | Action::Respawn { .. }
                 | Action::LoadBuffer { .. }
@@ -348,6 +350,14 @@ fn drop_unrecorded(decision: &mut Decision, commit: &CommitReport, at: Wall) -> 
             why: None,
         })
         .collect()
+}
+
+/// Removes a file; what is none (a directory) is put aside.
+pub(super) fn remove_any<F: Files>(files: &mut F, path: &str) -> Result<()> {
+    files.remove(path).or_else(|error| match files.irregular(path) {
+        Some(_) => files.quarantine(path).map(|_| ()),
+        None => Err(error),
+    })
 }
 
 fn marker_path(marker: &Marker) -> String {

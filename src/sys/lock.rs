@@ -3,7 +3,7 @@
 //! The file `lock` in it is text for people and for the message "held by"; nothing is decided by it.
 
 use super::clock;
-use super::files::{read_bounded, write_plain};
+use super::files::{not_regular, read_bounded, write_plain};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::time::Wall;
 use serde::{Deserialize, Serialize};
@@ -158,7 +158,14 @@ fn sign(dir: &Path, command: &str) -> Result<()> {
     let text = Text { v: 1, pid: std::process::id(), command, since: clock::wall() };
     let mut line = serde_json::to_string(&text).map_err(|e| Error::again(e.to_string()))?;
     line.push('\n');
-    write_plain(&dir.join(TEXT), line.as_bytes())
+    let path = dir.join(TEXT);
+    write_plain(&path, line.as_bytes()).or_else(|error| match not_regular(&path) {
+        None => Err(error),
+        // Nothing hangs on this text: what is in its way must not stop who acts.
+        Some(_) => {
+            super::quarantine::quarantine(dir, TEXT, &path).and_then(|_| write_plain(&path, line.as_bytes()))
+        }
+    })
 }
 
 fn holder(dir: &Path) -> Held {

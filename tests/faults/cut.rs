@@ -77,6 +77,9 @@ impl Files for CutFiles {
         self.cut.count_file(path);
         self.files.remove(path)
     }
+    fn irregular(&mut self, path: &str) -> Option<String> {
+        self.files.irregular(path)
+    }
     fn quarantine(&mut self, path: &str) -> Result<String> {
         self.cut.count_file(path);
         self.files.quarantine(path)
