@@ -133,11 +133,16 @@ fn add_service(lab: &Lab, name: &str) {
     std::fs::write(lab.config(), text).unwrap();
 }
 
-/// The service dies, with its budget fresh.
-fn kill_service(lab: &Lab, name: &str) {
+/// Forgets a unit's restarts.
+fn fresh_budget(lab: &Lab, name: &str) {
     let mut unit = lab.unit(name);
     unit["restart"]["past_awake_s"] = json!([]);
     lab.replace(&format!("units/{name}/unit.json"), &unit.to_string());
+}
+
+/// The service dies, with its budget fresh.
+fn kill_service(lab: &Lab, name: &str) {
+    fresh_budget(lab, name);
     let pid = lab.pid(name).unwrap_or_else(|| panic!("{name} does not run\n{}", lab.dump()));
     lab::signal(pid, rustix::process::Signal::KILL);
     lab.until("tmux sees it dead", || lab.pid(name).is_none());
@@ -336,4 +341,192 @@ fn a_poke() {
 fn a_declared_wait_and_a_restart_request() {
     survives("units/a/WAITING-UNTIL", Kind::Marker);
     survives("units/a/RESTART", Kind::Marker);
+}
+
+// Markers: that something of the name exists is the message, whatever it is.
+
+#[track_caller]
+fn mark(lab: &Lab, path: &str, how: Damage) {
+    lab.touch(path, "lunch\n");
+    damage(lab, &lab.state(path), how);
+}
+
+/// Two services.
+fn services() -> Lab {
+    let lab = Lab::new(CALM, &[]);
+    add_service(&lab, "s");
+    add_service(&lab, "t");
+    lab.tick_until("both run", || lab.pid("s").is_some() && lab.pid("t").is_some());
+    lab
+}
+
+#[track_caller]
+fn a_pause_holds(path: &str) {
+    let lab = services();
+    let other = lab.pid("t");
+    for how in ALL.into_iter().filter(|how| *how != Deleted) {
+        kill_service(&lab, "s");
+        mark(&lab, path, how);
+        sane_tick(&lab, &format!("{path}, {how:?}"));
+        assert_eq!(lab.pid("s"), None, "{how:?}: healed in spite of {path}\n{}", lab.dump());
+        if how == FullDirectory {
+            let words: &[&str] = if path == "PAUSED" { &["resume"] } else { &["resume", "s"] };
+            lab.ok(words);
+        } else {
+            clear(&lab.state(path));
+        }
+        lab.tick_until("it is healed when the marker is gone", || lab.pid("s").is_some());
+        assert_eq!(lab.pid("t"), other, "{}", lab.dump());
+    }
+}
+
+#[test]
+fn a_pause_of_a_unit() {
+    a_pause_holds("units/s/PAUSED");
+}
+
+#[test]
+fn a_pause_of_the_fleet() {
+    a_pause_holds("PAUSED");
+}
+
+#[test]
+fn a_unit_that_is_kept_down() {
+    let lab = services();
+    let other = lab.pid("t");
+    for how in [Emptied, FullDirectory, LinkElsewhere, Fifo, Junk] {
+        mark(&lab, "units/s/down", how);
+        lab.tick_until("it is stopped", || lab.pid("s").is_none() && lab.sessions() == ["t-t"]);
+        sane_tick(&lab, &format!("{how:?}"));
+        assert_eq!(lab.pid("s"), None, "{how:?}: started in spite of the marker\n{}", lab.dump());
+        if how == FullDirectory {
+            lab.ok(&["up", "s"]);
+        } else {
+            fresh_budget(&lab, "s");
+            clear(&lab.state("units/s/down"));
+        }
+        lab.tick_until("it runs when the marker is gone", || lab.pid("s").is_some());
+        assert_eq!(lab.pid("t"), other, "{}", lab.dump());
+    }
+}
+
+#[test]
+fn a_fleet_that_is_kept_down() {
+    let lab = services();
+    for how in [FullDirectory, DanglingLink, Junk] {
+        mark(&lab, "down", how);
+        lab.tick_until("it is stopped", || lab.sessions().is_empty());
+        sane_tick(&lab, &format!("{how:?}"));
+        assert!(lab.sessions().is_empty(), "{how:?}: started in spite of the marker\n{}", lab.dump());
+        fresh_budget(&lab, "s");
+        fresh_budget(&lab, "t");
+        clear(&lab.state("down"));
+        lab.tick_until("it runs when the marker is gone", || {
+            lab.pid("s").is_some() && lab.pid("t").is_some()
+        });
+    }
+}
+
+// Folders.
+
+#[test]
+fn a_file_in_the_place_of_a_folder() {
+    let lab = fleet();
+    let healthy = (lab.pid("a"), lab.pid("b"));
+    for folder in ["quarantine", "events", "units/a", "units"] {
+        let aside = lab.path().join("aside");
+        if lab.state(folder).exists() {
+            std::fs::rename(lab.state(folder), &aside).unwrap();
+        }
+        std::fs::write(lab.state(folder), "no folder\n").unwrap();
+        let ended = sane_tick(&lab, folder);
+        let told = format!("{}{}", ended.err, lab.json("heartbeat.json")["last_error"]);
+        // Where nothing is to be written there is nothing to be told.
+        let silent = matches!(folder, "quarantine" | "events");
+        assert!(silent || ended.code == Some(75) && told.contains(folder), "{ended:?}\n{}", lab.dump());
+        if folder == "events" {
+            kill_service(&lab, "s");
+            sane_tick(&lab, folder);
+            let error = lab.json("heartbeat.json")["last_error"].to_string();
+            assert!(lab.pid("s").is_some() && error.contains("events/"), "{}", lab.dump());
+        }
+        clear(&lab.state(folder));
+        if aside.exists() {
+            std::fs::rename(&aside, lab.state(folder)).unwrap();
+        }
+        lab.tick();
+        kill_service(&lab, "s");
+        lab.tick_until("the dead one is healed", || lab.pid("s").is_some());
+        assert_eq!(
+            (lab.pid("a"), lab.pid("b")),
+            healthy,
+            "{folder}: the healthy were touched\n{}",
+            lab.dump()
+        );
+        assert_eq!((lab.starts("a"), lab.starts("b"), lab.given("a").len()), (1, 1, 1), "{}", lab.dump());
+    }
+}
+
+#[test]
+fn a_damaged_file_that_can_not_be_put_aside_holds_only_its_unit() {
+    let lab = fleet();
+    let healthy = (lab.pid("a"), lab.pid("b"));
+    std::fs::write(lab.state("quarantine"), "no folder\n").unwrap();
+    damage(&lab, &lab.state("units/a/unit.json"), Halved);
+    kill_service(&lab, "s");
+    sane_tick(&lab, "no quarantine");
+    assert!(lab.pid("s").is_some(), "{}", lab.dump());
+    assert_eq!(lab.alerts_with("it could not be put aside"), 1, "{}", lab.dump());
+    assert_eq!((lab.pid("a"), lab.pid("b")), healthy, "{}", lab.dump());
+    clear(&lab.state("quarantine"));
+    lab.tick_until("it is read again", || lab.believed("a") == "idle");
+    assert_eq!((lab.pid("a"), lab.starts("a"), lab.given("a").len()), (healthy.0, 1, 1), "{}", lab.dump());
+}
+
+// The state directory itself.
+
+#[test]
+fn the_state_directory_is_deleted_between_two_ticks() {
+    let lab = fleet();
+    let healthy = (lab.pid("a"), lab.pid("b"), lab.pid("s"));
+    for _ in 0..2 {
+        std::fs::remove_dir_all(lab.state("")).unwrap();
+        sane_tick(&lab, "the state directory");
+        lab.tick_until("all are known again", || ["a", "b"].iter().all(|unit| lab.believed(unit) == "idle"));
+        assert_eq!((lab.pid("a"), lab.pid("b"), lab.pid("s")), healthy, "{}", lab.dump());
+        assert_eq!((lab.starts("a"), lab.starts("b"), lab.given("a").len()), (1, 1, 1), "{}", lab.dump());
+    }
+    hears(&lab, "the state directory");
+}
+
+#[test]
+fn the_state_directory_is_deleted_under_a_running_watchdog() {
+    let lab = Lab::new("signal_interval = 0.3", &[Agent::persistent("a", ""), Agent::persistent("b", "")]);
+    let mut watch = lab.watch();
+    lab.until("both idle", || lab.believed("a") == "idle" && lab.believed("b") == "idle");
+    let healthy = (lab.pid("a"), lab.pid("b"));
+    std::fs::rename(lab.state(""), lab.path().join("gone")).unwrap();
+    lab.until("they are known again", || lab.believed("a") == "idle" && lab.believed("b") == "idle");
+    lab.until("the lock is told again", || lab.state("lock").exists());
+    let second = lab.run(&["tick"]);
+    assert_eq!(second.code, Some(75), "two act on one state directory: {second:?}\n{}", lab.dump());
+    assert!(second.err.contains(&format!("pid {}", watch.pid())), "{second:?}");
+    lab.ok(&["nudge", "a", "still", "there?"]);
+    assert_eq!((lab.pid("a"), lab.pid("b")), healthy, "{}", lab.dump());
+    assert_eq!((lab.given("a").len(), lab.given("b").len()), (1, 0), "{}", lab.dump());
+    assert!(watch.lives());
+    assert_eq!(watch.leave(), Some(0));
+    lab.tick();
+}
+
+#[test]
+fn a_directory_as_poke_wakes_once() {
+    let lab = Lab::new(CALM, &[Agent::persistent("a", "")]);
+    let _watch = lab.watch();
+    lab.until("idle", || lab.believed("a") == "idle");
+    std::fs::create_dir_all(lab.state("poke/deep")).unwrap();
+    lab.until("it is taken", || !lab.state("poke").exists());
+    let ticks = |lab: &Lab| lab.json("heartbeat.json")["tick"].as_u64();
+    let before = ticks(&lab).unwrap();
+    lab.throughout(Duration::from_secs(2), "it sleeps", || ticks(&lab).is_none_or(|now| now <= before + 4));
 }

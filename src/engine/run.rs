@@ -77,13 +77,18 @@ pub fn run(
 ) -> Result<()> {
     let mut loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "run")?;
-    let lock = lock(&loaded.config, "run")?;
+    let mut lock = self::lock(&loaded.config, "run")?;
     let _ = watchdog.files.clean_leftovers();
     let mut signals = Signals::register()?;
     let binary = Binary::running().ok();
     let mut refused: Option<Binary> = None;
     let mut judged = loaded.stamp.clone();
     loop {
+        if !lock.stands() {
+            // Somebody deleted the state directory: the new one is another's if another locked it first.
+            RealFiles::create(&loaded.config.state_dir)?;
+            lock = self::lock(&loaded.config, "run")?;
+        }
         let _ = remove_any(&mut watchdog.files, table::POKE);
         let report = watchdog.tick(&loaded.config, Scope::All);
         told(&loaded.config, &report);

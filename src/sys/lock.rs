@@ -29,8 +29,10 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still locked, so it is still our own text.
-        let _ = std::fs::remove_file(&self.text);
+        // Still locked, so it is still our own text; unless the directory is another one now.
+        if self.stands() {
+            let _ = std::fs::remove_file(&self.text);
+        }
     }
 }
 
@@ -135,6 +137,13 @@ pub fn adopt(dir: &Path, command: &str) -> Option<Lock> {
 }
 
 impl Lock {
+    /// Is the locked directory still the one that bears its name? One that was deleted or moved away locks nothing.
+    pub fn stands(&self) -> bool {
+        let there = self.text.parent().and_then(|dir| std::fs::metadata(dir).ok());
+        let ours = self.dir.metadata().ok();
+        ours.zip(there).is_some_and(|(ours, there)| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    }
+
     /// Prepares a command that this process is about to become (exec): it finds the lock with [`adopt`].
     pub fn hand_down(&self, command: &mut Command) -> Result<()> {
         let dir = self.dir.try_clone().map_err(|e| Error::from(e).doing("handing down the lock"))?;

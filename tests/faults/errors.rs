@@ -6,7 +6,7 @@ use crate::scenes::{ALERT, FIRST, HEAL, Labs, NUDGE, RESTART, Scene};
 use crate::strace::{self, Choice, Point};
 use std::sync::Mutex;
 
-const WORKERS: usize = 3;
+const WORKERS: usize = 6;
 const ERRORS: [&str; 3] = ["ENOSPC", "EIO", "EACCES"];
 
 /// Runs a tick in which a call fails.
@@ -63,9 +63,17 @@ fn fail_everywhere(scene: Scene) {
             || point.text.contains("outbox")
             || point.call == "mkdir"
     });
+    if !strace::all_are_wanted() {
+        // One call of each file's making, another one each time.
+        let mut n = 0;
+        points.retain(|_| {
+            n += 1;
+            n % 5 == n / 5 % 5
+        });
+    }
     let mut turns: Vec<(Point, &str)> = points.into_iter().zip(ERRORS.into_iter().cycle()).collect();
     turns.reverse();
-    assert!(turns.len() >= 10, "{turns:?}");
+    assert!(turns.len() >= 3, "{turns:?}");
     println!("{}: {} calls fail", scene.name, turns.len());
     let turns = Mutex::new(turns);
     let work = |mut own: Option<Lab>| {

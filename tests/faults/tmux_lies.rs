@@ -5,7 +5,7 @@ use crate::scenes::{FIRST, HEAL, Labs, NUDGE, RESTART, Scene};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 
-const WORKERS: usize = 3;
+const WORKERS: usize = 6;
 
 /// Stands in for tmux: counts its calls, and lies at one of them.
 const LIAR: &str = r#"#!/bin/sh
@@ -49,8 +49,11 @@ fn lie_at(lab: &Lab, nth: usize, lie: Lie) -> bool {
 
 #[track_caller]
 fn lie_everywhere(scene: Scene) {
-    let turns: Vec<(usize, Lie)> =
-        (1..60).flat_map(|nth| [(nth, Lie::Before), (nth, Lie::After)]).rev().collect();
+    let both = crate::strace::all_are_wanted();
+    // Else each call gets one of the two: in pairs, since looks and acts take turns.
+    let is_tried = |nth: usize, lie| both || (nth / 2 % 2 == 0) == (lie == Lie::Before);
+    let all = (1..60).flat_map(|nth| [(nth, Lie::Before), (nth, Lie::After)]);
+    let turns: Vec<(usize, Lie)> = all.filter(|(nth, lie)| is_tried(*nth, *lie)).rev().collect();
     let turns = Mutex::new(turns);
     let work = |mut own: Option<Lab>| {
         let mut lies = 0;
@@ -78,7 +81,7 @@ fn lie_everywhere(scene: Scene) {
         own + others.into_iter().map(|other| other.join().unwrap()).sum::<usize>()
     });
     drop(first);
-    assert!(lies >= 6, "only {lies} lies");
+    assert!(lies >= 5, "only {lies} lies");
 }
 
 #[test]

@@ -441,15 +441,17 @@ impl Lab {
         self.append("inbox.jsonl", &format!("{record}\n"));
     }
 
-    /// Adds to a state file.
+    /// Adds lines to a state file, as the commands do: on lines of their own.
     pub fn append(&self, path: &str, text: &str) {
         let dir = self.state("");
         if !dir.exists() {
             std::fs::create_dir_all(&dir).unwrap();
             std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
         }
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.state(path)).unwrap();
-        file.write_all(text.as_bytes()).unwrap();
+        let path = self.state(path);
+        let torn = std::fs::read(&path).is_ok_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n'));
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.write_all(format!("{}{text}", if torn { "\n" } else { "" }).as_bytes()).unwrap();
     }
 
     /// How a request was answered.
