@@ -2,7 +2,7 @@
 //! asked to change, and which kills itself before the Nth of it.
 
 use crate::lab::Lab;
-use crate::scenes::{ALERT, DOWN, HEAL, Labs, NUDGE, RESTART, Scene, WAKE};
+use crate::scenes::{ALERT, DOWN, HEAL, Labs, NUDGE, RESTART, Scene, WAKE, WORKERS};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -22,7 +22,6 @@ use watchkeeper::sys::{Files, Host, PaneList, Replaced, Sync, outside};
 const CUT: &str = "WK_TEST_CUT";
 /// Exit code of a tick that got past its cut.
 const SURVIVED: i32 = 42;
-const WORKERS: usize = 6;
 
 /// Ends this process before the operation whose turn it is.
 #[derive(Clone, Debug)]

@@ -2,11 +2,10 @@
 //! are told, and the next tick goes on.
 
 use crate::lab::{Ended, Lab};
-use crate::scenes::{ALERT, FIRST, HEAL, Labs, NUDGE, RESTART, Scene};
+use crate::scenes::{ALERT, FIRST, HEAL, NUDGE, RESTART, Scene, WORKERS, play_all};
 use crate::strace::{self, Choice, Point};
-use std::sync::Mutex;
+use std::ops::ControlFlow;
 
-const WORKERS: usize = 6;
 const ERRORS: [&str; 3] = ["ENOSPC", "EIO", "EACCES"];
 
 /// Runs a tick in which a call fails.
@@ -71,30 +70,15 @@ fn fail_everywhere(scene: Scene) {
             n % 5 == n / 5 % 5
         });
     }
-    let mut turns: Vec<(Point, &str)> = points.into_iter().zip(ERRORS.into_iter().cycle()).collect();
-    turns.reverse();
+    let turns: Vec<(Point, &str)> = points.into_iter().zip(ERRORS.into_iter().cycle()).collect();
     assert!(turns.len() >= 3, "{turns:?}");
     println!("{}: {} calls fail", scene.name, turns.len());
-    let turns = Mutex::new(turns);
-    let work = |mut own: Option<Lab>| {
-        while let Some((point, error)) = {
-            let next = turns.lock().unwrap().pop();
-            next
-        } {
-            let lab = own.take().unwrap_or_else(|| scene.lab(0));
-            let what = format!("{} {} {} ({error})", point.call, point.nth, point.text);
-            scene.play(&lab, &what, |lab| {
-                failing(lab, &point.call, error, &point.nth.to_string(), None);
-            });
-            own = Some(lab).filter(|_| scene.lab == Labs::Shared);
-        }
-    };
-    std::thread::scope(|scope| {
-        let first = scene.lab == Labs::Shared;
-        for _ in 1..WORKERS {
-            scope.spawn(|| work(None));
-        }
-        work(first.then_some(lab));
+    play_all(&scene, lab, turns, |lab, (point, error)| {
+        let what = format!("{} {} {} ({error})", point.call, point.nth, point.text);
+        scene.play(lab, &what, |lab| {
+            failing(lab, &point.call, error, &point.nth.to_string(), None);
+        });
+        ControlFlow::Continue(())
     });
 }
 

@@ -1,14 +1,13 @@
 //! Breaks the built binary's tick at its Nth system call of a kind. strace kills before the call is made.
 
 use crate::lab::Lab;
-use crate::scenes::{ALERT, DOWN, FIRST, HEAL, Labs, NUDGE, PAUSE, RESTART, Scene, WAKE};
+use crate::scenes::{ALERT, DOWN, FIRST, HEAL, NUDGE, PAUSE, RESTART, Scene, WAKE, WORKERS, play_all};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Labs that play one scene at the same time: a play mostly waits.
-const WORKERS: usize = 6;
 /// The calls that change something. `clone3` and its elders start tmux: between commit and act.
 pub const CALLS: &str = "openat,write,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,fsync,fdatasync,\
                          clone,clone3,vfork,link,linkat,ftruncate,kill,pidfd_send_signal,pidfd_open";
@@ -66,12 +65,12 @@ pub fn points(lab: &Lab, trace: &str, choice: Choice) -> Vec<Point> {
             found.push(Point { call: call.to_owned(), nth: *nth, text: text.chars().take(100).collect() });
         }
     }
-    if choice == Choice::Key { thinned(found) } else { found }
+    if choice == Choice::Key { thinned(&found) } else { found }
 }
 
 /// One point for each difference that a kill there can make: a commit that is not made (every second one: it is as if the
 /// tick had not been), one that is made and not acted on (with and without its leftover), an act that is not reported.
-fn thinned(points: Vec<Point>) -> Vec<Point> {
+fn thinned(points: &[Point]) -> Vec<Point> {
     let is_event = |point: &Point| point.text.contains("events/");
     let is_start = |point: &Point| matches!(point.call.as_str(), "clone" | "clone3" | "vfork");
     let is_commit =
@@ -137,36 +136,21 @@ fn kill_everywhere(scene: Scene) {
     let trace = lab.path().join("trace");
     let options = ["-o", trace.to_str().unwrap(), "-e", &format!("trace={CALLS}")].map(str::to_owned);
     scene.play(&lab, "nothing", |lab| {
-        assert_eq!(lab.finish(traced(lab, &options)).code, Some(0), "{}", lab.dump())
+        assert_eq!(lab.finish(traced(lab, &options)).code, Some(0), "{}", lab.dump());
     });
-    let mut points = points(&lab, &std::fs::read_to_string(&trace).unwrap(), choice);
+    let points = points(&lab, &std::fs::read_to_string(&trace).unwrap(), choice);
     assert!(points.len() >= 2, "{points:?}");
     println!("{}: {} points", scene.name, points.len());
-    points.reverse();
-    let queue = Mutex::new(points);
-    let killed = Mutex::new(0);
-    let work = |mut own: Option<Lab>| {
-        while let Some(point) = {
-            let next = queue.lock().unwrap().pop();
-            next
-        } {
-            // The weight of all workers is held by the first lab.
-            let lab = own.take().unwrap_or_else(|| scene.lab(0));
-            let what = format!("{} {} {}", point.call, point.nth, point.text);
-            scene.play(&lab, &what, |lab| *killed.lock().unwrap() += usize::from(kill_at(lab, &point)));
-            own = Some(lab).filter(|_| scene.lab == Labs::Shared);
-        }
-    };
-    let tried = queue.lock().unwrap().len();
-    std::thread::scope(|scope| {
-        // Kept to the end: it holds the place of all.
-        let first = scene.lab == Labs::Shared;
-        for _ in 1..WORKERS {
-            scope.spawn(|| work(None));
-        }
-        work(first.then_some(lab));
+    let tried = points.len();
+    let killed = AtomicUsize::new(0);
+    play_all(&scene, lab, points, |lab, point| {
+        let what = format!("{} {} {}", point.call, point.nth, point.text);
+        scene.play(lab, &what, |lab| {
+            killed.fetch_add(usize::from(kill_at(lab, point)), Ordering::Relaxed);
+        });
+        ControlFlow::Continue(())
     });
-    let killed = *killed.lock().unwrap();
+    let killed = killed.into_inner();
     // The number of calls differs a little from tick to tick: the last points may lie past the end.
     assert!(killed * 10 >= tried * 7, "only {killed} of {tried} ticks were killed");
 }

@@ -1,11 +1,10 @@
 //! tmux' answers get lost: its client dies before it did what it was told, or did it and says that it failed.
 
 use crate::lab::Lab;
-use crate::scenes::{FIRST, HEAL, Labs, NUDGE, RESTART, Scene};
+use crate::scenes::{FIRST, HEAL, NUDGE, RESTART, Scene, WORKERS, play_all};
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Mutex;
-
-const WORKERS: usize = 6;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Stands in for tmux: counts its calls, and lies at one of them.
 const LIAR: &str = r#"#!/bin/sh
@@ -51,36 +50,18 @@ fn lie_at(lab: &Lab, nth: usize, lie: Lie) -> bool {
 fn lie_everywhere(scene: Scene) {
     let both = crate::strace::all_are_wanted();
     // Else each call gets one of the two: in pairs, since looks and acts take turns.
-    let is_tried = |nth: usize, lie| both || (nth / 2 % 2 == 0) == (lie == Lie::Before);
+    let is_tried = |nth: usize, lie| both || (nth / 2).is_multiple_of(2) == (lie == Lie::Before);
     let all = (1..60).flat_map(|nth| [(nth, Lie::Before), (nth, Lie::After)]);
-    let turns: Vec<(usize, Lie)> = all.filter(|(nth, lie)| is_tried(*nth, *lie)).rev().collect();
-    let turns = Mutex::new(turns);
-    let work = |mut own: Option<Lab>| {
-        let mut lies = 0;
-        while let Some((nth, lie)) = {
-            let next = turns.lock().unwrap().pop();
-            next
-        } {
-            let lab = own.take().unwrap_or_else(|| scene.lab(0));
-            let mut has_lied = false;
-            scene
-                .play(&lab, &format!("call {nth} of tmux ({lie:?})"), |lab| has_lied = lie_at(lab, nth, lie));
-            if !has_lied {
-                // No tick calls it so often.
-                turns.lock().unwrap().clear();
-            }
-            lies += usize::from(has_lied);
-            own = Some(lab).filter(|_| scene.lab == Labs::Shared);
-        }
-        lies
-    };
-    let first = scene.lab(WORKERS);
-    let lies: usize = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..WORKERS).map(|_| scope.spawn(|| work(None))).collect();
-        let own = work(None);
-        own + others.into_iter().map(|other| other.join().unwrap()).sum::<usize>()
+    let turns: Vec<(usize, Lie)> = all.filter(|(nth, lie)| is_tried(*nth, *lie)).collect();
+    let lies = AtomicUsize::new(0);
+    play_all(&scene, scene.lab(WORKERS), turns, |lab, (nth, lie)| {
+        let mut has_lied = false;
+        scene.play(lab, &format!("call {nth} of tmux ({lie:?})"), |lab| has_lied = lie_at(lab, *nth, *lie));
+        lies.fetch_add(usize::from(has_lied), Ordering::Relaxed);
+        // No tick calls it so often.
+        if has_lied { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    drop(first);
+    let lies = lies.into_inner();
     assert!(lies >= 5, "only {lies} lies");
 }
 
