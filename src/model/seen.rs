@@ -317,7 +317,7 @@ pub enum Ask {
 }
 
 impl Ask {
-    /// Whom it is about; None = the fleet.
+    /// The unit that it is about; None = the fleet.
     pub fn unit(&self) -> Option<&UnitName> {
         match self {
             Ask::Up { unit } | Ask::Down { unit, .. } | Ask::Pause { unit, .. } | Ask::Resume { unit } => {
