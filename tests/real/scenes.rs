@@ -349,7 +349,10 @@ fn kill_resumes(fleet: &Fleet, cli: &str) -> Played {
     if kickoffs() != before {
         return Err("the kickoff was typed again".into());
     }
-    Ok(format!("healed in {took:.1?} s (idle again), conversation resumed: {remembers}"))
+    if !remembers {
+        return Err(format!("healed in {took:.1?} s, but the conversation was not resumed"));
+    }
+    Ok(format!("healed in {took:.1?} s (idle again), conversation resumed"))
 }
 
 /// The same in a loop agent: it gets its kickoff again, once.
