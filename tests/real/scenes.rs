@@ -115,7 +115,7 @@ fn deliver_all(fleet: &Fleet, cli: &str, name: &str, before: impl Fn(usize) -> R
     for n in 0..fleet.count {
         before(n)?;
         let text = texts::text(name, n);
-        match fleet.deliver(cli, &text, 90) {
+        match fleet.deliver(cli, &text, 240) {
             Ok(took) => times.push(took),
             Err(why) if why.starts_with("waited") => return Err(format!("text {n}: {why}")),
             Err(why) => failed.push(format!("text {n}: {why}")),
