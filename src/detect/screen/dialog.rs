@@ -6,7 +6,7 @@
 use super::ansi::Screen;
 use super::regions::is_rule;
 use super::{any, evidence};
-use crate::config::backend::{Frame, Menu, MenuKind, Signals};
+use crate::config::backend::{Frame, Menu, MenuKind, Pattern, Signals};
 use crate::model::seen::Evidence;
 use std::ops::Range;
 
@@ -187,7 +187,7 @@ fn question<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'s>> {
             if row < last && is_full(screen, row) { 0 } else { joined.len() - screen.text(last).len() };
         let blank = (row..=last).any(|row| screen.rows[row].is_blank());
         let ends_here =
-            |pattern: &regex::Regex| pattern.find(&joined).is_some_and(|m| asked(&joined, m.range()) > tail);
+            |pattern: &Pattern| pattern.find(&joined).is_some_and(|m| asked(&joined, m.range()) > tail);
         !blank && signals.dialog_lines.iter().any(ends_here)
     })?;
     let top =
