@@ -12,8 +12,9 @@ use watchkeeper::base::time::Now;
 use watchkeeper::engine::home::Home;
 use watchkeeper::engine::tick::{Identity, Watchdog};
 use watchkeeper::model::action::{Action, Outcome};
-use watchkeeper::model::seen::{HostSeen, Process, Scope, TranscriptSeen, Vote};
+use watchkeeper::model::seen::{BranchFacts, HostSeen, JobSeen, Process, Scope, TranscriptSeen, Vote};
 use watchkeeper::sys::files::RealFiles;
+use watchkeeper::sys::git::BranchQuery;
 use watchkeeper::sys::lock::{self, TryLock};
 use watchkeeper::sys::real_host::RealHost;
 use watchkeeper::sys::{Files, Host, PaneList, Replaced, Sync, outside};
@@ -114,6 +115,20 @@ impl Host for CutHost {
     }
     fn transcript(&mut self, dir: &str, suffix: &str, pid: i32, cwd: &str) -> Option<TranscriptSeen> {
         self.host.transcript(dir, suffix, pid, cwd)
+    }
+    fn tip(
+        &mut self,
+        repo: &Path,
+        remote: &str,
+        branch: &str,
+    ) -> std::result::Result<Option<String>, String> {
+        self.host.tip(repo, remote, branch)
+    }
+    fn branch(&mut self, query: &BranchQuery) -> std::result::Result<BranchFacts, String> {
+        self.host.branch(query)
+    }
+    fn job(&mut self, id: &str) -> JobSeen {
+        self.host.job(id)
     }
     fn pressure(&mut self) -> HostSeen {
         self.host.pressure()
