@@ -5,6 +5,7 @@ use crate::lab::Lab;
 use crate::scenes::{ALERT, DOWN, HEAL, Labs, NUDGE, RESTART, Scene, WAKE, WORKERS};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Mutex;
 use watchkeeper::base::error::Result;

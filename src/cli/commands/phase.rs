@@ -25,8 +25,8 @@ each at the end of its turn.
 
 Exit code of `show`: 0, or 1 when the phase in force is not in the plan.
 
-JSON of `show`: {id or null, index, since, completed, plan [{id, status, done (as
-pushed; null = not known)}], branch, head, trouble}; of the others: [{unit
+JSON of `show`: {id or null, index, since, completed, plan [{id, status, done
+(as pushed; null = not known)}], branch, head, trouble}; of the others: [{unit
 (null), taken (accepted, refused, null), done, text}]",
     flags: &[],
     words: Words::Phase,
