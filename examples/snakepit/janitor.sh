@@ -11,7 +11,10 @@ while :; do
     task=${name%@*}
     # Not over a task of that name that is there again.
     [ -e "queue/todo/$task" ] && continue
-    mv "$claim" "queue/todo/$task" 2>/dev/null && echo "$(date +%H:%M:%S) returned $task, claimed by ${name##*@}"
+    # It may be finished at this very moment.
+    if mv "$claim" "queue/todo/$task" 2>/dev/null; then
+      echo "$(date +%H:%M:%S) returned $task, claimed by ${name##*@}"
+    fi
   done
   sleep "$every"
 done
