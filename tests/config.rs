@@ -18,6 +18,7 @@ fn parse_text(text: &str) -> Parsed {
     let read = |path: &Path| match path.to_str() {
         Some("/fleet/prompts/builder.md" | "/srv/jobs/builder.md") => Ok("Build.\n".to_owned()),
         Some("/fleet/prompts/supervisor.md") => Ok("Look.\n".to_owned()),
+        Some("/fleet/prompts/kickoff.md") => Ok("Phase {phase_id}.\n".to_owned()),
         _ => Err("no such file".to_owned()),
     };
     parse(&Source {
@@ -51,6 +52,24 @@ fn describe(config: &Config) -> String {
     let mut out = format!("{:?}\n", config.watchdog);
     let (prefix, socket) = (&config.session_prefix, &config.tmux_socket);
     writeln!(out, "prefix {prefix:?} socket {socket:?} state {}", config.state_dir.display()).unwrap();
+    if let Some(plan) = &config.sequence {
+        let kickoff = plan.kickoff.lines().next();
+        writeln!(
+            out,
+            "\nloop: {} {:?} dir {:?} marker {:?} nudge {} kickoff {kickoff:?} then {:?}",
+            plan.repo.display(),
+            plan.tracking(),
+            plan.state_subdir,
+            plan.done_marker,
+            plan.done_nudge,
+            plan.on_complete
+        )
+        .unwrap();
+        for phase in &plan.phases {
+            writeln!(out, "  {phase:?}").unwrap();
+        }
+        writeln!(out, "  {:?}", plan.handoff).unwrap();
+    }
     let mut units: Vec<_> = config.units.values().collect();
     units.sort_by_key(|unit| unit.position);
     for unit in units {
@@ -300,7 +319,9 @@ fn without_digest(mut config: Config) -> String {
 fn the_blocks_to_take_over_are_good() {
     let lines: Vec<&str> = EXAMPLE.lines().collect();
     let mut seen = 0;
-    for start in (0..lines.len()).filter(|n| lines[*n].starts_with("# [")) {
+    // A block ends at a line without text.
+    let begins = |n: &usize| lines[*n].starts_with("# [") && !lines[n - 1].starts_with("# ");
+    for start in (0..lines.len()).filter(begins) {
         let block: Vec<&str> = lines[start..].iter().map_while(|line| line.strip_prefix("# ")).collect();
         let config = good(&format!("{EXAMPLE}\n{}\n", block.join("\n")));
         seen += 1;
@@ -319,14 +340,14 @@ fn every_key_that_is_known_stands_in_the_example() {
     let probe = "zzzzzzzzzzzzzzzzzzzz = 1\n";
     let text = format!(
         "[watchdog]\n{probe}[defaults]\n{probe}[[agent]]\nname = \"a\"\n{probe}[agent.wake]\ninterval = 1\n\
-         prompt = \"x\"\n{probe}[agent.ladder]\n{probe}[[service]]\nname = \"b\"\ncommand = [\"x\"]\n{probe}"
+         prompt = \"x\"\n{probe}[agent.ladder]\n{probe}[loop]\nrepo = \"w\"\nphases = [ {{ id = \"1\", status = \"S\", zzzzzzzzzzzzzzzzzzzz = 1 }} ]\n{probe}[loop.handoff]\n{probe}[[service]]\nname = \"b\"\ncommand = [\"x\"]\n{probe}"
     );
     let problems = parse_text(&text).problems;
-    assert_eq!(problems.len(), 6, "{}", render("agents.toml", &problems));
+    assert_eq!(problems.len(), 9, "{}", render("agents.toml", &problems));
     for problem in problems {
         let keys = problem.hint.unwrap();
         for key in keys.trim_start_matches("known here: ").split(", ") {
-            let shown = EXAMPLE.contains(&format!("{key} = "));
+            let shown = EXAMPLE.contains(&format!("{key} = ")) || EXAMPLE.contains(&format!(".{key}]"));
             assert!(shown, "`{key}` of {} is not in agents.example.toml", problem.message);
         }
     }

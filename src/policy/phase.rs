@@ -72,7 +72,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     }
     match &context.fleet.stage {
         Stage::Phase(id) if is_behind(context, state) && context.alive().is_some() => {
-            move_on(context, state, id, out)
+            move_on(context, state, id, out);
         }
         Stage::Complete if is_final(context) => last_task(context, state, out),
         Stage::Phase(_) | Stage::Complete | Stage::NoPlan | Stage::Unknown(_) => {}

@@ -142,7 +142,9 @@ fn print(shown: &Shown, now: Wall, out: &mut Out) {
     match (&shown.id, shown.completed) {
         (_, Some(at)) => out.line(&format!("The plan is complete since {at}.")),
         (None, None) => {
-            out.line("No phase is in force yet: a tick of the watchdog finds the first one that is not done.")
+            out.line(
+                "No phase is in force yet: a tick of the watchdog finds the first one that is not done.",
+            );
         }
         (Some(id), None) if !shown.plan.iter().any(|row| row.id == *id) => {
             out.line(&format!(

@@ -44,9 +44,10 @@ fn at_work() -> World {
 fn settle(world: &mut World) {
     for round in 0..60 {
         for unit in ["a", "b", "stays", "reporter"] {
-            match world.seen.units[&name(unit)].pane_state() {
-                Some(ScreenState::Starting | ScreenState::Busy) => world.unit(unit).idle(),
-                _ => {}
+            if let Some(ScreenState::Starting | ScreenState::Busy) =
+                world.seen.units[&name(unit)].pane_state()
+            {
+                world.unit(unit).idle();
             }
         }
         world.tick();

@@ -1,0 +1,161 @@
+//! A fleet with a plan: origin, the clone that the watchdog reads, the clone that the test pushes from.
+
+use crate::support::World;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// The agents of every fleet here.
+pub const AGENTS: &str = r##"
+[[agent]]
+name = "builder"
+prompt = "role.md"
+env = { DEMO_TRANSCRIPT = "${DIR}/builder.jsonl", DEMO_START = "0" }
+[[agent]]
+name = "mate"
+prompt = "role.md"
+env = { DEMO_TRANSCRIPT = "${DIR}/mate.jsonl", DEMO_START = "0" }
+[[agent]]
+name = "critic"
+kind = "persistent"
+env = { DEMO_TRANSCRIPT = "${DIR}/critic.jsonl", DEMO_START = "0" }
+[[agent]]
+name = "reporter"
+kind = "task"
+prompt = "report.md"
+env = { DEMO_TRANSCRIPT = "${DIR}/reporter.jsonl", DEMO_START = "0" }
+"##;
+
+/// A world with repositories.
+pub struct Fleet {
+    pub world: World,
+}
+
+impl Fleet {
+    /// A plan of so many phases, `p1` to `pN`. `more` has further lines for `[loop]`.
+    pub fn new(phases: usize, more: &str) -> Fleet {
+        let fleet = Fleet { world: World::new() };
+        fleet.world.file("role.md", "You work.");
+        fleet.world.file("report.md", "Write the report.");
+        fleet.git(".", &["init", "-q", "--bare", "-b", "main", "origin.git"]);
+        fleet.git(".", &["clone", "-q", "origin.git", "writer"]);
+        fleet.commit("begin", &[("README", "hello\n")]);
+        fleet.git(".", &["clone", "-q", "origin.git", "clone"]);
+        fleet.plan(phases, more);
+        fleet
+    }
+
+    /// Writes agents.toml.
+    pub fn plan(&self, phases: usize, more: &str) {
+        let rows: Vec<String> = (1..=phases)
+            .map(|n| format!("  {{ id = \"p{n}\", plan = \"plans/{n}.md\", status = \"S{n}.md\" }},\n"))
+            .collect();
+        let dir = self.world.path().to_string_lossy().into_owned();
+        let text = format!(
+            "[loop]\nrepo = \"clone\"\non_complete = \"reporter\"\nphases = [\n{}]\n{more}\n{}",
+            rows.concat(),
+            AGENTS.replace("${DIR}", &dir)
+        );
+        self.world.config(&text);
+    }
+
+    pub fn git(&self, dir: &str, args: &[&str]) -> String {
+        let ran =
+            self.world.command("git").args(args).current_dir(self.world.path().join(dir)).output().unwrap();
+        assert!(ran.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+    }
+
+    /// A commit, pushed.
+    pub fn commit(&self, subject: &str, files: &[(&str, &str)]) {
+        for (file, text) in files {
+            std::fs::write(self.world.path().join("writer").join(file), text).unwrap();
+        }
+        self.git("writer", &["add", "-A"]);
+        self.git("writer", &["commit", "-q", "--allow-empty", "-m", subject]);
+        self.git("writer", &["push", "-q", "--force", "origin", "HEAD:main"]);
+    }
+
+    /// The done marker of phase `n`, pushed.
+    pub fn done(&self, n: usize) {
+        self.commit(&format!("status: p{n} is done"), &[(&format!("S{n}.md"), "# Status\n\n## DONE\n")]);
+    }
+
+    /// A watchdog in the foreground.
+    pub fn watchdog(&self) -> Watchdog {
+        let child =
+            self.world.binary().args(["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Watchdog(child)
+    }
+
+    /// What an agent was told, in order: first lines.
+    pub fn told(&self, agent: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path(&format!("{agent}.jsonl"))).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|event| event["type"] == "user")
+            .filter_map(|event| event["text"].as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Which phases an agent was kicked off for, in order.
+    pub fn kickoffs(&self, agent: &str) -> Vec<String> {
+        let phase = |text: String| Some(text.strip_prefix("Phase ")?.split(' ').next()?.to_owned());
+        self.told(agent).into_iter().filter_map(phase).collect()
+    }
+
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.world.path().join(file)
+    }
+
+    /// phase.json.
+    pub fn phase(&self) -> serde_json::Value {
+        serde_json::from_str(&self.world.read_state("phase.json")).unwrap_or_default()
+    }
+
+    /// All events.
+    pub fn events(&self) -> String {
+        let folder = std::fs::read_dir(self.world.state("events")).into_iter().flatten().flatten();
+        folder.map(|entry| std::fs::read_to_string(entry.path()).unwrap_or_default()).collect()
+    }
+
+    /// Waits until every loop agent was kicked off for a phase.
+    #[track_caller]
+    pub fn await_kickoffs(&self, phase: &str) {
+        for agent in ["builder", "mate"] {
+            self.world.await_that(&format!("{agent} is kicked off for {phase}"), || {
+                self.kickoffs(agent).iter().any(|kicked| kicked == phase)
+            });
+        }
+    }
+}
+
+/// A running watchdog; dropping it kills it.
+pub struct Watchdog(Child);
+
+impl Watchdog {
+    /// kill -9
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A shell script beside the fleet, executable.
+pub fn script(fleet: &Fleet, name: &str, text: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    fleet.world.file(name, text);
+    let path = fleet.path(name);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// Ends a process group by name of its command line; what a test left behind.
+pub fn pkill(pattern: &str) {
+    let _ = Command::new("pkill").args(["-9", "-f", pattern]).status();
+}
