@@ -10,7 +10,8 @@ each=${CLAIM_EACH:-step}           # a claim for each `step`, or one for the who
 inbox=$docs/${INBOX:-INBOX-builder.md}
 flaw=${LOOKS_FOR:-wrong|unclear}   # what this reviewer finds fault with
 pace=${PACE:-1}                    # s that a piece of work takes
-cat > /dev/null
+cat > /dev/null   # the prompt
+export GIT_AUTHOR_NAME="$me" GIT_AUTHOR_EMAIL="$me@localhost" GIT_COMMITTER_NAME="$me" GIT_COMMITTER_EMAIL="$me@localhost"
 
 # What a predecessor left half done when it was killed: what is not pushed has not happened.
 rm -f .git/index.lock

@@ -81,7 +81,8 @@ pub fn read(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Resu
                 options.seed = value.to_str().and_then(|v| v.parse().ok()).ok_or("--seed needs a number")?;
             }
             Long("worker") => {
-                options.worker = Some(lossy(&parser.value().map_err(said)?)).filter(|program| !program.is_empty());
+                options.worker =
+                    Some(lossy(&parser.value().map_err(said)?)).filter(|program| !program.is_empty());
             }
             Long("prompt") => options.prompts.push(lossy(&parser.value().map_err(said)?)),
             // There is no model; the flag is there because every agent has it.

@@ -130,7 +130,9 @@ impl Work {
     /// What the spinner says.
     fn doing(&self) -> Doing {
         match self {
-            Work::Then { .. } | Work::Steps { .. } | Work::Tool { .. } | Work::Worker { .. } => Doing::Working,
+            Work::Then { .. } | Work::Steps { .. } | Work::Tool { .. } | Work::Worker { .. } => {
+                Doing::Working
+            }
             Work::Quiet { doing, .. } => *doing,
         }
     }
