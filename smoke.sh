@@ -39,7 +39,9 @@ fi
 WATCHKEEPER=$(cd "$(dirname "$WATCHKEEPER")" && pwd)/$(basename "$WATCHKEEPER")
 
 # A short path: a socket's name has room for about 100 bytes.
-dir=$(mktemp -d /tmp/watchkeeper-smoke-XXXXXX)
+base=${TMPDIR:-/tmp}
+[ "${#base}" -le 40 ] || base=/tmp
+dir=$(mktemp -d "${base%/}/watchkeeper-smoke-XXXXXX")
 export TMUX_TMPDIR=$dir PACE=0.3
 unset TMUX
 fleet=$dir/fleet
@@ -50,7 +52,9 @@ trouble=0
 
 wk() { "$WATCHKEEPER" --config "$config" "$@"; }
 tmux_() { tmux -u -L builder-adversary "$@" 2>/dev/null; }
-step() { printf '%5s s  >>>  %s\n' "$SECONDS" "$*"; }
+# Told also from within a condition, whose own output is dropped.
+exec 3>&1
+step() { printf '%5s s  >>>  %s\n' "$SECONDS" "$*" >&3; }
 pid_of() { tmux_ display-message -p -t "=ba-$1:" '#{pane_pid}'; }
 
 tear_down() {
@@ -117,7 +121,15 @@ wk check >/dev/null
 
 step "watchkeeper run: two agents, a plan of two phases"
 # What the watchdog says, but for the single steps of typing and of each turn, and without the day.
-wk run > >(awk '/^20/ && !/ act +(load|paste|submit) text| state / { print "         " substr($0, 12); fflush() }') 2>&1 &
+tell() {
+  while IFS= read -r line; do
+    case $line in
+      *' act '*' text' | *'  state '* | watching*) ;;
+      *) printf '         %s\n' "${line#????-??-?? }" ;;
+    esac
+  done
+}
+wk run > >(tell) 2>&1 &
 watchdog=$!
 
 until_ 60 "the first claim" pushed '^claim\(1-count.lines\)'

@@ -100,7 +100,9 @@ pub fn config_path(given: Option<&Path>) -> Result<PathBuf> {
     if !path.exists() {
         let hint = match named {
             Some(_) => "name an existing file with --config or $WATCHKEEPER_CONFIG",
-            None => "run it where agents.toml is, or name it with --config; agents.example.toml is a start",
+            None => {
+                "run it where agents.toml is, or name it with --config; `watchkeeper init` writes one, agents.example.toml explains it"
+            }
         };
         return Err(Error::new(Kind::Usage, "no such config file").at(&path).hint(hint));
     }
