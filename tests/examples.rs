@@ -181,13 +181,16 @@ fn every_example_passes_check_without_a_note() {
 struct Running {
     world: World,
     watchdog: Child,
-    _turn: MutexGuard<'static, ()>,
+}
+
+/// Waits for this fleet's turn.
+fn turn() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Running {
     /// Writes it, lets it look more often, sets it up (twice: that must not matter) and starts its watchdog.
     fn start(name: &str, faster: &[(&str, &str)]) -> Running {
-        let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let world = World::new();
         world.wk(["init", name, "."]).stdout("...\n").check();
         let mut config = read(&world.path().join("agents.toml"));
@@ -205,7 +208,7 @@ impl Running {
         let mut command = world.binary();
         command.arg("run").env("PACE", "0.2").env("DEMO_START", "0").stdin(Stdio::null());
         let watchdog = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Running { world, watchdog, _turn: turn }
+        Running { world, watchdog }
     }
 
     #[track_caller]
@@ -257,6 +260,7 @@ impl Drop for Running {
 
 #[test]
 fn builder_and_adversary_come_to_the_end_of_their_plan() {
+    let _turn = turn();
     let run = Running::start("builder-adversary", &[]);
     run.until_complete();
     // Four steps, and the two first claims that had a fault.
@@ -274,7 +278,7 @@ fn builder_and_adversary_come_to_the_end_of_their_plan() {
 /// The README's first command, with the program that is tested.
 #[test]
 fn smoke_sh_finds_everything_there_and_leaves_nothing() {
-    let _turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let world = World::new();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("smoke.sh");
     let output =
@@ -287,6 +291,7 @@ fn smoke_sh_finds_everything_there_and_leaves_nothing() {
 
 #[test]
 fn a_builder_alone_certifies_itself() {
+    let _turn = turn();
     let run = Running::start("builder-solo", &[]);
     run.until_complete();
     assert_eq!(run.count("builder: claim("), 4, "{:#?}", run.pushed());
@@ -294,6 +299,7 @@ fn a_builder_alone_certifies_itself() {
 
 #[test]
 fn every_claim_that_counts_has_the_pass_of_all_reviewers() {
+    let _turn = turn();
     let run = Running::start("multi-reviewer", &[]);
     run.until_complete();
     let pushed = run.pushed();
@@ -310,12 +316,30 @@ fn every_claim_that_counts_has_the_pass_of_all_reviewers() {
 
 #[test]
 fn an_adversary_without_a_memory_is_started_for_each_look() {
+    let _turn = turn();
     let run = Running::start("builder-adversary-stateless", &[("interval = 15 ", "interval = 3 ")]);
     run.until_complete();
     assert_eq!(run.count("adversary: review("), 4, "{:#?}", run.pushed());
     let unit: serde_json::Value =
         serde_json::from_str(&run.world.read_state("units/adversary/unit.json")).unwrap();
     assert!(unit["launch"]["count"].as_u64().unwrap() >= 4, "{unit:#}");
+}
+
+/// They differ in words and in who is told what; side by side, as they mostly wait.
+#[test]
+fn the_rest_of_the_family_comes_to_its_end_too() {
+    let _turn = turn();
+    let all = ["min", "lean", "deferred"].map(|which| {
+        let name = format!("builder-adversary-{which}");
+        (which, Running::start(&name, &[]))
+    });
+    for (which, run) in &all {
+        run.until_complete();
+        let claims = if *which == "min" { 6 } else { 4 };
+        assert_eq!(run.count("builder: claim("), claims, "{which}: {:#?}", run.pushed());
+        assert_eq!(run.count("adversary: findings("), 2, "{which}");
+        assert_eq!(run.count("adversary: review("), claims - 2, "{which}");
+    }
 }
 
 #[test]
@@ -325,6 +349,7 @@ fn the_snakes_empty_their_queue_and_what_failed_or_was_left_is_done_too() {
         ("interval = 20 ", "interval = 3 "),
         ("LOOK_EVERY_S = \"10\"", "LOOK_EVERY_S = \"1\""),
     ];
+    let _turn = turn();
     let run = Running::start("snakepit", &faster);
     // Somebody claimed this long ago and was never seen again.
     run.world.file("queue/doing/old.md@snake-9", "An old one\n");
