@@ -15,15 +15,16 @@ pub const COMMAND: Command = Command {
     name: "init",
     usage: "[TEMPLATE] [DIR]",
     about: "write an example fleet into a folder; without words list them",
-    long: "Writes the files of TEMPLATE into DIR (else a new folder of the template's name) and
-says what to type next. The fleet runs as it is, with scripted demo agents, and with
-real ones after one word in its agents.toml is changed.
+    long: "Writes the files of TEMPLATE into DIR (else a new folder of the template's name)
+and says what to type next. The fleet runs as it is, with scripted demo agents,
+and with real ones after one word in its agents.toml is changed.
 
-A file that is there already is never overwritten: the same one is fine, so that the
-command can be repeated, another one is kept and named, and the exit code is 1.
+A file that is there already is never overwritten: the same one is fine, so that
+the command can be repeated, another one is kept and named, and the exit code
+is 1.
 
-JSON: [{name, about, files}] without words; else {template, dir, files [{path, found
-(written, same, kept)}], next [what to type]}",
+JSON: [{name, about, files}] without words; else {template, dir, files [{path,
+found (written, same, kept)}], next [what to type]}",
     flags: &[],
     words: Words::Template,
     effect: Effect::Changes,
