@@ -121,7 +121,7 @@ pub fn tell(invocation: &Invocation, results: &[Outcome], out: &mut Out) -> Exit
 
 /// An answer in words.
 pub fn result(answer: &Answer, wait_s: f64) -> Outcome {
-    let unit = whom(&answer.request.ask).map(UnitName::to_string);
+    let unit = answer.request.ask.unit().map(UnitName::to_string);
     let said = said(answer, unit.as_deref());
     let (taken, done, text) = match (answer.taken, &answer.settled) {
         (None, _) => {
@@ -154,21 +154,10 @@ fn said(answer: &Answer, unit: Option<&str>) -> String {
     text.strip_prefix(": ").unwrap_or(&answer.said).to_owned()
 }
 
-/// Whom a request is about.
-pub fn whom(ask: &Ask) -> Option<&UnitName> {
-    match ask {
-        Ask::Up { unit } | Ask::Down { unit, .. } | Ask::Pause { unit, .. } | Ask::Resume { unit } => {
-            unit.as_ref()
-        }
-        Ask::Phase { .. } => None,
-        Ask::Restart { unit } | Ask::Approve { unit } | Ask::Nudge { unit, .. } => Some(unit),
-    }
-}
-
 /// Done as soon as it is confirmed: the words of the confirmation are the result.
 pub fn at_once(_: &Config, state: &State, request: &Request) -> Option<Result<String, String>> {
     let said = state.mail.handled.iter().find(|handled| handled.id == request.id)?.said.clone();
-    let name = whom(&request.ask).map_or_else(|| "the fleet".to_owned(), |name| format!("`{name}`"));
+    let name = request.ask.unit().map_or_else(|| "the fleet".to_owned(), |name| format!("`{name}`"));
     let text = said.strip_prefix(&name).and_then(|text| text.strip_prefix(": ")).unwrap_or(&said);
     Some(Ok(text.to_owned()))
 }

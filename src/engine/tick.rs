@@ -3,16 +3,19 @@
 use super::commit::{CommitReport, Image, Suspects};
 use super::observe::{self, Memory};
 use super::report;
+use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
 use crate::config::{AgentKind, Config};
 use crate::model::action::{Action, Marker, MarkerKind, Outcome};
-use crate::model::seen::{Observation, Scope};
+use crate::model::seen::{Observation, Request, Scope};
 use crate::policy;
 use crate::policy::proposal::{Decision, Event, EventKind, What};
 use crate::state::heartbeat::Heartbeat;
+use crate::state::mail::Taken;
 use crate::state::{State, table};
 use crate::sys::{Files, Host, Sync};
+use std::collections::BTreeSet;
 
 /// The decision function: the real one, or one with a planted bug.
 pub type Decide = fn(&Config, &State, &Observation) -> Decision;
@@ -142,24 +145,39 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         seen.troubles.extend(loaded.troubles);
         // A unit that can't be judged is no stranger.
         seen.strays.retain(|session| !config.units.values().any(|unit| unit.session == *session));
+        // A unit that can't be judged now is not unknown: what is asked of it waits.
+        let asked = seen.requests.len();
+        seen.requests.retain(|request| request.ask.unit().is_none_or(|unit| !loaded.held.contains(unit)));
         if loaded.mail_held {
             seen.requests.clear();
+        }
+        if loaded.mail_held || seen.requests.len() < asked {
             seen.inbox_end = None;
         }
         let mut decision = (self.decide)(judged, &before, &seen);
         decision.events.extend(news);
+        for name in &loaded.held {
+            // It did not stop.
+            policy::activity::carry(config, &before, &seen, name, &mut decision.next);
+        }
         if loaded.mail_held {
             forget_mail(&mut decision, &before);
         }
 
         let mut commit = CommitReport::default();
         if loaded.plan_held {
-            stand_still(judged, &before, &mut decision);
+            stand_still(
+                judged,
+                &before,
+                &mut decision,
+                &mut commit,
+                "phase.json or git.json can't be judged now",
+            );
         } else {
             // First, for what the agents do hangs on the phase in force.
             self.image.commit_phase(&mut self.files, &decision.next, &seen.now, &mut commit);
-            if commit.phase_failed.is_some() {
-                stand_still(judged, &before, &mut decision);
+            if let Some(why) = commit.phase_failed.clone() {
+                stand_still(judged, &before, &mut decision, &mut commit, &why);
             }
         }
         self.image.commit_units(&mut self.files, &decision.next, &seen.now, &mut commit);
@@ -172,6 +190,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
         let mut failed = self.mark(&decision.markers);
         failed.extend(commit.phase_failed.clone());
+        untake(&mut decision, &before, &seen.requests, &commit);
         if let Some(why) = failed.first() {
             // A request whose marker or phase is not set is not handled: it is taken again at the next tick.
             commit.mail_failed = Some(why.clone());
@@ -308,16 +327,27 @@ impl<H: Host, F: Files> Watchdog<H, F> {
 }
 
 /// The config without units that can't be judged now.
-fn without(
-    config: &Config,
-    held: &std::collections::BTreeSet<crate::base::names::UnitName>,
-) -> Option<Config> {
+fn without(config: &Config, held: &BTreeSet<UnitName>) -> Option<Config> {
     if held.is_empty() {
         return None;
     }
     let mut narrowed = config.clone();
     narrowed.units.retain(|name, _| !held.contains(name));
     Some(narrowed)
+}
+
+/// A request is handled when the file of its unit says so: until then it is taken again at the next tick, and mail.json
+/// must not say otherwise. What was refused left nothing to record.
+fn untake(decision: &mut Decision, before: &State, requests: &[Request], commit: &CommitReport) {
+    let lost = |request: &Request| request.ask.unit().is_some_and(|unit| commit.failed.contains_key(unit));
+    for request in requests.iter().filter(|request| lost(request)) {
+        let mail = &mut decision.next.mail;
+        let handled = mail.handled.len();
+        mail.handled.retain(|done| done.id != request.id || done.taken == Taken::Refused);
+        if mail.handled.len() < handled {
+            mail.inbox_done = before.mail.inbox_done;
+        }
+    }
 }
 
 /// mail.json can't be judged now: nothing that hangs on it is done or told, for it could not be remembered.
@@ -327,9 +357,16 @@ fn forget_mail(decision: &mut Decision, before: &State) {
     decision.events.retain(|event| event.kind != EventKind::Alert || event.unit.is_some());
 }
 
-/// The plan's files can't be judged or written now: nothing of the plan moves, and its agents are left as they are.
-fn stand_still(config: &Config, before: &State, decision: &mut Decision) {
-    let of_plan = |name: &crate::base::names::UnitName| {
+/// The plan's files can't be judged or written now: nothing of the plan moves, and its agents are left as they are, as if
+/// their own files could not be written either.
+fn stand_still(
+    config: &Config,
+    before: &State,
+    decision: &mut Decision,
+    commit: &mut CommitReport,
+    why: &str,
+) {
+    let of_plan = |name: &UnitName| {
         let last = config.sequence.as_ref().and_then(|plan| plan.on_complete.as_ref()) == Some(name);
         let agent = config.units.get(name).and_then(|unit| unit.agent());
         config.sequence.is_some() && (last || agent.is_some_and(|agent| agent.kind == AgentKind::Loop))
@@ -337,7 +374,6 @@ fn stand_still(config: &Config, before: &State, decision: &mut Decision) {
     decision.next.phase = before.phase.clone();
     decision.next.git = before.git.clone();
     decision.jobs.clear();
-    decision.granted.retain(|granted| !of_plan(&granted.unit));
     decision.events.retain(|event| !matches!(event.kind, EventKind::Phase | EventKind::Handoff));
     decision.markers.retain(|action| {
         !matches!(action, Action::Mark { marker, .. } | Action::Unmark { marker } if marker.kind == MarkerKind::SequenceComplete)
@@ -345,6 +381,7 @@ fn stand_still(config: &Config, before: &State, decision: &mut Decision) {
     for (name, state) in &mut decision.next.units {
         if of_plan(name) {
             *state = before.units.get(name).cloned().unwrap_or_default();
+            commit.failed.insert(name.clone(), why.to_owned());
         }
     }
 }

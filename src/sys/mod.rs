@@ -22,6 +22,7 @@ pub mod tmux;
 mod tmux_act;
 mod tmux_capture;
 mod tmux_list;
+mod tmux_version;
 mod transcript;
 
 use crate::base::error::Result;

@@ -45,7 +45,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
             &home,
             asks,
             wait_s,
-            &|_, state, request| orders::stopped(state.units.get(orders::whom(&request.ask)?)),
+            &|_, state, request| orders::stopped(state.units.get(request.ask.unit()?)),
             out,
         );
     }

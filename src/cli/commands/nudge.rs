@@ -48,7 +48,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
         vec![ask],
         wait_s,
         &|_, state, request| {
-            let past = &state.units.get(orders::whom(&request.ask)?)?.delivery.past;
+            let past = &state.units.get(request.ask.unit()?)?.delivery.past;
             let ended =
                 past.iter().rev().find(|past| past.request.as_deref() == Some(request.id.as_str()))?;
             Some(match &ended.outcome {

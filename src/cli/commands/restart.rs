@@ -38,7 +38,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
         asks,
         wait_s,
         &|config, state, request| {
-            let name = orders::whom(&request.ask)?;
+            let name = request.ask.unit()?;
             let state = state.units.get(name)?;
             let starts = before.get(name).copied().unwrap_or(0);
             // The old process does not count.

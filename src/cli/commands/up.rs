@@ -56,7 +56,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
         asks,
         wait_s,
         &|config, state, request| {
-            let name = orders::whom(&request.ask)?;
+            let name = request.ask.unit()?;
             let fleet_down = markers(&mut RealFiles::new(&config.state_dir), None).down.is_some();
             if fleet_down {
                 return Some(Err("the whole fleet is marked down: `watchkeeper up` comes first".to_owned()));
