@@ -26,8 +26,9 @@ or nobody watches.
 
 JSON: {healthy, at, state_dir, tmux (did it answer), watchdog {health, pid,
 last_tick, age_s, ticks, last_error}, fleet {up, wanted, units, paused, down,
-person, phase (null without [loop]) {id, number, phases, since, completed}}, units [{name, kind, wanted, up, state, substate, since, urgency, needs,
-hold {remedy, why, since}, paused, down, tier, tiers, restarts, breaker,
+person, phase (null without [loop]) {id, number, phases, since, completed}},
+units [{name, kind, wanted, up, state, substate, since, urgency, needs, hold
+{remedy, why, since}, paused, down, tier, tiers, restarts, breaker,
 breaker_until, limit, limit_until, next_wake, waiting_until, pane, exit,
 doing}]}",
     flags: &[],
