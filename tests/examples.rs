@@ -7,16 +7,12 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use support::{SOCKET, World};
 use watchkeeper::cli::templates::{TEMPLATES, Template};
 
 /// A whole fleet from its start to its end, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
-
-/// Fleets that run to their end go one after the other: each keeps a machine busy.
-static ONE: Mutex<()> = Mutex::new(());
 
 fn examples() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"))
@@ -183,11 +179,6 @@ struct Running {
     watchdog: Child,
 }
 
-/// Waits for this fleet's turn.
-fn turn() -> MutexGuard<'static, ()> {
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Running {
     /// Writes it, lets it look more often, sets it up (twice: that must not matter) and starts its watchdog.
     fn start(name: &str, faster: &[(&str, &str)]) -> Running {
@@ -260,7 +251,6 @@ impl Drop for Running {
 
 #[test]
 fn builder_and_adversary_come_to_the_end_of_their_plan() {
-    let _turn = turn();
     let run = Running::start("builder-adversary", &[]);
     run.until_complete();
     // Four steps, and the two first claims that had a fault.
@@ -278,7 +268,6 @@ fn builder_and_adversary_come_to_the_end_of_their_plan() {
 /// The README's first command, with the program that is tested.
 #[test]
 fn smoke_sh_finds_everything_there_and_leaves_nothing() {
-    let _turn = turn();
     let world = World::new();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("smoke.sh");
     let output =
@@ -291,7 +280,6 @@ fn smoke_sh_finds_everything_there_and_leaves_nothing() {
 
 #[test]
 fn a_builder_alone_certifies_itself() {
-    let _turn = turn();
     let run = Running::start("builder-solo", &[]);
     run.until_complete();
     assert_eq!(run.count("builder: claim("), 4, "{:#?}", run.pushed());
@@ -299,7 +287,6 @@ fn a_builder_alone_certifies_itself() {
 
 #[test]
 fn every_claim_that_counts_has_the_pass_of_all_reviewers() {
-    let _turn = turn();
     let run = Running::start("multi-reviewer", &[]);
     run.until_complete();
     let pushed = run.pushed();
@@ -316,7 +303,6 @@ fn every_claim_that_counts_has_the_pass_of_all_reviewers() {
 
 #[test]
 fn an_adversary_without_a_memory_is_started_for_each_look() {
-    let _turn = turn();
     let run = Running::start("builder-adversary-stateless", &[("interval = 15 ", "interval = 3 ")]);
     run.until_complete();
     assert_eq!(run.count("adversary: review("), 4, "{:#?}", run.pushed());
@@ -328,7 +314,6 @@ fn an_adversary_without_a_memory_is_started_for_each_look() {
 /// They differ in words and in who is told what; side by side, as they mostly wait.
 #[test]
 fn the_rest_of_the_family_comes_to_its_end_too() {
-    let _turn = turn();
     let all = ["min", "lean", "deferred"].map(|which| {
         let name = format!("builder-adversary-{which}");
         (which, Running::start(&name, &[]))
@@ -349,7 +334,6 @@ fn the_snakes_empty_their_queue_and_what_failed_or_was_left_is_done_too() {
         ("interval = 20 ", "interval = 3 "),
         ("LOOK_EVERY_S = \"10\"", "LOOK_EVERY_S = \"1\""),
     ];
-    let _turn = turn();
     let run = Running::start("snakepit", &faster);
     // Somebody claimed this long ago and was never seen again.
     run.world.file("queue/doing/old.md@snake-9", "An old one\n");
