@@ -38,6 +38,8 @@ if [ -z "${WATCHKEEPER:-}" ]; then
 fi
 WATCHKEEPER=$(cd "$(dirname "$WATCHKEEPER")" && pwd)/$(basename "$WATCHKEEPER")
 
+SECONDS=0   # the story begins here, not with the build
+
 # A short path: a socket's name has room for about 100 bytes.
 base=${TMPDIR:-/tmp}
 [ "${#base}" -le 40 ] || base=/tmp
