@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod down;
 pub mod ensure;
 pub mod events;
+pub mod init;
 pub mod inspect;
 pub mod job;
 pub mod man;
@@ -83,6 +84,8 @@ pub enum Words {
     MaybeUnitAndText,
     /// What to do with the phases.
     Phase,
+    /// Perhaps a template's name, perhaps a folder.
+    Template,
     /// A shell's name.
     Shell,
     /// Everything, flags too: it is handed on.
@@ -118,6 +121,7 @@ pub const COMMANDS: &[Command] = &[
     why::COMMAND,
     inspect::COMMAND,
     events::COMMAND,
+    init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,
     completions::COMMAND,

@@ -15,6 +15,7 @@ mod load;
 mod orders;
 mod out;
 mod snapshot;
+pub mod templates;
 mod watchdog;
 
 pub use invocation::Invocation;

@@ -1,7 +1,6 @@
 //! Pure: text to facts. Screens, reset times, cron times, declared waits. No I/O, no clock, no state.
 
 pub mod cron;
-pub mod done;
 pub mod pause;
 pub mod reset_time;
 pub mod screen;
