@@ -12,6 +12,7 @@ use crate::state::clocks::Clocks;
 use crate::state::heartbeat::Heartbeat;
 use crate::state::json::{self, Broken, Loaded};
 use crate::state::mail::Mail;
+use crate::state::tokens::Tokens;
 use crate::state::unit::UnitState;
 use crate::state::{State, table};
 use crate::sys::{Files, Replaced, Sync};
@@ -44,6 +45,7 @@ pub struct Image {
     units: BTreeMap<UnitName, Kept<UnitState>>,
     clocks: Kept<Clocks>,
     mail: Kept<Mail>,
+    tokens: Kept<Tokens>,
     heartbeat: Kept<Heartbeat>,
     /// Files that did not parse at the last look, with the digest of their bytes: an editor may be saving.
     suspects: BTreeMap<String, String>,
@@ -60,6 +62,8 @@ pub struct LoadReport {
     pub due_s: Option<f64>,
     /// mail.json can't be judged now: no request can be handled, nothing told.
     pub mail_held: bool,
+    /// tokens.json can't be judged now: nothing is counted.
+    pub tokens_held: bool,
 }
 
 /// What a write came to.
@@ -69,6 +73,8 @@ pub struct CommitReport {
     pub failed: BTreeMap<UnitName, String>,
     /// The same for mail.json.
     pub mail_failed: Option<String>,
+    /// The same for tokens.json: what was read is read again.
+    pub tokens_failed: Option<String>,
     /// Files written.
     pub written: usize,
 }
@@ -130,6 +136,16 @@ impl Image {
             suspects,
             &mut report,
         );
+        report.tokens_held = !refresh(
+            files,
+            table::TOKENS,
+            CLOCKS_BYTES,
+            now,
+            &mut self.tokens,
+            &mut self.suspects,
+            suspects,
+            &mut report,
+        );
         report
     }
 
@@ -143,6 +159,7 @@ impl Image {
             units: self.units.iter().map(|(name, kept)| (name.clone(), kept.loaded.value.clone())).collect(),
             clocks,
             mail: self.mail.loaded.value.clone(),
+            tokens: self.tokens.loaded.value.clone(),
         }
     }
 
@@ -188,6 +205,20 @@ impl Image {
         }
     }
 
+    /// Writes tokens.json if it changed.
+    pub fn commit_tokens<F: Files>(
+        &mut self,
+        files: &mut F,
+        next: &State,
+        now: &Now,
+        report: &mut CommitReport,
+    ) {
+        match write(files, table::TOKENS, &mut self.tokens, &next.tokens, now, Sync::Durable) {
+            Ok(wrote) => report.written += usize::from(wrote),
+            Err(error) => report.tokens_failed = Some(error.message()),
+        }
+    }
+
     /// Writes the heartbeat.
     pub fn beat<F: Files>(&mut self, files: &mut F, heartbeat: &Heartbeat, now: &Now) -> Result<(), Error> {
         write(files, table::HEARTBEAT, &mut self.heartbeat, heartbeat, now, Sync::Cheap).map(|_| ())
@@ -197,7 +228,7 @@ impl Image {
 /// Reads one file if it changed. False: it can't be judged now.
 #[expect(
     clippy::too_many_arguments,
-    reason = "one plain reader for four files; every argument is a different thing"
+    reason = "one plain reader for five files; every argument is a different thing"
 )]
 fn refresh<T: DeserializeOwned + Default, F: Files>(
     files: &mut F,

@@ -1,5 +1,6 @@
 //! Gathers one tick's facts: one list call, one capture call for the panes that changed, and what the policies need.
 
+use super::usage;
 use crate::base::names::UnitName;
 use crate::base::text::digest;
 use crate::base::time::Now;
@@ -38,6 +39,8 @@ pub struct Memory {
     pub failed: BTreeMap<UnitName, String>,
     /// Troubles with files that stand.
     pub troubles: Vec<Trouble>,
+    /// Of the transcripts.
+    usage: usage::UsageMemory,
 }
 
 #[derive(Debug)]
@@ -97,6 +100,7 @@ pub fn gather<H: Host, F: Files>(
         details(host, unit, state, &needs, &list, &mut seen);
         units.insert(name.clone(), seen);
     }
+    let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);
     let mut troubles = memory.troubles.clone();
     let (requests, inbox_end) = requests(files, state, &now, &mut troubles);
     Observation {
@@ -109,6 +113,7 @@ pub fn gather<H: Host, F: Files>(
         outbox_has: outbox_has(files, state),
         strays: strays(config, &list, stamp),
         troubles,
+        usage,
         server: list.server,
         now,
     }

@@ -20,6 +20,9 @@ pub struct RecordedState {
     pub gap_s: f64,
     /// Mail.
     pub mail: crate::state::mail::Mail,
+    /// Tokens.
+    #[serde(default)]
+    pub tokens: crate::state::tokens::Tokens,
 }
 
 impl RecordedState {
@@ -31,6 +34,7 @@ impl RecordedState {
             looked_awake_s: state.clocks.looked_awake_s,
             gap_s: state.clocks.gap_s,
             mail: state.mail.clone(),
+            tokens: state.tokens.clone(),
         }
     }
 
@@ -39,7 +43,7 @@ impl RecordedState {
         let mut clocks = self.clocks;
         clocks.looked_awake_s = self.looked_awake_s;
         clocks.gap_s = self.gap_s;
-        State { units: self.units, clocks, mail: self.mail }
+        State { units: self.units, clocks, mail: self.mail, tokens: self.tokens }
     }
 }
 

@@ -123,6 +123,8 @@ pub struct Cursor {
     pub ino: u64,
     /// Bytes read; always the start of a line, but while `skipping`.
     pub offset: u64,
+    /// Its length at the last look; less while not all of it was read.
+    pub bytes: u64,
     /// Digest of the file's first bytes and of those before `offset`: another one means that it was rewritten.
     pub check: String,
     /// Its last change at the last look.
@@ -146,9 +148,9 @@ impl Cursor {
         (self.dev, self.ino) == (file.dev, file.ino)
     }
 
-    /// There is nothing new in the file.
+    /// There is nothing new in the file, but perhaps a line that is not complete.
     pub fn is_at_end(&self, file: &FileSeen) -> bool {
-        self.offset == file.bytes && self.changed_at == file.changed_at
+        self.bytes == file.bytes && self.changed_at == file.changed_at
     }
 }
 

@@ -25,6 +25,7 @@ pub mod summary;
 pub mod summary_text;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 pub mod veto;
 pub mod wake;
 pub mod wants;
@@ -111,6 +112,8 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         next.units.insert(name.clone(), state);
     }
 
+    // Without a phase there is no record, only sums.
+    tokens::fold(config, seen, &tokens::Position::default(), &mut next.tokens);
     let ruling = arbiter::rule(config, seen, proposals, &mut notes);
     let mut ended = BTreeMap::new();
     for granted in &ruling.granted {

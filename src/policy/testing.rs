@@ -13,6 +13,7 @@ use crate::model::seen::{
     AlivePane, Ask, Exit, HostSeen, Markers, Observation, PaneSeen, Paused, Process, Reading, Request, Scope,
     ScreenState, Seen, ServerId, ServerSeen, Substate,
 };
+use crate::model::usage::UsageSeen;
 use crate::state::State;
 use crate::state::unit::UnitState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +91,7 @@ impl World {
             host: HostSeen::default(),
             strays: Vec::new(),
             troubles: Vec::new(),
+            usage: UsageSeen::default(),
         };
         let state = State::default();
         let last = decide_with(&[], &config, &state, &seen);

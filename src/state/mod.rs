@@ -8,12 +8,14 @@ pub mod heartbeat;
 pub mod json;
 pub mod mail;
 pub mod table;
+pub mod tokens;
 pub mod unit;
 
 use crate::base::names::UnitName;
 use clocks::Clocks;
 use mail::Mail;
 use std::collections::BTreeMap;
+use tokens::Tokens;
 use unit::UnitState;
 
 /// The image of all state files that `decide` reads and rewrites.
@@ -25,4 +27,6 @@ pub struct State {
     pub clocks: Clocks,
     /// `mail.json`
     pub mail: Mail,
+    /// `tokens.json`
+    pub tokens: Tokens,
 }

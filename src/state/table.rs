@@ -12,6 +12,10 @@ pub const INBOX: &str = "inbox.jsonl";
 pub const OUTBOX: &str = "outbox.jsonl";
 /// Fleet memory: handled requests, owed alerts.
 pub const MAIL: &str = "mail.json";
+/// Token counts: cursors, sums, the open record.
+pub const TOKENS: &str = "tokens.json";
+/// The token ledger.
+pub const TOKEN_LOG: &str = "token-log.jsonl";
 /// For people: a line per unit.
 pub const STATUS: &str = "status";
 /// Who acts now.
@@ -51,6 +55,16 @@ pub const FILES: &[FileRow] = &[
         about: "activity clocks of all units; losing it only delays a stall",
     },
     FileRow { path: MAIL, writer: "watchdog", about: "requests handled, fleet alerts owed, fleet memory" },
+    FileRow {
+        path: TOKENS,
+        writer: "watchdog",
+        about: "how far transcripts were read, tokens so far; losing it, they are read again",
+    },
+    FileRow {
+        path: TOKEN_LOG,
+        writer: "watchdog",
+        about: "the token ledger: a line for each phase or gate that ended",
+    },
     FileRow { path: INBOX, writer: "commands", about: "requests from people, one JSON line each" },
     FileRow { path: OUTBOX, writer: "watchdog", about: "alerts to people, one JSON line each" },
     FileRow { path: POKE, writer: "anybody", about: "marker: tick now" },

@@ -21,11 +21,13 @@ mod tmux_act;
 mod tmux_capture;
 mod tmux_list;
 mod transcript;
+pub mod transcript_files;
 
 use crate::base::error::Result;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
 use crate::model::seen::{Exit, HostSeen, Process, ServerSeen, TranscriptSeen, Vote};
+use crate::model::usage::FileSeen;
 use std::collections::BTreeMap;
 
 /// The world as the tick sees and changes it.
@@ -48,6 +50,26 @@ pub trait Host {
     fn vote(&mut self, status_file: &str, pid: i32) -> Option<Vote>;
     /// The newest transcript in a folder (`{home}`, `{cwd}`, `{cwd_dashed}` as slots) for this process and directory.
     fn transcript(&mut self, dir: &str, suffix: &str, pid: i32, cwd: &str) -> Option<TranscriptSeen>;
+    /// The folders that may hold an agent's transcripts.
+    fn transcript_folders(&mut self, _: &transcript_files::Place<'_>) -> transcript_files::Folders {
+        transcript_files::Folders::default()
+    }
+    /// The transcripts in a folder, and whether there were more than are looked at.
+    fn transcript_files(&mut self, _dir: &str, _wanted: &dyn Fn(&str) -> bool) -> (Vec<FileSeen>, bool) {
+        (Vec::new(), false)
+    }
+    /// Bytes of a transcript from an offset on; None when it is another file by now.
+    fn transcript_bytes(&mut self, _file: &FileSeen, _offset: u64, _max: usize) -> Option<Vec<u8>> {
+        None
+    }
+    /// The session that a CLI says it is in, by its own status file.
+    fn session(&mut self, _status_file: &str, _pid: i32) -> Option<String> {
+        None
+    }
+    /// When a process was started, on the wall clock, at most some seconds early.
+    fn process_began(&mut self, _pid: i32) -> Option<Wall> {
+        None
+    }
     /// The host's pressure.
     fn pressure(&mut self) -> HostSeen;
     /// Carries out one action.
