@@ -11,6 +11,7 @@ pub mod down;
 pub mod ensure;
 pub mod events;
 pub mod inspect;
+pub mod log;
 pub mod man;
 pub mod nudge;
 pub mod pause;
@@ -19,6 +20,7 @@ pub mod resume;
 pub mod run;
 pub mod status;
 pub mod tick;
+pub mod tokens;
 pub mod units;
 pub mod up;
 pub mod why;
@@ -113,6 +115,8 @@ pub const COMMANDS: &[Command] = &[
     why::COMMAND,
     inspect::COMMAND,
     events::COMMAND,
+    log::COMMAND,
+    tokens::COMMAND,
     check::COMMAND,
     doctor::COMMAND,
     completions::COMMAND,

@@ -11,10 +11,12 @@ mod event_log;
 mod explain;
 mod help;
 mod invocation;
+mod ledger;
 mod load;
 mod orders;
 mod out;
 mod snapshot;
+mod transcripts;
 mod watchdog;
 
 pub use invocation::Invocation;

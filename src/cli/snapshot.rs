@@ -14,6 +14,7 @@ use crate::state::clocks::Clocks;
 use crate::state::heartbeat::Heartbeat;
 use crate::state::json::{self, Broken};
 use crate::state::mail::Mail;
+use crate::state::tokens::Tokens;
 use crate::state::unit::UnitState;
 use crate::state::{State, table};
 use crate::sys::clock::Clock;
@@ -70,6 +71,8 @@ impl Snapshot {
         let now = &snapshot.now;
         snapshot.state.clocks =
             load::<Clocks>(&mut files, table::CLOCKS, now).ok().flatten().unwrap_or_default();
+        snapshot.state.tokens =
+            load::<Tokens>(&mut files, table::TOKENS, now).ok().flatten().unwrap_or_default();
         snapshot.state.mail = load::<Mail>(&mut files, table::MAIL, now).ok().flatten().unwrap_or_default();
         for name in config.units.keys() {
             match load::<UnitState>(&mut files, &table::unit(name), now) {

@@ -37,34 +37,34 @@ pub(super) fn project(cwd: &str) -> String {
     sha256::hex(cwd.as_bytes())
 }
 
-/// What was said and done in a line. `$set` lines repeat what was said before.
+/// What was said and done in a line. `$set` lines repeat what was said before, and so does a record that is written again
+/// when its tools are done.
 pub(super) fn entries(record: &Value) -> Vec<Entry> {
-    if let Some(messages) = record.get("messages").and_then(Value::as_array) {
-        return messages.iter().flat_map(entries_of).collect();
+    match record.get("messages").and_then(Value::as_array) {
+        Some(messages) => messages.iter().flat_map(|one| said(one).into_iter().chain(calls(one))).collect(),
+        None if record.get("toolCalls").is_some() => calls(record),
+        None => said(record).into_iter().collect(),
     }
-    entries_of(record)
 }
 
-fn entries_of(record: &Value) -> Vec<Entry> {
-    let at = time(record);
+fn said(record: &Value) -> Option<Entry> {
     let role = match text(record, "type") {
         "user" => Role::User,
         "gemini" => Role::Assistant,
         "error" => Role::Error,
         "info" | "warning" => Role::System,
-        _ => return Vec::new(),
+        _ => return None,
     };
-    let mut found: Vec<Entry> = Vec::new();
-    let calls = record.get("toolCalls").and_then(Value::as_array);
-    // Written a second time, with its calls: what was said stands above already.
-    if calls.is_none() {
-        found.push(Entry::new(at, role, None, compact(record.get("content"))));
-    }
-    for call in calls.into_iter().flatten() {
-        let at = time(call).or(at);
-        found.push(Entry::new(at, Role::Tool, Some(text(call, "name")), compact(call.get("args"))));
+    Some(Entry::new(time(record), role, None, compact(record.get("content"))))
+}
+
+fn calls(record: &Value) -> Vec<Entry> {
+    let mut found = Vec::new();
+    for call in record.get("toolCalls").and_then(Value::as_array).into_iter().flatten() {
+        let (at, name) = (time(call).or_else(|| time(record)), text(call, "name"));
+        found.push(Entry::new(at, Role::Tool, Some(name), compact(call.get("args"))));
         let role = if text(call, "status") == "error" { Role::Error } else { Role::Result };
-        found.push(Entry::new(at, role, Some(text(call, "name")), compact(call.get("result"))));
+        found.push(Entry::new(at, role, Some(name), compact(call.get("result"))));
     }
     found
 }

@@ -27,7 +27,7 @@ use std::collections::HashMap;
 /// is about half a megabyte.
 pub const LINE_MAX: usize = 1 << 20;
 /// Longest whole-file JSON that is read (sessions of older gemini versions), bytes.
-pub const DOCUMENT_MAX: u64 = 16 << 20;
+pub const DOCUMENT_MAX: u64 = 4 << 20;
 
 /// Whose transcripts can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,12 @@ pub fn entries(format: Format, line: &[u8]) -> Vec<Entry> {
         let text = format!("(a record of {} bytes)", line.len());
         return vec![Entry { at: None, role: Role::System, tool: None, text }];
     }
-    let text = String::from_utf8_lossy(line);
+    document_entries(format, line)
+}
+
+/// The same for a whole document.
+pub fn document_entries(format: Format, bytes: &[u8]) -> Vec<Entry> {
+    let text = String::from_utf8_lossy(bytes);
     let Ok(record) = serde_json::from_str::<Value>(&text) else { return Vec::new() };
     match format {
         Format::Claude => claude::entries(&record),
@@ -219,7 +224,22 @@ pub fn head(format: Format, bytes: &[u8]) -> Head {
             break;
         }
     }
+    if head == Head::default() && format == Format::Gemini {
+        return document_head(bytes);
+    }
     head
+}
+
+/// The head of a document, which may be longer than what was read of it.
+fn document_head(bytes: &[u8]) -> Head {
+    let text = String::from_utf8_lossy(bytes);
+    let field = |key: &str| {
+        let (_, rest) = text.split_once(&format!("\"{key}\""))?;
+        let value = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+        value.split_once('"').map(|(value, _)| value.to_owned())
+    };
+    let started = field("startTime").and_then(|time| Wall::parse(&time));
+    Head { session: field("sessionId"), project: field("projectHash"), started, ..Head::default() }
 }
 
 /// The sum over all lines of a file: each response once, the last record of its id wins.

@@ -69,6 +69,11 @@ pub fn owner(format: Format, head: &Head, claimants: &[Claimant], own_dir: &[usi
     Owner::Agent(latest.map_or(candidates[0].0, |(_, index)| index))
 }
 
+/// How gemini's sessions name a working directory.
+pub fn project_of(cwd: &str) -> String {
+    gemini::project(cwd)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
