@@ -27,8 +27,8 @@ fn the_totals_of_a_transcript_have_the_documented_keys() {
         .stdin(text.as_str())
         .stdout(json)
         .check();
-    let plain = "input                     192\noutput                    498\ncache read             108624\n\
-                 cache creation           5520\ntotal                  114834\nmessages                   16\n";
+    let plain = "input                      192\noutput                     498\ncache read              108624\n\
+                 cache creation            5520\ntotal                   114834\nmessages                    16\n";
     world.wk(["tokens", "--file", path, "--backend", "claude"]).stdout(plain).check();
 }
 

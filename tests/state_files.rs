@@ -123,7 +123,9 @@ fn the_other_files_of_version_1_load_for_ever() {
         clocks.units.values_mut().for_each(|unit| unit.tools.as_mut().unwrap().used_ms += 1);
     });
     check::<Mail>("mail.json", |mail| mail.inbox_done += 1);
-    check::<Tokens>("tokens.json", |tokens| tokens.owed[0].total.messages += 1);
+    check::<Tokens>("tokens.json", |tokens| {
+        tokens.agents.values_mut().for_each(|agent| agent.used.messages += 1);
+    });
     check::<Heartbeat>("heartbeat.json", |heartbeat| heartbeat.tick += 1);
 }
 
