@@ -14,7 +14,7 @@ use crate::model::seen::{PaneSeen, Seen};
 use crate::model::usage::{AgentUsage, Cursor, FileNews, FileSeen, UsageSeen};
 use crate::state::State;
 use crate::state::table;
-use crate::state::tokens::{AgentTokens, Record};
+use crate::state::tokens::{AgentTokens, COPY_SLACK_S, Record};
 use crate::sys::transcript_files::{Folders, Place};
 use crate::sys::{Files, Host};
 use std::collections::{BTreeMap, BTreeSet};
@@ -268,19 +268,19 @@ impl<'l, H: Host> Looker<'l, H> {
         let candidates = self.candidates;
         let candidate = &candidates[index];
         let known = candidate.known.and_then(|known| known.files.iter().find(|cursor| cursor.is(file)));
-        let horizon = candidate.known.and_then(|known| known.horizon);
         let cursor = match known {
             Some(cursor) if cursor.is_at_end(file) && cursor.path == file.path => return,
             Some(cursor) => cursor.clone(),
             None => {
                 let Some(session) = self.claimed(index, file, usage.since) else { return };
-                Cursor { dev: file.dev, ino: file.ino, floor: horizon, session, ..Cursor::default() }
+                let floor = self.floor(index, file);
+                Cursor { dev: file.dev, ino: file.ino, born: file.born, floor, session, ..Cursor::default() }
             }
         };
         let read = if transcript::is_document(&file.path) {
             self.document(candidate.format, file, cursor, usage)
         } else {
-            self.lines(candidate.format, file, cursor, horizon, usage)
+            self.lines(index, file, cursor, usage)
         };
         usage.files.extend(read.filter(|news| known != Some(&news.cursor)));
     }
@@ -354,20 +354,31 @@ impl<'l, H: Host> Looker<'l, H> {
         Some(FileNews { cursor, counted })
     }
 
-    /// Complete lines after the cursor. A file that is shorter, or another one before the cursor, is read from its start:
-    /// `horizon` tells what of it was counted.
+    /// Responses up to this time in a file that is read from its start are copies, unless they are remembered: the agent's
+    /// own that are forgotten, and, in what is older than the file itself, those that others have forgotten.
+    fn floor(&self, index: usize, file: &FileSeen) -> Option<Wall> {
+        let own = self.candidates[index].known;
+        let name = &self.candidates[index].unit.name;
+        let others = self.state.tokens.agents.iter().filter(|(other, _)| *other != name);
+        let others = others.filter_map(|(_, agent)| agent.horizon).max();
+        let copied = others.zip(file.born).map(|(horizon, born)| horizon.min(born.plus_s(-COPY_SLACK_S)));
+        own.and_then(|own| own.horizon).max(copied)
+    }
+
+    /// Complete lines after the cursor. A file that is shorter, or another one before the cursor, is read from its start.
     fn lines(
         &mut self,
-        format: Format,
+        index: usize,
         file: &FileSeen,
         mut cursor: Cursor,
-        horizon: Option<Wall>,
         usage: &mut AgentUsage,
     ) -> Option<FileNews> {
+        let format = self.candidates[index].format;
         let rewritten = file.bytes < cursor.offset || self.check(file, cursor.offset)? != cursor.check;
         if cursor.offset > 0 && rewritten {
             let Cursor { dev, ino, session, .. } = cursor;
-            cursor = Cursor { dev, ino, session, floor: horizon, ..Cursor::default() };
+            let floor = self.floor(index, file);
+            cursor = Cursor { dev, ino, session, born: file.born, floor, ..Cursor::default() };
         }
         let mut counted = Vec::new();
         let mut pending = false;

@@ -109,6 +109,9 @@ pub struct FileSeen {
     pub bytes: u64,
     /// Its last change.
     pub changed_at: Wall,
+    /// When it was made, where the file system knows.
+    #[serde(default)]
+    pub born: Option<Wall>,
 }
 
 /// How far a file was read.
@@ -129,6 +132,9 @@ pub struct Cursor {
     pub check: String,
     /// Its last change at the last look.
     pub changed_at: Wall,
+    /// When the file was made: what in it is older was written elsewhere first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub born: Option<Wall>,
     /// In the middle of a line that is too long to be read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipping: bool,

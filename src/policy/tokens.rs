@@ -8,9 +8,9 @@ use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::config::{Config, Granularity};
 use crate::model::seen::Observation;
-use crate::model::usage::{AgentUsage, Totals};
-use crate::state::tokens::{OWED_MAX, Open, Record, Tokens};
-use std::collections::BTreeMap;
+use crate::model::usage::{AgentUsage, Counted, Totals};
+use crate::state::tokens::{COPY_SLACK_S, OWED_MAX, Open, Record, Tokens};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest label in a record's id, characters.
 const LABEL_MAX: usize = 100;
@@ -74,19 +74,36 @@ pub fn fold(config: &Config, seen: &Observation, position: &Position, next: &mut
 }
 
 fn fold_agent(seen: &Observation, name: &UnitName, usage: &AgentUsage, next: &mut Tokens) {
+    let copies = copies(name, usage, next);
     let agent = next.agents.entry(name.clone()).or_default();
     if agent.since.0 == 0 {
         agent.since = usage.since;
     }
     agent.uncounted.clone_from(&usage.uncounted);
     for news in &usage.files {
-        for counted in &news.counted {
+        for counted in news.counted.iter().filter(|counted| !copies.contains(&counted.key)) {
             agent.count(counted, news.cursor.floor, seen.now.wall);
         }
     }
     for news in &usage.files {
         agent.keep(news.cursor.clone());
     }
+}
+
+/// Responses that are another agent's: copied along with its history. Only what is older than its file can be.
+fn copies(name: &UnitName, usage: &AgentUsage, tokens: &Tokens) -> BTreeSet<u64> {
+    let mut found = BTreeSet::new();
+    for news in &usage.files {
+        let until = news.cursor.born.map(|born| born.plus_s(-COPY_SLACK_S));
+        let old = |counted: &&Counted| until.zip(counted.at).is_none_or(|(until, at)| at < until);
+        for counted in news.counted.iter().filter(old) {
+            let known = tokens.agents.iter().any(|(other, agent)| other != name && agent.knows(counted.key));
+            if known {
+                found.insert(counted.key);
+            }
+        }
+    }
+    found
 }
 
 /// What each agent used so far.

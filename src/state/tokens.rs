@@ -4,7 +4,8 @@
 //! the usage of the last [`LATEST_MAX`] (a later record of one replaces it), and the time of the newest response that is
 //! forgotten: the *horizon*. A file that turns up anew (a resumed session's copy, a moved or rewritten file) is read under
 //! the horizon of that moment: what in it is older and not remembered was counted before. So a copy of any length counts
-//! once, and what is lost are responses in a file that first turns up more than [`RECENT_MAX`] responses late. Repeats
+//! once, also one of another agent's session (that agent's memory and horizon hold for what is older than the file), and
+//! what is lost are responses in a file that first turns up more than [`RECENT_MAX`] responses late. Repeats
 //! within one file that are further apart than that, and responses without a time, are beyond it.
 //!
 //! Losing the file loses nothing that the transcripts still have: what came after the ledger's last record is read again.
@@ -23,6 +24,8 @@ pub const LATEST_MAX: usize = 48;
 pub const FILES_MAX: usize = 200;
 /// Records owed at most: past that the oldest is dropped.
 pub const OWED_MAX: usize = 100;
+/// What is older than its file by more than this was written elsewhere first, seconds.
+pub const COPY_SLACK_S: f64 = 10.0;
 /// A response may be stamped this much later than now: clocks of servers differ.
 const FUTURE_S: f64 = 300.0;
 
@@ -106,6 +109,11 @@ impl Record {
 }
 
 impl AgentTokens {
+    /// Does it remember this response?
+    pub fn knows(&self, key: u64) -> bool {
+        self.recent.0.iter().rev().any(|(known, _)| *known == key)
+    }
+
     /// Takes one statement about a response, found in a file that is read under `floor`. Copies change nothing.
     pub fn count(&mut self, counted: &Counted, floor: Option<Wall>, now: Wall) {
         if let Some((_, usage)) = self.latest.0.iter_mut().rev().find(|(key, _)| *key == counted.key) {
@@ -113,7 +121,7 @@ impl AgentTokens {
             *usage = counted.usage;
             return;
         }
-        if self.recent.0.iter().rev().any(|(key, _)| *key == counted.key) {
+        if self.knows(counted.key) {
             return;
         }
         // A time far in the future is no time: it would hide all that follows.

@@ -102,9 +102,16 @@ pub fn look(path: &Path) -> Option<FileSeen> {
 
 fn seen(path: &str, meta: &std::fs::Metadata) -> Option<FileSeen> {
     let changed_at = from_system(meta.modified().ok()?);
+    let born = meta.created().ok().map(from_system);
     let whole = meta.is_file();
-    let seen =
-        FileSeen { path: path.to_owned(), dev: meta.dev(), ino: meta.ino(), bytes: meta.len(), changed_at };
+    let seen = FileSeen {
+        path: path.to_owned(),
+        dev: meta.dev(),
+        ino: meta.ino(),
+        bytes: meta.len(),
+        changed_at,
+        born,
+    };
     whole.then_some(seen)
 }
 

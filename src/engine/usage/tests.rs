@@ -19,6 +19,7 @@ const CWD: &str = "/home/crew/fleet/a/proj";
 struct Disk {
     began: BTreeMap<i32, Wall>,
     reads: usize,
+    change: Option<fn(&mut FileSeen)>,
 }
 
 impl Host for Disk {
@@ -50,7 +51,11 @@ impl Host for Disk {
         transcript_files::folders(place)
     }
     fn transcript_files(&mut self, dir: &str, wanted: &dyn Fn(&str) -> bool) -> (Vec<FileSeen>, bool) {
-        transcript_files::list(dir, wanted)
+        let (mut files, cut) = transcript_files::list(dir, wanted);
+        if let Some(change) = self.change {
+            files.iter_mut().for_each(change);
+        }
+        (files, cut)
     }
     fn transcript_bytes(&mut self, file: &FileSeen, offset: u64, max: usize) -> Option<Vec<u8>> {
         self.reads += 1;
@@ -124,6 +129,32 @@ impl World {
         let path = self.dir.path().join("home").join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
+    }
+
+    /// The agent's process lives.
+    fn runs(&mut self, agent: &str, pid: i32, since: &str) {
+        let pane = crate::model::seen::AlivePane {
+            pane: format!("%{pid}"),
+            pid,
+            pid_start: 1,
+            command: "claude".into(),
+            title: String::new(),
+            in_mode: false,
+            attached: 0,
+            typed_at: None,
+            output_at: Wall(0),
+            text: "".into(),
+            reading: crate::model::seen::Reading::default(),
+        };
+        let seen = Seen { pane: PaneSeen::Alive(Box::new(pane)), ..Seen::default() };
+        self.units.insert(UnitName::new(agent).unwrap(), seen);
+        self.host.began.insert(pid, Wall::parse(since).unwrap());
+    }
+
+    /// One tick of a new process that sees files otherwise.
+    fn tick_with(&mut self, change: fn(&mut FileSeen)) {
+        self.host.change = Some(change);
+        self.tick();
     }
 
     /// One tick of a new process, on 2026-12-01.
@@ -275,10 +306,24 @@ fn a_resumed_session_adds_what_is_new() {
 }
 
 #[test]
+fn a_copy_of_another_agents_session_adds_only_what_is_new() {
+    let mut world = World::new("claude", &["a", "b"]);
+    let old = claude("s1", "m1", 10) + &claude("s1", "m2", 20);
+    std::fs::write(world.path(&format!("{PROJECT}/s1.jsonl")), &old).unwrap();
+    world.tick();
+    assert_eq!((world.used("a").output, world.used("b").output), (30, 0));
+    // `b` runs, and is the last that started: the session is taken for its own.
+    world.runs("a", 1, "2026-11-01T00:00:00Z");
+    world.runs("b", 2, "2026-11-02T00:00:00Z");
+    let copy = old.replace("s1", "s2") + &claude("s2", "m3", 5);
+    std::fs::write(world.path(&format!("{PROJECT}/s2.jsonl")), &copy).unwrap();
+    world.tick_with(|file| file.born = Wall::parse("2026-12-01T00:00:00Z"));
+    assert_eq!((world.used("a").output, world.used("b").output), (30, 5));
+}
+
+#[test]
 fn sub_agents_count_as_the_agent_that_owns_their_session() {
     let mut world = World::new("claude", &["a", "b"]);
-    let (early, late) = (Wall::parse("2026-11-20T00:00:00Z"), Wall::parse("2026-11-29T00:00:00Z"));
-    world.host.began = [(1, early.unwrap()), (2, late.unwrap())].into();
     std::fs::write(world.path(&format!("{PROJECT}/s1.jsonl")), claude("s1", "m1", 10)).unwrap();
     let other = claude("elsewhere", "m9", 99).replace(CWD, "/other");
     std::fs::write(world.path(&format!("{PROJECT}/other.jsonl")), other).unwrap();
@@ -369,22 +414,7 @@ fn what_was_before_the_fleet_is_not_counted_and_the_ledger_is_not_repeated() {
     let ended = Wall::parse("2026-11-30T12:00:00Z").unwrap();
     let record = serde_json::to_string(&Record { ended, ..Record::default() }).unwrap();
     world.files.append(table::TOKEN_LOG, &record).unwrap();
-    let pane = crate::model::seen::AlivePane {
-        pane: "%1".into(),
-        pid: 7,
-        pid_start: 1,
-        command: "claude".into(),
-        title: String::new(),
-        in_mode: false,
-        attached: 0,
-        typed_at: None,
-        output_at: ended,
-        text: "".into(),
-        reading: crate::model::seen::Reading::default(),
-    };
-    let name = UnitName::new("a").unwrap();
-    world.units.insert(name, Seen { pane: PaneSeen::Alive(Box::new(pane)), ..Seen::default() });
-    world.host.began.insert(7, Wall::parse("2026-11-01T00:00:00Z").unwrap());
+    world.runs("a", 7, "2026-11-01T00:00:00Z");
     world.tick();
     assert_eq!(world.last.ledger_end, Some(ended));
     assert_eq!((world.state.tokens.agents["a"].since, world.used("a").output), (ended, 2));
