@@ -124,7 +124,7 @@ fn the_other_files_of_version_1_load_for_ever() {
     });
     check::<Mail>("mail.json", |mail| mail.inbox_done += 1);
     check::<Tokens>("tokens.json", |tokens| {
-        tokens.agents.values_mut().for_each(|agent| agent.used.messages += 1);
+        tokens.agents.values_mut().for_each(|agent| std::sync::Arc::make_mut(agent).used.messages += 1);
     });
     check::<Heartbeat>("heartbeat.json", |heartbeat| heartbeat.tick += 1);
 }

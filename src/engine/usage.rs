@@ -37,10 +37,6 @@ const LEDGER_TAIL: u64 = 256 << 10;
 /// What is kept from look to look. Losing it costs one look at every agent.
 #[derive(Debug, Default)]
 pub struct UsageMemory {
-    /// All agents were looked at once.
-    begun: bool,
-    /// Agents of whose files not everything was read.
-    pending: BTreeSet<UnitName>,
     /// Files that are nobody's (device, inode, and the path in case the inode is used again).
     strangers: BTreeSet<(u64, u64, String)>,
     /// Who is read first: a turn passes to the next agent each tick.
@@ -72,9 +68,8 @@ pub fn look<H: Host, F: Files>(
     }
     let candidates = candidates(config, state, units, &mut seen);
     let due: Vec<usize> =
-        (0..candidates.len()).filter(|i| is_due(&candidates[*i], state, now, units, memory)).collect();
+        (0..candidates.len()).filter(|i| is_due(&candidates[*i], state, now, units)).collect();
     ledger(files, state, !candidates.is_empty(), &mut seen);
-    memory.begun = true;
     if due.is_empty() {
         return seen;
     }
@@ -85,7 +80,8 @@ pub fn look<H: Host, F: Files>(
         let lower = seen.ledger_end.max(state.tokens.open.as_ref().map(|open| open.started));
         let usage = looker.agent(*index, now, lower);
         let candidate = &candidates[*index];
-        let told = candidate.known.is_some_and(|known| known.uncounted == usage.uncounted);
+        let same = |known: &AgentTokens| known.uncounted == usage.uncounted && known.pending == usage.pending;
+        let told = candidate.known.is_some_and(same);
         if !told || !usage.files.is_empty() {
             seen.agents.insert(candidate.unit.name.clone(), usage);
         }
@@ -103,7 +99,7 @@ fn candidates<'a>(
     let mut found = Vec::new();
     for (name, unit) in &config.units {
         let Some(agent) = unit.agent() else { continue };
-        let known = state.tokens.agents.get(name);
+        let known = state.tokens.agents.get(name).map(AsRef::as_ref);
         let backend = &agent.backend;
         let Some(format) = Format::of(&backend.name, backend.transcript_dir.as_deref(), &backend.command)
         else {
@@ -124,15 +120,9 @@ fn candidates<'a>(
 }
 
 /// Is there reason to think that the agent used tokens since the last look?
-fn is_due(
-    candidate: &Candidate<'_>,
-    state: &State,
-    now: &Now,
-    units: &BTreeMap<UnitName, Seen>,
-    memory: &UsageMemory,
-) -> bool {
+fn is_due(candidate: &Candidate<'_>, state: &State, now: &Now, units: &BTreeMap<UnitName, Seen>) -> bool {
     let name = &candidate.unit.name;
-    if !memory.begun || candidate.known.is_none() || memory.pending.contains(name) {
+    if candidate.known.is_none_or(|known| known.pending) {
         return true;
     }
     let Some(PaneSeen::Alive(pane)) = units.get(name).map(|seen| &seen.pane) else {
@@ -204,11 +194,6 @@ impl<'l, H: Host> Looker<'l, H> {
             for file in found {
                 self.file(index, &file, &mut usage);
             }
-        }
-        if usage.pending {
-            self.memory.pending.insert(candidate.unit.name.clone());
-        } else {
-            self.memory.pending.remove(&candidate.unit.name);
         }
         usage
     }

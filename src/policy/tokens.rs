@@ -11,6 +11,7 @@ use crate::model::seen::Observation;
 use crate::model::usage::{AgentUsage, Counted, Totals};
 use crate::state::tokens::{COPY_SLACK_S, OWED_MAX, Open, Record, Tokens};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Longest label in a record's id, characters.
 const LABEL_MAX: usize = 100;
@@ -75,10 +76,11 @@ pub fn fold(config: &Config, seen: &Observation, position: &Position, next: &mut
 
 fn fold_agent(seen: &Observation, name: &UnitName, usage: &AgentUsage, next: &mut Tokens) {
     let copies = copies(name, usage, next);
-    let agent = next.agents.entry(name.clone()).or_default();
+    let agent = Arc::make_mut(next.agents.entry(name.clone()).or_default());
     if agent.since.0 == 0 {
         agent.since = usage.since;
     }
+    agent.pending = usage.pending;
     agent.uncounted.clone_from(&usage.uncounted);
     for news in &usage.files {
         for counted in news.counted.iter().filter(|counted| !copies.contains(&counted.key)) {

@@ -15,6 +15,7 @@ use crate::base::time::Wall;
 use crate::model::usage::{Counted, Cursor, Totals};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Responses of an agent that are remembered by key.
 pub const RECENT_MAX: usize = 512;
@@ -33,8 +34,8 @@ const FUTURE_S: f64 = 300.0;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tokens {
-    /// By agent.
-    pub agents: BTreeMap<UnitName, AgentTokens>,
+    /// By agent. Shared, because the state is copied every tick and this seldom changes.
+    pub agents: BTreeMap<UnitName, Arc<AgentTokens>>,
     /// The record that is being counted.
     pub open: Option<Open>,
     /// Records that token-log.jsonl may not have yet.
@@ -42,13 +43,15 @@ pub struct Tokens {
 }
 
 /// One agent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AgentTokens {
     /// Responses before this are none of this fleet's.
     pub since: Wall,
     /// What it used since.
     pub used: Totals,
+    /// Not everything in its transcripts is read yet.
+    pub pending: bool,
     /// Its transcripts.
     pub files: Vec<Cursor>,
     /// Files that are not known and did not change after this are done.
@@ -64,11 +67,11 @@ pub struct AgentTokens {
 }
 
 /// Keys of responses, each with its time; oldest first. One word of JSON: `key@milliseconds …`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recent(pub VecDeque<(u64, Option<Wall>)>);
 
 /// Usage of responses, oldest first. One word of JSON: `key input output cache_read cache_creation; …`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latest(pub VecDeque<(u64, Totals)>);
 
 /// The record that is being counted.
@@ -280,7 +283,7 @@ mod tests {
         agent.count(&response(u64::MAX, 5, 10), None, NOW);
         agent.count(&Counted { at: None, ..response(0, 6, 0) }, None, NOW);
         let name = UnitName::new("a").unwrap();
-        let tokens = Tokens { agents: [(name, agent)].into(), ..Tokens::default() };
+        let tokens = Tokens { agents: [(name, agent.into())].into(), ..Tokens::default() };
         let text = serde_json::to_string(&tokens).unwrap();
         assert_eq!(serde_json::from_str::<Tokens>(&text).unwrap(), tokens, "{text}");
         for bad in [r#"{"agents":{"a":{"recent":"xyz"}}}"#, r#"{"agents":{"a":{"latest":"00 1 2"}}}"#] {

@@ -19,6 +19,7 @@ const CWD: &str = "/home/crew/fleet/a/proj";
 struct Disk {
     began: BTreeMap<i32, Wall>,
     reads: usize,
+    lists: usize,
     change: Option<fn(&mut FileSeen)>,
 }
 
@@ -51,6 +52,7 @@ impl Host for Disk {
         transcript_files::folders(place)
     }
     fn transcript_files(&mut self, dir: &str, wanted: &dyn Fn(&str) -> bool) -> (Vec<FileSeen>, bool) {
+        self.lists += 1;
         let (mut files, cut) = transcript_files::list(dir, wanted);
         if let Some(change) = self.change {
             files.iter_mut().for_each(change);
@@ -108,7 +110,7 @@ impl World {
         let mut state = State::default();
         for name in config.units.keys() {
             let agent = AgentTokens { since: Wall(1), ..AgentTokens::default() };
-            state.tokens.agents.insert(name.clone(), agent);
+            state.tokens.agents.insert(name.clone(), agent.into());
         }
         let files = RealFiles::create(dir.path().join("state")).unwrap();
         let (host, units) = (Disk::default(), BTreeMap::new());
@@ -160,7 +162,16 @@ impl World {
     /// One tick of a new process, on 2026-12-01.
     fn tick(&mut self) {
         self.memory = UsageMemory::default();
+        self.due();
         self.tick_on();
+    }
+
+    /// The agents did something since the last tick.
+    fn due(&mut self) {
+        for (number, name) in (1000..).zip(self.config.units.keys()) {
+            self.state.units.entry(name.clone()).or_default().seen.process =
+                Some(Process { pid: number, start: 1 });
+        }
     }
 
     /// One tick of the same process.
@@ -249,6 +260,10 @@ fn a_file_that_grows_in_chunks_comes_to_the_same_as_the_whole() {
         world.tick();
         assert!(world.last.agents.is_empty(), "{:?}", world.last);
         assert_eq!(world.host.reads, reads, "nothing is read when nothing changed");
+        let lists = world.host.lists;
+        world.state.units.clear();
+        world.tick_on();
+        assert_eq!(world.host.lists, lists, "nothing is looked at when nobody did anything");
     }
 }
 
