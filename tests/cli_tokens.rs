@@ -143,6 +143,31 @@ fn the_ledger_is_summed_by_gate_phase_and_agent() {
     assert_eq!(late["total"]["total"], 6);
 }
 
+#[test]
+fn a_record_is_owed_until_the_ledger_has_it() {
+    let world = World::with_config("[[agent]]\nname = \"a\"\nenabled = false\n");
+    let owed = json!({"phase_id": "1", "started": "2026-11-21T08:00:00Z", "ended": "2026-11-21T09:00:00Z", "duration_s": 3600,
+        "agents": {"a": {"input": 5, "total": 5, "messages": 1}}, "total": {"input": 5, "total": 5, "messages": 1}});
+    world.file(".watchkeeper/tokens.json", json!({"v": 1, "owed": [owed]}).to_string());
+    // A torn record before it stays, and spoils nothing.
+    world.file(".watchkeeper/token-log.jsonl", "{\"phase_id\":");
+    let total = || {
+        let said = world.wk(["tokens", "--by", "gate", "--json"]).stdout("...\n").check().stdout;
+        let json: Value = serde_json::from_str(&said).unwrap();
+        json["total"]["total"].as_u64()
+    };
+    assert_eq!(total(), Some(5));
+    for _ in 0..3 {
+        world.wk(["tick"]).stdout("...\n").check();
+        let ledger = world.read_state("token-log.jsonl");
+        assert_eq!(ledger.matches("\"1\"").count(), 1, "{ledger}");
+        assert!(ledger.starts_with("{\"phase_id\":\n{"), "{ledger}");
+        assert_eq!(total(), Some(5));
+    }
+    let tokens: Value = serde_json::from_str(&world.read_state("tokens.json")).unwrap();
+    assert_eq!(tokens["owed"], json!([]));
+}
+
 /// A folder of claude's for the folder in which the tests' units work.
 fn project(world: &World) -> PathBuf {
     let cwd = world.path().canonicalize().unwrap();

@@ -14,6 +14,9 @@ use std::path::Path;
 /// How much of the ledger's end is read, bytes.
 const LEDGER_MAX: u64 = 4 << 20;
 
+/// A record and its end; None = it goes on.
+type Part<'r> = (&'r Record, Option<Wall>);
+
 /// What sums are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,7 +116,7 @@ pub fn table(
 
 fn by_phase(all: &[(Record, Option<Wall>)]) -> Vec<Row> {
     let phase = |record: &Record| record.phase_id.split(':').next().unwrap_or_default().to_owned();
-    let mut groups: Vec<(String, Vec<(&Record, Option<Wall>)>)> = Vec::new();
+    let mut groups: Vec<(String, Vec<Part<'_>>)> = Vec::new();
     for (record, ended) in all {
         let phase = phase(record);
         match groups.iter_mut().find(|(name, _)| *name == phase) {
@@ -121,9 +124,8 @@ fn by_phase(all: &[(Record, Option<Wall>)]) -> Vec<Row> {
             None => groups.push((phase, vec![(record, *ended)])),
         }
     }
-    let sum = |group: &[(&Record, Option<Wall>)]| {
-        group.iter().fold(Totals::default(), |sum, (record, _)| sum.plus(&record.total))
-    };
+    let sum =
+        |group: &[Part<'_>]| group.iter().fold(Totals::default(), |sum, (record, _)| sum.plus(&record.total));
     groups.iter().map(|(name, group)| row(name, group, sum(group))).collect()
 }
 
@@ -139,7 +141,7 @@ fn by_agent(all: &[(Record, Option<Wall>)], tokens: &Tokens, since: Option<Wall>
             tokens.agents.iter().filter(|(_, agent)| agent.uncounted.is_none() || !agent.used.is_zero());
         return counted.map(|(name, agent)| row(name.to_string(), agent.since, agent.used)).collect();
     }
-    let mut agents: BTreeMap<&String, (Totals, Vec<(&Record, Option<Wall>)>)> = BTreeMap::new();
+    let mut agents: BTreeMap<&String, (Totals, Vec<Part<'_>>)> = BTreeMap::new();
     for (record, ended) in all {
         for (name, used) in &record.agents {
             let (sum, group) = agents.entry(name).or_default();
@@ -150,7 +152,7 @@ fn by_agent(all: &[(Record, Option<Wall>)], tokens: &Tokens, since: Option<Wall>
     agents.into_iter().map(|(name, (sum, group))| row(name, &group, sum)).collect()
 }
 
-fn row(name: &str, group: &[(&Record, Option<Wall>)], used: Totals) -> Row {
+fn row(name: &str, group: &[Part<'_>], used: Totals) -> Row {
     let started = group.iter().map(|(record, _)| record.started).min();
     let going_on = group.iter().any(|(_, ended)| ended.is_none());
     let ended = group.iter().filter_map(|(_, ended)| *ended).max().filter(|_| !going_on);

@@ -29,10 +29,10 @@ pub fn format_of(backend: &Backend) -> Result<Format> {
 }
 
 /// `--backend` and `--file`: both, or an error that says what is missing.
-pub fn named<'i>(
-    invocation: &'i Invocation,
+pub fn named(
+    invocation: &Invocation,
     backend: impl Fn(&Invocation, &str) -> Result<Backend>,
-) -> Result<Option<(Format, &'i Path)>> {
+) -> Result<Option<(Format, &Path)>> {
     let (name, path) = (invocation.value("backend")?, invocation.path("file"));
     match (name, path) {
         (None, None) => Ok(None),

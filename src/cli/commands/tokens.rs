@@ -66,9 +66,9 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
         }
         let totals = of_file(format, path)?;
         if invocation.json {
-            out.json(&totals)
+            out.json(&totals);
         } else {
-            print_totals(&totals, out)
+            print_totals(&totals, out);
         }
         return Ok(ExitCode::SUCCESS);
     }

@@ -40,8 +40,12 @@ pub(super) fn entries(record: &Value) -> Vec<Entry> {
         "assistant" | "user" => {}
         "system" => {
             let said = text(record, "content");
-            let said = if said.is_empty() { text(record, "subtype") } else { said };
-            return vec![entry(Role::System, None, said.to_owned())];
+            let said = match (said, text(record, "subtype")) {
+                ("", "turn_duration") => format!("turn ended after {} ms", number(record, "durationMs")),
+                ("", subtype) => subtype.replace('_', " "),
+                (said, _) => said.to_owned(),
+            };
+            return vec![entry(Role::System, None, said)];
         }
         "summary" => return vec![entry(Role::System, None, text(record, "summary").to_owned())],
         _ => return Vec::new(),

@@ -61,9 +61,9 @@ pub struct Entry {
 
 impl Entry {
     /// Cleans what a record says.
-    pub(super) fn new(at: Option<Wall>, role: Role, tool: Option<&str>, said: String) -> Entry {
+    pub(super) fn new(at: Option<Wall>, role: Role, tool: Option<&str>, said: impl AsRef<str>) -> Entry {
         let tool = tool.map(|tool| one_line(tool, 60)).filter(|tool| !tool.is_empty());
-        Entry { at, role, tool, text: clean(&said) }
+        Entry { at, role, tool, text: clean(said.as_ref()) }
     }
 }
 

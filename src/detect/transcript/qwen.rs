@@ -35,10 +35,7 @@ pub(super) fn entries(record: &Value) -> Vec<Entry> {
         "system" => {
             let subtype = text(record, "subtype");
             let told = !matches!(subtype, "ui_telemetry" | "attribution_snapshot");
-            return told
-                .then(|| Entry::new(at, Role::System, None, subtype.to_owned()))
-                .into_iter()
-                .collect();
+            return told.then(|| Entry::new(at, Role::System, None, subtype)).into_iter().collect();
         }
         _ => return Vec::new(),
     };
@@ -55,7 +52,7 @@ pub(super) fn entries(record: &Value) -> Vec<Entry> {
         }
         let said = part.get("text")?.as_str()?;
         let role = if part["thought"] == true { Role::Thinking } else { speaker };
-        Some(Entry::new(at, role, None, said.to_owned()))
+        Some(Entry::new(at, role, None, said))
     };
     parts.into_iter().flatten().filter_map(render).collect()
 }

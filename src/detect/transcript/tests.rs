@@ -128,7 +128,7 @@ fn hostile_lines_are_skipped() {
     ];
     for format in Format::ALL {
         for line in odd {
-            assert_eq!(sum(format, line), Totals::default(), "{format:?} {:.80}", line);
+            assert_eq!(sum(format, line), Totals::default(), "{format:?} {line:.80}");
             let _ = entries(format, line.as_bytes());
         }
     }

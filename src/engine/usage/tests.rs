@@ -246,9 +246,9 @@ fn a_file_that_grows_in_chunks_comes_to_the_same_as_the_whole() {
             written = (written + step).min(bytes.len());
             std::fs::write(&path, &bytes[..written]).unwrap();
             if random.is_multiple_of(3) {
-                world.tick()
+                world.tick();
             } else {
-                world.tick_on()
+                world.tick_on();
             }
             let now = world.used("a").total;
             assert!(now >= before && now <= want.total, "{place} at {written}");
