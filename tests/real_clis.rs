@@ -10,13 +10,13 @@
 //!     WATCHKEEPER_REAL_COUNT=50            texts per delivery scene
 //!     WATCHKEEPER_REAL_OUT=DIR             keep screens, events and the log of failures there
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test and its report")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod real;
 
 use real::fleet::Fleet;
 use real::lab::Lab;
-use real::scenes::{self, Scene};
+use real::scenes::{self, Scene, Watchdog};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -67,6 +67,7 @@ fn a_fleet_of_real_clis() {
     assert_eq!(failures, 0, "scenes that failed; see above");
 }
 
+#[expect(clippy::print_stdout, reason = "the report")]
 fn play(fleet: &Fleet, scene: &Scene, clis: &[String]) -> Vec<(String, Result<String, String>)> {
     std::thread::scope(|scope| {
         let tasks: Vec<_> = clis
@@ -83,6 +84,10 @@ fn play(fleet: &Fleet, scene: &Scene, clis: &[String]) -> Vec<(String, Result<St
                 )
             })
             .collect();
+        if scene.watchdog == Watchdog::Killed {
+            let times = fleet.crash_until(|| tasks.iter().all(|(_, task)| task.is_finished()));
+            println!("{:<9} the watchdog was killed {times} times", scene.name);
+        }
         tasks.into_iter().map(|(cli, task)| (cli.clone(), task.join().unwrap())).collect()
     })
 }

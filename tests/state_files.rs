@@ -25,7 +25,7 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state/v1").join(name)).unwrap()
 }
 
-fn load<T: DeserializeOwned>(bytes: &[u8]) -> Loaded<T> {
+fn load<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Loaded<T> {
     json::load(bytes, &now("b1")).unwrap_or_else(|broken| panic!("{broken:?}"))
 }
 

@@ -457,6 +457,41 @@ fn a_pane_that_vanished_is_missing_from_the_capture_and_an_empty_one_is_not() {
 }
 
 #[test]
+fn screens_that_were_asked_for_come_with_the_next_list() {
+    let mut lab = Lab::new();
+    let busy = lab.start("a", "printf one; read x; printf two; exec sleep 1000");
+    let gone = lab.start("b", "exec sleep 1000");
+    let quiet = lab.start("c", "printf quiet; exec sleep 1000");
+    lab.await_screen(&busy, "one");
+    lab.await_screen(&quiet, "quiet");
+    let asked = [busy.clone(), gone.clone()];
+    assert_eq!(lab.host.capture(&asked).len(), 2);
+    lab.tmux(&["kill-session", "-t", "=crew-b"]);
+    lab.tmux(&["send-keys", "-t", &busy, "Enter"]);
+    let until = Instant::now() + Duration::from_secs(10);
+    while !lab.tmux(&["capture-pane", "-p", "-t", &busy]).contains("two") {
+        assert!(Instant::now() < until);
+    }
+    // The pane that vanished leaves the list whole.
+    let list = lab.host.panes();
+    assert!(matches!(list.server, ServerSeen::Alive(_)), "{:?}", list.server);
+    assert_eq!(list.rows.len(), 3);
+    // What was not expected is asked for now, …
+    let screens = lab.host.capture(&[busy.clone(), quiet.clone(), gone.clone()]);
+    assert_eq!(screens.keys().collect::<Vec<_>>(), [&busy, &quiet]);
+    assert!(screens[&busy].contains("two") && screens[&quiet].contains("quiet"));
+    // … and what was expected came with the list: it is there though the server is not any more.
+    lab.host.panes();
+    lab.tmux(&["kill-server"]);
+    assert_eq!(lab.host.capture(&[busy.clone(), quiet.clone()]).len(), 2);
+    let until = Instant::now() + Duration::from_secs(10);
+    while lab.host.panes().server != ServerSeen::Absent {
+        assert!(Instant::now() < until);
+    }
+    assert!(lab.host.capture(&[busy]).is_empty(), "a screen is handed out once");
+}
+
+#[test]
 fn letters_beyond_ascii_survive_a_c_locale() {
     // The test process's own environment can't be changed safely, so a copy of the test runs itself under C.
     if std::env::var_os("WK_TEST_C_LOCALE").is_none() {

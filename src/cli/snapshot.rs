@@ -22,6 +22,7 @@ use crate::sys::files::RealFiles;
 use crate::sys::lock::{self, Held};
 use crate::sys::tmux::Tmux;
 use crate::sys::{Files, PaneRow};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -136,7 +137,7 @@ fn live(config: &Config, rows: &[PaneRow]) -> BTreeMap<UnitName, Live> {
 }
 
 /// A state file, None when it is missing. The error is a fragment.
-pub fn load<T: DeserializeOwned + Default>(
+pub fn load<T: Serialize + DeserializeOwned + Default>(
     files: &mut impl Files,
     path: &str,
     now: &Now,

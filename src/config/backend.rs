@@ -3,13 +3,16 @@
 //! Deliberately not here: what a screen means (`detect::screen`), where in the operator's file a wrong key stands (the
 //! caller maps [`KeyError::path`]).
 
+mod pattern;
 mod read;
 mod signals;
 
+pub use pattern::Pattern;
 pub use read::KeyError;
 pub use signals::{Blocks, Error, Frame, Menu, MenuKind, Placeholder, Signals};
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The built-in backends: name and table, in the order in which they are listed to people.
 const BUILTIN: [(&str, &str); 8] = [
@@ -69,8 +72,8 @@ pub struct Backend {
     pub version_command: Vec<String>,
     /// Versions that the signals were read from, as `min..max` prefixes: `["2.1"]`.
     pub versions_tested: Vec<String>,
-    /// What is on the screen in which state.
-    pub signals: Signals,
+    /// What is on the screen in which state; shared by all that use the backend, so that each pattern is compiled once.
+    pub signals: Arc<Signals>,
 }
 
 /// How the first prompt reaches the CLI.
@@ -96,9 +99,18 @@ impl Backend {
         &BUILTIN_NAMES
     }
 
-    /// Reads a whole table (built-in and the operator's keys already merged). All errors are reported at once.
+    /// Reads a whole table. All errors are reported at once.
     pub fn from_table(name: &str, table: &toml::Table) -> Result<Backend, Vec<KeyError>> {
-        read::backend(name, table)
+        read::backend(name, table, &toml::Table::new())
+    }
+
+    /// Reads a table in which what stands alike in `builtin` need not be checked again.
+    pub fn from_builtin(
+        name: &str,
+        table: &toml::Table,
+        builtin: &toml::Table,
+    ) -> Result<Backend, Vec<KeyError>> {
+        read::backend(name, table, builtin)
     }
 }
 

@@ -54,7 +54,7 @@ impl<'a> Backends<'a> {
             );
             return None;
         };
-        let made = match Backend::from_table(name.value, &table) {
+        let made = match Backend::from_builtin(name.value, &table, &table) {
             Ok(backend) => Some(backend),
             Err(errors) => {
                 for error in errors {
@@ -96,8 +96,8 @@ fn own(name: At<&str>, value: At<&DeValue<'_>>, places: &Places<'_>, sink: &Sink
         }
     }
     interpolate(said, &mut over, places, sink);
-    let merged = merge(base, over);
-    match Backend::from_table(name.value, &merged) {
+    let merged = merge(base.clone(), over);
+    match Backend::from_builtin(name.value, &merged, &base) {
         Ok(backend) => Some(backend),
         Err(errors) => {
             for error in errors {

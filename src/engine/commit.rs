@@ -230,7 +230,7 @@ impl Image {
     clippy::too_many_arguments,
     reason = "one plain reader for five files; every argument is a different thing"
 )]
-fn refresh<T: DeserializeOwned + Default, F: Files>(
+fn refresh<T: Serialize + DeserializeOwned + Default, F: Files>(
     files: &mut F,
     path: &str,
     limit: u64,

@@ -14,7 +14,7 @@ use crate::policy::wants::{Wants, wants};
 use crate::state::State;
 use crate::state::table;
 use crate::sys::{Files, Host, PaneList, PaneRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Largest marker file read, bytes.
@@ -163,13 +163,13 @@ fn foreign(unit: &Unit, list: &PaneList, stamp: &str, row: Option<&PaneRow>) -> 
 /// Sessions with our stamp in which no pane is a unit's. A pane that a person added to a unit's session is no stray.
 fn strays(config: &Config, list: &PaneList, stamp: &str) -> Vec<String> {
     let watchdog = format!("{}watchkeeper", config.session_prefix);
-    let used = |session: &str| {
-        list.rows.iter().any(|row| row.session == session && config.units.contains_key(row.unit.as_str()))
-    };
-    let ours = list.rows.iter().filter(|row| row.stamp == stamp && row.session != watchdog);
-    let strays: std::collections::BTreeSet<String> =
-        ours.filter(|row| !used(&row.session)).map(|row| row.session.clone()).collect();
-    strays.into_iter().collect()
+    let mut strays: BTreeSet<&str> =
+        list.rows.iter().filter(|row| row.stamp == stamp).map(|row| row.session.as_str()).collect();
+    strays.remove(watchdog.as_str());
+    for row in list.rows.iter().filter(|row| config.units.contains_key(row.unit.as_str())) {
+        strays.remove(row.session.as_str());
+    }
+    strays.into_iter().map(str::to_owned).collect()
 }
 
 fn signature(row: &PaneRow) -> String {
@@ -437,7 +437,7 @@ fn outbox_has<F: Files>(files: &mut F, state: &State) -> Vec<String> {
     }
     let tail = files.tail(table::OUTBOX, OUTBOX_TAIL_BYTES).unwrap_or_default();
     let text = String::from_utf8_lossy(&tail);
-    let there: std::collections::BTreeSet<String> = text
+    let there: BTreeSet<String> = text
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|value| value.get("id")?.as_str().map(str::to_owned))

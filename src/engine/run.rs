@@ -4,7 +4,7 @@ use super::home::{self, Home, LoadedConfig};
 use super::tick::{Identity, TickReport, Watchdog};
 use crate::base::error::Result;
 use crate::config::Config;
-use crate::model::seen::Scope;
+use crate::model::seen::{Scope, ServerSeen};
 use crate::state::{State, table};
 use crate::sys::exe::{self, Binary};
 use crate::sys::files::RealFiles;
@@ -32,11 +32,17 @@ const PASSING_LOOK_S: f64 = 0.005;
 /// A watchdog on the real world.
 pub type RealWatchdog = Watchdog<RealHost, RealFiles>;
 
-/// Opens the state directory and the tmux server; takes no lock.
+/// Opens the state directory and the tmux server; takes no lock. An error when tmux is missing or too old.
 pub fn open(config: &Config, command: &str) -> Result<RealWatchdog> {
+    let watchdog = open_unasked(config, command)?;
+    watchdog.host.tmux().version()?;
+    Ok(watchdog)
+}
+
+/// The same, but tmux is not asked: its first list tells as much.
+fn open_unasked(config: &Config, command: &str) -> Result<RealWatchdog> {
     let files = RealFiles::create(&config.state_dir)?;
     let host = RealHost::new(&config.tmux_socket, &config.state_dir);
-    host.tmux().version()?;
     let identity = Identity {
         pid: outside::pid(),
         command: command.to_owned(),
@@ -191,7 +197,7 @@ pub fn tick(
     told: &mut dyn FnMut(&LoadedConfig, &TickReport) -> Result<()>,
 ) -> Result<()> {
     let loaded = home.load()?;
-    let mut watchdog = open(&loaded.config, "tick")?;
+    let mut watchdog = open_unasked(&loaded.config, "tick")?;
     let _lock = lock(&loaded.config, "tick")?;
     let _ = watchdog.files.clean_leftovers();
     let _ = watchdog.files.remove(table::POKE);
@@ -202,6 +208,10 @@ pub fn tick(
     let deadline = clock::awake().plus_s(seconds);
     for done in 0.. {
         let report = watchdog.tick(&loaded.config, Scope::All);
+        if matches!(report.seen.server, ServerSeen::Unknown { .. }) {
+            // Perhaps because tmux is missing or too old: then say that.
+            watchdog.host.tmux().version()?;
+        }
         told(&loaded, &report)?;
         let nap_s = match patience {
             Patience::UntilQuiet if under_way(&report.decision.next) => report.due_s.min(1.0),

@@ -3,16 +3,19 @@
 use super::commit::{CommitReport, Image, Suspects};
 use super::observe::{self, Memory};
 use super::report;
+use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
 use crate::config::Config;
 use crate::model::action::{Action, Marker, MarkerKind, Outcome};
-use crate::model::seen::{Observation, Scope};
+use crate::model::seen::{Observation, Request, Scope};
 use crate::policy;
 use crate::policy::proposal::{Decision, Event, EventKind, What};
 use crate::state::heartbeat::Heartbeat;
+use crate::state::mail::Taken;
 use crate::state::{State, table};
 use crate::sys::{Files, Host, Sync};
+use std::collections::BTreeSet;
 
 /// The decision function: the real one, or one with a planted bug.
 pub type Decide = fn(&Config, &State, &Observation) -> Decision;
@@ -142,14 +145,23 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         seen.troubles.extend(loaded.troubles);
         // A unit that can't be judged is no stranger.
         seen.strays.retain(|session| !config.units.values().any(|unit| unit.session == *session));
+        // A unit that can't be judged now is not unknown: what is asked of it waits.
+        let asked = seen.requests.len();
+        seen.requests.retain(|request| request.ask.unit().is_none_or(|unit| !loaded.held.contains(unit)));
         if loaded.mail_held {
             seen.requests.clear();
+        }
+        if loaded.mail_held || seen.requests.len() < asked {
             seen.inbox_end = None;
         }
         let mut decision = (self.decide)(judged, &before, &seen);
         decision.events.extend(news);
         if loaded.tokens_held {
             decision.next.tokens = before.tokens.clone();
+        }
+        for name in &loaded.held {
+            // It did not stop.
+            policy::activity::carry(config, &before, &seen, name, &mut decision.next);
         }
         if loaded.mail_held {
             forget_mail(&mut decision, &before);
@@ -158,6 +170,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         let mut commit = CommitReport::default();
         self.image.commit_units(&mut self.files, &decision.next, &seen.now, &mut commit);
         let mut failed = self.mark(&decision.markers);
+        untake(&mut decision, &before, &seen.requests, &commit);
         if let Some(why) = failed.first() {
             // A request whose marker is not set is not handled: it is taken again at the next tick.
             commit.mail_failed = Some(why.clone());
@@ -293,16 +306,27 @@ impl<H: Host, F: Files> Watchdog<H, F> {
 }
 
 /// The config without units that can't be judged now.
-fn without(
-    config: &Config,
-    held: &std::collections::BTreeSet<crate::base::names::UnitName>,
-) -> Option<Config> {
+fn without(config: &Config, held: &BTreeSet<UnitName>) -> Option<Config> {
     if held.is_empty() {
         return None;
     }
     let mut narrowed = config.clone();
     narrowed.units.retain(|name, _| !held.contains(name));
     Some(narrowed)
+}
+
+/// A request is handled when the file of its unit says so: until then it is taken again at the next tick, and mail.json
+/// must not say otherwise. What was refused left nothing to record.
+fn untake(decision: &mut Decision, before: &State, requests: &[Request], commit: &CommitReport) {
+    let lost = |request: &Request| request.ask.unit().is_some_and(|unit| commit.failed.contains_key(unit));
+    for request in requests.iter().filter(|request| lost(request)) {
+        let mail = &mut decision.next.mail;
+        let handled = mail.handled.len();
+        mail.handled.retain(|done| done.id != request.id || done.taken == Taken::Refused);
+        if mail.handled.len() < handled {
+            mail.inbox_done = before.mail.inbox_done;
+        }
+    }
 }
 
 /// mail.json can't be judged now: nothing that hangs on it is done or told, for it could not be remembered.

@@ -320,6 +320,18 @@ pub enum Ask {
     Nudge { unit: UnitName, text: String },
 }
 
+impl Ask {
+    /// The unit that it is about; None = the fleet.
+    pub fn unit(&self) -> Option<&UnitName> {
+        match self {
+            Ask::Up { unit } | Ask::Down { unit, .. } | Ask::Pause { unit, .. } | Ask::Resume { unit } => {
+                unit.as_ref()
+            }
+            Ask::Restart { unit } | Ask::Approve { unit } | Ask::Nudge { unit, .. } => Some(unit),
+        }
+    }
+}
+
 /// The host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostSeen {

@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 /// Who asks must have its answer within this time, seconds: a minute to be typed, five to be answered.
 const ASKING_S: f64 = 400.0;
 
+/// A clock that is set back by less is none of our business, seconds.
+const CLOCK_TRIFLE_S: f64 = 60.0;
+
 /// All limited accounts, by account and kind of limit.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts(BTreeMap<(String, String), Account>);
@@ -57,7 +60,10 @@ impl Accounts {
         for (name, unit) in &config.units {
             let (Some(agent), Some(before)) = (unit.agent(), previous.units.get(name)) else { continue };
             let key = |kind: &str| (agent.account.clone(), kind.to_owned());
-            if let Some(freed) = before.limit.freed {
+            // One of tomorrow is of a clock that was set back since.
+            if let Some(freed) =
+                before.limit.freed.filter(|freed| freed.since_s(seen.now.wall) < CLOCK_TRIFLE_S)
+            {
                 let account = accounts.entry(key(&before.limit.freed_kind)).or_default();
                 account.freed = account.freed.max(Some(freed));
             }

@@ -3,6 +3,7 @@
 //! Deliberately not here: what follows from silence (stall). A gap in which nobody looked (suspend, a cron pause, a
 //! stopped watchdog) is taken out of the clocks: what was not watched was not seen to be idle.
 
+use crate::base::names::UnitName;
 use crate::base::time::Awake;
 use crate::config::Config;
 use crate::model::seen::{Observation, PaneSeen, Process, Seen, ServerSeen};
@@ -59,11 +60,22 @@ pub fn fold(config: &Config, previous: &State, seen: &Observation, next: &mut St
         if excess > 0.0 {
             push(clocks, excess, now);
         }
-        fold_unit(seen, unit_seen, same_process, clocks);
+        fold_unit(seen, unit_seen, same_process, excess, clocks);
         if *clocks == UnitClocks::default() {
             next.clocks.units.remove(name);
         }
     }
+}
+
+/// The clocks of a unit that is left out of this tick go on from where they stand.
+pub fn carry(config: &Config, previous: &State, seen: &Observation, name: &UnitName, next: &mut State) {
+    let Some(clocks) = previous.clocks.units.get(name) else { return };
+    let mut clocks = clocks.clone();
+    let excess = gap_excess_s(config, previous, seen);
+    if excess > 0.0 && !matches!(seen.server, ServerSeen::Unknown { .. }) {
+        push(&mut clocks, excess, seen.now.awake_s);
+    }
+    next.clocks.units.insert(name.clone(), clocks);
 }
 
 fn process(seen: &Seen) -> Option<Process> {
@@ -81,16 +93,20 @@ fn push(clocks: &mut UnitClocks, excess: f64, now: Awake) {
     if let Some(clock) = &mut clocks.transcript {
         clock.changed_awake_s = later(clock.changed_awake_s);
     }
-    // Samples of before the gap prove nothing about after it.
-    clocks.tools = None;
+    // What was seen of the tools counts on, as on every clock; that they are quiet now must be watched anew.
+    if let Some(tools) = &mut clocks.tools {
+        tools.first_awake_s = now;
+        tools.changed_awake_s = tools.changed_awake_s.map(later);
+    }
 }
 
-fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, clocks: &mut UnitClocks) {
+fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, excess_s: f64, clocks: &mut UnitClocks) {
     let now = seen.now.awake_s;
     let PaneSeen::Alive(pane) = &unit.pane else { return };
     // Nothing remembered: the window's last output is the best guess. It is too young while a spinner turns, which
-    // only delays a stall; "now" would forget an hour of idleness at every restart of the watchdog.
-    let seed = |ago_s: f64| now.plus_s(-ago_s.max(0.0));
+    // only delays a stall; "now" would forget an hour of idleness at every restart of the watchdog. Time in which nobody
+    // looked does not count here either.
+    let seed = |ago_s: f64| now.plus_s(-(ago_s - excess_s).max(0.0));
     let content = pane.reading.content.clone();
     let output_ago = seen.now.wall.since_s(pane.output_at);
     clocks.screen = Some(match clocks.screen.take() {

@@ -17,18 +17,19 @@ pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, st
     match server {
         ServerSeen::Unknown { .. } => {}
         ServerSeen::Absent => state.foreign = false,
-        ServerSeen::Alive(id) => {
-            state.foreign = seen.foreign.is_some();
-            if state.pane.is_some() {
-                state.server = Some(id.clone());
-            }
-        }
+        ServerSeen::Alive(_) => state.foreign = seen.foreign.is_some(),
     }
     match &seen.pane {
         PaneSeen::Unknown => {}
-        PaneSeen::Absent => absent(now, state),
-        PaneSeen::Dead { pane, exit, .. } => dead(now, state, pane, *exit),
-        PaneSeen::Alive(pane) => alive(now, server, unit, state, pane),
+        PaneSeen::Absent => absent(now, server, state),
+        PaneSeen::Dead { pane, exit, .. } => {
+            dead(now, state, pane, *exit);
+            on_server(server, state);
+        }
+        PaneSeen::Alive(pane) => {
+            alive(now, unit, state, pane);
+            on_server(server, state);
+        }
     }
     if let Some(why) = seen.failed.as_ref().filter(|_| state.process.is_none()) {
         state.exit = Some(format!("start failed: {why}"));
@@ -40,6 +41,7 @@ pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, st
 pub fn started(now: &Now, state: &mut SeenState) {
     state.candidate = None;
     state.substate = None;
+    state.lost_with_server = false;
     set(now, state, ScreenState::Starting);
 }
 
@@ -48,7 +50,23 @@ pub fn is_waiting(state: &SeenState) -> bool {
     state.candidate.is_some()
 }
 
-fn absent(now: &Now, state: &mut SeenState) {
+/// Its pane is on this server.
+fn on_server(server: &ServerSeen, state: &mut SeenState) {
+    if let ServerSeen::Alive(id) = server {
+        state.server = Some(id.clone());
+    }
+}
+
+/// The server that it was last seen on is no more.
+fn server_is_gone(server: &ServerSeen, state: &SeenState) -> bool {
+    match server {
+        ServerSeen::Unknown { .. } => false,
+        ServerSeen::Absent => true,
+        ServerSeen::Alive(id) => state.server.as_ref().is_some_and(|old| old != id),
+    }
+}
+
+fn absent(now: &Now, server: &ServerSeen, state: &mut SeenState) {
     let never_seen = state.state == ScreenState::Unknown && state.process.is_none();
     let known_gone = state.state == ScreenState::Dead && state.pane.is_none();
     if known_gone {
@@ -57,7 +75,9 @@ fn absent(now: &Now, state: &mut SeenState) {
     }
     if never_seen || confirmed(now, state, ScreenState::Dead) {
         if !never_seen && state.process.is_some() {
-            state.exit = Some("its session is gone".into());
+            state.lost_with_server = server_is_gone(server, state);
+            let gone = if state.lost_with_server { "its tmux server is gone" } else { "its session is gone" };
+            state.exit = Some(gone.into());
             state.exit_known = None;
         }
         end(now, state);
@@ -76,6 +96,7 @@ fn dead(now: &Now, state: &mut SeenState, pane: &str, exit: Option<Exit>) {
     if exit.is_some() || confirmed(now, state, ScreenState::Dead) {
         state.exit = Some(exit.map_or_else(|| "ended, tmux does not say how".into(), describe));
         state.exit_known = exit;
+        state.lost_with_server = false;
         end(now, state);
         state.pane = Some(pane.to_owned());
     }
@@ -97,10 +118,11 @@ pub fn describe(exit: Exit) -> String {
     }
 }
 
-fn alive(now: &Now, server: &ServerSeen, unit: &Unit, state: &mut SeenState, pane: &AlivePane) {
+fn alive(now: &Now, unit: &Unit, state: &mut SeenState, pane: &AlivePane) {
     let process = Process { pid: pane.pid, start: pane.pid_start };
     if state.process != Some(process) {
         state.process = Some(process);
+        state.lost_with_server = false;
         state.alive_since_awake_s = Some(now.awake_s);
         state.candidate = None;
         state.compacting_since_awake_s = None;
@@ -108,9 +130,6 @@ fn alive(now: &Now, server: &ServerSeen, unit: &Unit, state: &mut SeenState, pan
         state.substate = None;
     }
     state.pane = Some(pane.pane.clone());
-    if let ServerSeen::Alive(id) = server {
-        state.server = Some(id.clone());
-    }
     if unit.agent().is_none() {
         // A service's screen says nothing that we could read: it lives, that is all.
         set(now, state, ScreenState::Busy);

@@ -29,8 +29,10 @@ pub const PRESSES_MAX: u32 = 3;
 const PRESS_AGAIN_S: f64 = 3.0;
 /// A pasted text must show within this time, seconds.
 const SHOWN_S: f64 = 10.0;
-/// A submitted text must have an effect within this time, seconds: aider on a busy machine took 27.
+/// A submitted text must have an effect within this time, seconds.
 const EFFECT_S: f64 = 30.0;
+/// The same in a line editor, which may show its line until the turn begins: aider's first turn on a busy machine took 45.
+const EFFECT_LINE_S: f64 = 120.0;
 /// A policy's text that could not be typed for this long is stale, seconds; a person's waits for ever.
 const STALE_S: f64 = 3600.0;
 /// A probe that could not be typed for this long is given up, seconds: another unit asks for the account.
@@ -227,7 +229,7 @@ fn verdict(
     let delay = context.agent().map_or(0.5, |agent| agent.backend.submit_delay_s);
     // A line editor takes a line at the first press, and keeps a second one for the question that it asks next.
     let line = context.agent().is_some_and(|agent| agent.backend.signals.frame == Frame::Line);
-    let presses_max = if line { 1 } else { PRESSES_MAX };
+    let (presses_max, effect_s) = if line { (1, EFFECT_LINE_S) } else { (PRESSES_MAX, EFFECT_S) };
     if passed < delay {
         return Verdict::Wait;
     }
@@ -238,7 +240,7 @@ fn verdict(
     match shown {
         Shown::Yes if passed < PRESS_AGAIN_S * f64::from(presses) => Verdict::Wait,
         Shown::Yes if presses < presses_max => Verdict::Press,
-        Shown::Yes if passed < EFFECT_S => Verdict::Wait,
+        Shown::Yes if passed < effect_s => Verdict::Wait,
         Shown::Yes => Verdict::Failed(format!(
             "the text stays in the composer after {presses} presses of the submit key"
         )),
@@ -247,9 +249,9 @@ fn verdict(
         {
             Verdict::Seen
         }
-        Shown::No | Shown::NoComposer if passed < EFFECT_S => Verdict::Wait,
+        Shown::No | Shown::NoComposer if passed < effect_s => Verdict::Wait,
         Shown::No | Shown::NoComposer => {
-            Verdict::Failed(format!("nothing changed within {EFFECT_S:.0} s of the submit key"))
+            Verdict::Failed(format!("nothing changed within {effect_s:.0} s of the submit key"))
         }
     }
 }
@@ -282,6 +284,7 @@ fn finish(
         state.owe(context.name.as_str(), context.now.wall, Level::Warning, alert);
     }
     notes.event(context.now.wall, Some(context.name), EventKind::Delivery, words);
+    notes.due_in(0.5); // Others wait for how it ended, and learn it at the next tick.
     record(context, state, delivery, outcome);
 }
 

@@ -78,10 +78,9 @@ fn still(
     let text = banner(pane);
     let now = context.now.wall;
     let failed = delivery_failed(context, &limit);
-    if limit.since.since_s(now) > CLOCK_TRIFLE_S {
-        // The clock was set back: what was computed on the wrong day is computed again.
+    if is_ahead(&limit, now) {
         (limit.until, limit.readable) = until(context, &text);
-        (limit.since, limit.armed) = (now, now);
+        (limit.since, limit.armed) = (limit.since.min(now), now);
     }
     let answered = limit.asked_awake_s.is_some_and(|asked| {
         // The old banner may still show right after the probe was typed.
@@ -124,6 +123,11 @@ fn still(
     state.limit.active = Some(limit);
 }
 
+/// The clock was set back since the limit last spoke: what was computed on the wrong day is computed again.
+fn is_ahead(limit: &Limit, now: Wall) -> bool {
+    limit.since.max(limit.armed).since_s(now) > CLOCK_TRIFLE_S
+}
+
 /// The menu is open and there is no key that closes it, or none helped.
 fn stuck_menu(context: &UnitContext<'_>, pane: &AlivePane, limit: &Limit) -> bool {
     let keys = context.agent().is_some_and(|agent| !agent.backend.limit_menu_keys.is_empty());
@@ -160,6 +164,11 @@ fn speaks_again(context: &UnitContext<'_>, limit: &Limit, text: String, answered
 /// No banner: does it work again?
 fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit, notes: &mut Notes) {
     note_asked(context, &mut limit);
+    if is_ahead(&limit, context.now.wall) {
+        let soon = context.now.wall.plus_s(context.config.watchdog.limit_probe_fallback_s);
+        limit.until = limit.until.min(soon);
+        (limit.since, limit.armed) = (limit.since.min(context.now.wall), context.now.wall);
+    }
     let works = state.seen.state == ScreenState::Busy && state.seen.substate != Some(Substate::Retrying);
     let answered = matches!(state.seen.state, ScreenState::Idle | ScreenState::Blocked | ScreenState::Draft);
     let over = match limit.asked_awake_s {
@@ -262,7 +271,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     else {
         return;
     };
-    if state.ending.is_some() {
+    if state.ending.is_some() || !context.is_wanted() {
         return;
     }
     if let Some(why) = context.gate(state, Watch::Heal) {

@@ -248,6 +248,7 @@ fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName
     let was = state.restart.breaker.clone();
     state.restart.breaker = Breaker::Closed;
     state.restart.past_awake_s.clear();
+    state.restart.lost_awake_s.clear();
     state.restart.told_awake_s = None;
     state.stall.approved = true;
     state.attend.error_nudges = 0;

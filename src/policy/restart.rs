@@ -69,6 +69,7 @@ fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     let age = context.now.awake_s.since_s(since);
     if age >= STABLE_S {
         state.restart.past_awake_s.clear();
+        state.restart.lost_awake_s.clear();
     }
     let tried = matches!(state.restart.breaker, Breaker::HalfOpen { .. } | Breaker::Open { .. });
     if tried && age >= context.unit.ladder.quiet_s {
@@ -80,6 +81,9 @@ fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
 }
 
 fn dead(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    if start_kind(context, state) != Some(Kind::Heal) {
+        return; // What was ordered or lost with the host is no verdict on the unit.
+    }
     let now = context.now.awake_s;
     let recent = recent(state, now);
     let open = match state.restart.breaker {
@@ -120,8 +124,13 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         return out.hold(label, why);
     }
     let mut compared = Vec::new();
-    if kind == Kind::Heal {
-        match budget(context, state) {
+    let past = match kind {
+        Kind::Heal => Some(&state.restart.past_awake_s),
+        Kind::Lost => Some(&state.restart.lost_awake_s),
+        Kind::Asked | Kind::Fresh | Kind::Changed => None,
+    };
+    if let Some(past) = past {
+        match budget(context, state, past) {
             Ok(words) => compared.push(words),
             Err((why, wait)) => {
                 out.due_in(wait);
@@ -150,7 +159,7 @@ fn withheld(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> Option<
             .gate(state, Watch::None)
             .or_else(|| limited(context, state))
             .or_else(|| context.account_held()),
-        Kind::Heal => context
+        Kind::Heal | Kind::Lost => context
             .gate(state, Watch::Heal)
             .or_else(|| limited(context, state))
             .or_else(|| context.account_held()),
@@ -168,6 +177,8 @@ enum Kind {
     Changed,
     /// It died.
     Heal,
+    /// Its tmux server died, and it with it (SPEC 3: one symptom of the host). Not charged to the unit's own budget.
+    Lost,
 }
 
 impl Kind {
@@ -177,6 +188,7 @@ impl Kind {
             Kind::Fresh => "first",
             Kind::Changed => "changed",
             Kind::Heal => "heal",
+            Kind::Lost => "lost",
         }
     }
 }
@@ -205,7 +217,11 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
             .is_some_and(|w| matches!(w.when, WakeWhen::Cron { .. }));
         return (never && !cron).then_some(Kind::Fresh);
     }
-    Some(if never { Kind::Fresh } else { Kind::Heal })
+    Some(match (never, state.seen.lost_with_server) {
+        (true, _) => Kind::Fresh,
+        (false, true) => Kind::Lost,
+        (false, false) => Kind::Heal,
+    })
 }
 
 fn words(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> (&'static str, String) {
@@ -213,6 +229,7 @@ fn words(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> (&'static 
     let resume = if launch::resumes(context, state) { ", its conversation is resumed" } else { "" };
     match kind {
         Kind::Heal => ("restart", format!("it is dead ({exit}){resume}")),
+        Kind::Lost => ("restart", format!("its tmux server is gone, and it with it{resume}")),
         Kind::Asked => ("start", format!("a person ordered it{resume}")),
         Kind::Fresh => ("start", "it is wanted and does not run".to_owned()),
         Kind::Changed => ("start", format!("it was ended because its config changed{resume}")),
@@ -240,8 +257,8 @@ fn recent(state: &UnitState, now: Awake) -> usize {
     state.restart.past_awake_s.iter().filter(|at| now.since_s(**at) < BREAKER_WINDOW_S).count()
 }
 
-/// May a heal be paid for now? The comparison in words, or why not and how long it will take.
-fn budget(context: &UnitContext<'_>, state: &UnitState) -> Result<String, (String, f64)> {
+/// May a heal be paid for now, after these? The comparison in words, or why not and how long it will take.
+fn budget(context: &UnitContext<'_>, state: &UnitState, past: &[Awake]) -> Result<String, (String, f64)> {
     let now = context.now.awake_s;
     if let Breaker::Open { until_awake_s } = state.restart.breaker {
         let left = until_awake_s.since_s(now);
@@ -259,8 +276,8 @@ fn budget(context: &UnitContext<'_>, state: &UnitState) -> Result<String, (Strin
     {
         return Err((format!("staggered after a mass death: its turn is in {left:.1} s"), left));
     }
-    let n = state.restart.past_awake_s.len();
-    let Some(last) = state.restart.past_awake_s.last() else {
+    let n = past.len();
+    let Some(last) = past.last() else {
         return Ok("first restart: immediate".into());
     };
     let needed = (BACKOFF_FIRST_S * 2f64.powi(n.min(20) as i32 - 1)).min(BACKOFF_MAX_S);
@@ -274,10 +291,15 @@ fn budget(context: &UnitContext<'_>, state: &UnitState) -> Result<String, (Strin
 
 fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
     let now = context.now.awake_s;
-    if granted.why.rule == "restart.heal" {
-        state.restart.past_awake_s.push(now);
-        if state.restart.past_awake_s.len() > PAST_MAX {
-            state.restart.past_awake_s.remove(0);
+    let past = match granted.why.rule.as_str() {
+        "restart.heal" => Some(&mut state.restart.past_awake_s),
+        "restart.lost" => Some(&mut state.restart.lost_awake_s),
+        _ => None,
+    };
+    if let Some(past) = past {
+        past.push(now);
+        if past.len() > PAST_MAX {
+            past.remove(0);
         }
         state.restart.total += 1;
         if UnitContext::breaker_open(state) {

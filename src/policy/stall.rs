@@ -60,8 +60,10 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
     }
     let idle_limit = context.config.watchdog.stall_idle_s;
     let activity = super::activity::last_change(context.clocks)?;
-    // A remedy, a start and a change of state each give a fresh window.
-    let quiet_from = activity.max(state.stall.remedy_awake_s.unwrap_or(activity));
+    // A remedy, a start, and the first sight of a process each give a fresh window: what was not watched is no silence.
+    let quiet_from = activity
+        .max(state.stall.remedy_awake_s.unwrap_or(activity))
+        .max(state.seen.alive_since_awake_s.unwrap_or(activity));
     let quiet = context.now.awake_s.since_s(quiet_from);
     let overdue_s = match wait(context, context.now.awake_s.since_s(activity)) {
         Wait::Holds => return None,

@@ -33,6 +33,8 @@ pub fn vetoes(context: &UnitContext<'_>, state: &UnitState) -> Vec<Veto> {
         add("limited", format!("limited until {}", limit.until));
     }
     if let Some(since) = state.seen.compacting_since_awake_s {
+        // One whose screen moved since is another one, or not hung.
+        let since = super::activity::last_change(context.clocks).map_or(since, |changed| since.max(changed));
         let age = context.now.awake_s.since_s(since);
         if age < COMPACTION_CAP_S {
             add(

@@ -46,9 +46,13 @@ pub fn wants(config: &Config, state: &State, now: &Now) -> Wants {
 
 fn nears_stall(state: &State, name: &UnitName, unit: &UnitState, now: &Now, near_s: f64) -> bool {
     let can_stall = match unit.seen.state {
-        ScreenState::Idle | ScreenState::Busy | ScreenState::Starting | ScreenState::Unknown => true,
-        ScreenState::Onboarding
+        // A draft: perhaps a text of ours that nobody could submit.
+        ScreenState::Idle
         | ScreenState::Draft
+        | ScreenState::Busy
+        | ScreenState::Starting
+        | ScreenState::Unknown => true,
+        ScreenState::Onboarding
         | ScreenState::Blocked
         | ScreenState::Limited
         | ScreenState::Error

@@ -8,12 +8,18 @@ use serde_json::{Map, Value};
 /// The version of every file format of this program.
 pub const VERSION: u64 = 1;
 
-/// A state file in memory: what it says, and the JSON it was read from (for keys that we do not know).
+/// Keys that every file begins with; the rest are its type's own.
+const OUR_KEYS: [&str; 3] = ["v", "boot", "written_awake_s"];
+
+/// A state file in memory: what it says, and the JSON it was read from if it has keys that we do not know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded<T> {
     /// The typed contents, awake instants rebased to this boot.
     pub value: T,
-    /// The JSON as read, its awake instants rebased too: also those under keys that we do not know.
+    /// There is a file.
+    is_file: bool,
+    /// The JSON as read, its awake instants rebased too: also those under keys that we do not know. Null where there are
+    /// none of those: a thousand files as JSON values are megabytes.
     raw: Value,
     /// It was written in another boot.
     rebased: bool,
@@ -21,7 +27,7 @@ pub struct Loaded<T> {
 
 impl<T: Default> Default for Loaded<T> {
     fn default() -> Loaded<T> {
-        Loaded { value: T::default(), raw: Value::Null, rebased: false }
+        Loaded { value: T::default(), is_file: false, raw: Value::Null, rebased: false }
     }
 }
 
@@ -45,7 +51,7 @@ pub struct Broken {
 }
 
 /// Parses a state file and rebases its awake instants to the present boot.
-pub fn load<T: DeserializeOwned>(bytes: &[u8], now: &Now) -> Result<Loaded<T>, Broken> {
+pub fn load<T: Serialize + DeserializeOwned>(bytes: &[u8], now: &Now) -> Result<Loaded<T>, Broken> {
     let parsed: Result<Value, _> = serde_json::from_slice(bytes);
     let mut raw =
         parsed.map_err(|e| Broken { line: e.line(), column: e.column(), message: e.to_string() })?;
@@ -62,7 +68,20 @@ pub fn load<T: DeserializeOwned>(bytes: &[u8], now: &Now) -> Result<Loaded<T>, B
     }
     // The second parse is for its error position: a typed error has none, so name the key instead.
     let value = serde_json::from_value(raw.clone()).map_err(|e| broken(e.to_string()))?;
-    Ok(Loaded { value, raw, rebased: other.is_some() })
+    if !holds_unknown(&raw, &to_value(&value)) {
+        raw = Value::Null;
+    }
+    Ok(Loaded { value, is_file: true, raw, rebased: other.is_some() })
+}
+
+/// Would a rewrite have to carry anything over from `raw`?
+fn holds_unknown(raw: &Value, known: &Value) -> bool {
+    let mut carried = known.clone();
+    carry_unknown(raw, known, &mut carried);
+    if let (Value::Object(carried), Value::Object(known)) = (&mut carried, known) {
+        carried.retain(|key, _| known.contains_key(key) || !OUR_KEYS.contains(&key.as_str()));
+    }
+    carried != *known
 }
 
 /// The bytes to write for `next`, or None when nothing changed since `previous` was read. Keys of the old file that
@@ -70,7 +89,7 @@ pub fn load<T: DeserializeOwned>(bytes: &[u8], now: &Now) -> Result<Loaded<T>, B
 pub fn render<T: Serialize>(previous: &Loaded<T>, next: &T, now: &Now) -> Option<Vec<u8>> {
     let old = to_value(&previous.value);
     let mut new = to_value(next);
-    if old == new && previous.raw != Value::Null && !previous.rebased {
+    if old == new && previous.is_file && !previous.rebased {
         return None;
     }
     carry_unknown(&previous.raw, &old, &mut new);
@@ -79,9 +98,7 @@ pub fn render<T: Serialize>(previous: &Loaded<T>, next: &T, now: &Now) -> Option
     file.insert("boot".into(), now.boot.clone().into());
     file.insert("written_awake_s".into(), (now.awake_s.0 as f64 / 1000.0).into());
     if let Value::Object(fields) = new {
-        file.extend(
-            fields.into_iter().filter(|(key, _)| !matches!(key.as_str(), "v" | "boot" | "written_awake_s")),
-        );
+        file.extend(fields.into_iter().filter(|(key, _)| !OUR_KEYS.contains(&key.as_str())));
     }
     let mut bytes = serde_json::to_vec_pretty(&Value::Object(file)).unwrap_or_default();
     bytes.push(b'\n');

@@ -70,6 +70,8 @@ pub struct SeenState {
     pub exit: Option<String>,
     /// How it ended, when that is known.
     pub exit_known: Option<Exit>,
+    /// The last process did not end by itself: its tmux server went, and it with it.
+    pub lost_with_server: bool,
     /// A session of that name belongs to somebody else.
     pub foreign: bool,
     /// Compaction under way since.
@@ -175,6 +177,9 @@ pub enum EndStep {
 pub struct RestartState {
     /// The last restarts, oldest first; bounded.
     pub past_awake_s: Vec<Awake>,
+    /// The last restarts of what was lost with its tmux server, oldest first; bounded. They have a backoff of their own,
+    /// and open no breaker: that the host lost N units says nothing about any of them.
+    pub lost_awake_s: Vec<Awake>,
     /// The breaker.
     pub breaker: Breaker,
     /// Stagger after a mass death: not before this instant.

@@ -20,6 +20,7 @@ pub mod tmux;
 mod tmux_act;
 mod tmux_capture;
 mod tmux_list;
+mod tmux_version;
 mod transcript;
 pub mod transcript_files;
 

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::files::RealFiles;
-use super::tmux::Tmux;
+use super::tmux::{Screens, Tmux};
 use super::tmux_list::Commands;
 use super::{
     Files, Host, PaneList, PaneRow, Replaced, Sync, files, pressure, proc, tmux_act, transcript,
@@ -13,7 +13,7 @@ use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Launch, Marker, MarkerKind, Outcome, Signal};
 use crate::model::seen::{HostSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A marker's text is one or two lines.
@@ -31,6 +31,13 @@ pub struct RealHost {
     clock: Clock,
     /// What is known of the living panes' processes, by pid: read again only when the pane's row looks different.
     processes: HashMap<i32, Known>,
+    /// The tmux program was asked for its version: without a server nobody else tells.
+    is_new_enough: bool,
+    /// Panes whose screens were asked for since the last list. Most likely they are asked for again, so their screens
+    /// come with the next list: a tick over a busy fleet starts one program too.
+    busy: Vec<String>,
+    /// Screens that came with the last list, until they are asked for.
+    ahead: Screens,
     /// Length of each transcript when its end was last read, and what was found.
     looks: HashMap<String, (u64, bool)>,
 }
@@ -59,6 +66,9 @@ impl RealHost {
             files: RealFiles::new(state_dir),
             clock: Clock::new(),
             processes: HashMap::new(),
+            is_new_enough: false,
+            busy: Vec::new(),
+            ahead: Screens::new(),
             looks: HashMap::new(),
         }
     }
@@ -138,7 +148,14 @@ impl Host for RealHost {
             true => Commands::LeftOut,
             false => Commands::Told,
         };
-        let mut list = self.tmux.list_with(commands);
+        let (mut list, ahead) = self.tmux.look(commands, &std::mem::take(&mut self.busy));
+        self.ahead = ahead;
+        if list.server == ServerSeen::Absent && !self.is_new_enough {
+            match self.tmux.version() {
+                Ok(_) => self.is_new_enough = true,
+                Err(error) => list.server = ServerSeen::Unknown { why: error.message() },
+            }
+        }
         self.learn(&mut list.rows);
         // tmux (seen with 3.3a built with utempter, as distributions do) can miss the end of a process: the record
         // keeper that it starts when the terminal closes swallows the signal. Then it does not know the exit status
@@ -150,8 +167,14 @@ impl Host for RealHost {
         list
     }
 
-    fn capture(&mut self, panes: &[String]) -> BTreeMap<String, String> {
-        self.tmux.capture(panes)
+    fn capture(&mut self, panes: &[String]) -> Screens {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let mut screens: Screens = panes.iter().filter_map(|pane| ahead.remove_entry(pane)).collect();
+        let missing: Vec<String> =
+            panes.iter().filter(|pane| !screens.contains_key(*pane)).cloned().collect();
+        screens.extend(self.tmux.capture(&missing));
+        self.busy = panes.to_vec();
+        screens
     }
 
     fn process_start(&mut self, pid: i32) -> Option<u64> {
@@ -219,6 +242,7 @@ impl Host for RealHost {
         // What is done may end or replace processes: nothing is known of them any more.
         self.processes.values_mut().for_each(|known| known.settled = false);
         self.processes.values_mut().for_each(|known| known.start = None);
+        self.ahead.clear();
         let failed = |why: String| Outcome::Failed { why };
         match action {
             Action::NewSession { launch } => match self.prepare(launch) {

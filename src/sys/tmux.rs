@@ -7,7 +7,7 @@
 use super::run::{Program, Ran};
 use super::tmux_act::{self, Need, Refusal};
 use super::tmux_list::Commands;
-use super::{PaneList, tmux_capture, tmux_list};
+use super::{PaneList, tmux_capture, tmux_list, tmux_version};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::text::{one_line, strip_controls};
 use crate::model::action::{Launch, Outcome};
@@ -18,13 +18,15 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use super::tmux_act::attach_argv;
+pub use super::tmux_version::VERSION_MIN;
 
-/// Oldest tmux that is known to do all that is asked of it.
-pub const VERSION_MIN: (u32, u32) = (3, 2);
 const INSTALL: &str = "install tmux 3.2 or newer, e.g. `apt install tmux` or `brew install tmux`";
 /// Room for one captured screen with all its colours, for the bound on a whole answer.
 const SCREEN_ROOM: u64 = 256 << 10;
 const CAPTURE_MAX: u64 = 256 << 20;
+
+/// Screens by pane id.
+pub type Screens = BTreeMap<String, String>;
 
 /// A tmux server, by socket name.
 #[derive(Clone, Debug)]
@@ -50,62 +52,73 @@ impl Tmux {
     pub fn version(&self) -> Result<String> {
         let ran = self.program().args(["-V"]).run()?;
         let said = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
-        match parse_version(&said) {
-            Some(version) if version < VERSION_MIN => {
-                let (major, minor) = VERSION_MIN;
-                let why = format!("`{}` is too old, {major}.{minor} is needed", one_line(&said, 40));
-                Err(Error::new(Kind::Missing, why).hint(INSTALL))
-            }
-            // A name that can't be read is a development build, newer than any release.
-            Some(_) | None if ran.ok() => Ok(said),
-            Some(_) | None => {
-                Err(Error::new(Kind::Missing, format!("`tmux -V`: {}", ran.why())).hint(INSTALL))
-            }
+        match tmux_version::too_old(&said) {
+            Some(why) => Err(Error::new(Kind::Missing, why).hint(INSTALL)),
+            None if ran.ok() => Ok(said),
+            None => Err(Error::new(Kind::Missing, format!("`tmux -V`: {}", ran.why())).hint(INSTALL)),
         }
     }
 
     /// All panes, buffers and the server's identity, in one call.
     pub fn list(&self) -> PaneList {
-        self.list_with(Commands::Told)
+        self.look(Commands::Told, &[]).0
     }
 
-    /// The same, with or without each pane's foreground command.
-    pub(super) fn list_with(&self, commands: Commands) -> PaneList {
+    /// The same, with or without each pane's foreground command; and in the same call the screens of the panes that are
+    /// expected to be asked for. One that could not be read is missing.
+    pub(super) fn look(&self, commands: Commands, expected: &[String]) -> (PaneList, Screens) {
         let nonce = nonce();
-        let ran = self.call(tmux_list::list_args(&nonce, commands));
-        let unknown = |why: String| PaneList {
-            server: ServerSeen::Unknown { why },
-            rows: Vec::new(),
-            buffers: Vec::new(),
+        let mut args = tmux_list::list_args(&nonce, commands);
+        let ran = if expected.is_empty() {
+            self.call(args)
+        } else {
+            args.extend(tmux_list::then_screens(&nonce));
+            self.screens_call(args, &nonce, expected)
+        };
+        let unknown = |why: String| {
+            let server = ServerSeen::Unknown { why };
+            (PaneList { server, rows: Vec::new(), buffers: Vec::new() }, Screens::new())
         };
         let ran = match ran {
             Ok(ran) => ran,
             Err(error) => return unknown(error.message()),
         };
         if no_server(&ran) {
-            return PaneList { server: ServerSeen::Absent, rows: Vec::new(), buffers: Vec::new() };
+            let list = PaneList { server: ServerSeen::Absent, rows: Vec::new(), buffers: Vec::new() };
+            return (list, Screens::new());
         }
         // A server whose last session is gone (`exit-empty off`) answers the first two commands only.
         let no_sessions = ran.status == Some(1) && ran.stderr.trim() == "no current target";
-        if !ran.ok() && !no_sessions {
+        let stdout = String::from_utf8_lossy(&ran.stdout);
+        let (said, screens) = tmux_list::split(&nonce, &stdout);
+        // Behind a whole list the exit status says only that some pane vanished.
+        let is_whole = screens.is_some() && ran.status.is_some();
+        if !ran.ok() && !no_sessions && !is_whole {
             return unknown(ran.why());
         }
-        tmux_list::parse_list(&nonce, &String::from_utf8_lossy(&ran.stdout)).unwrap_or_else(unknown)
+        match tmux_list::parse_list(&nonce, said) {
+            Ok(list) => (list, tmux_capture::parse(&nonce, screens.unwrap_or_default().as_bytes(), expected)),
+            Err(why) => unknown(why),
+        }
     }
 
     /// The visible screens of these panes, in one call. One that could not be read is missing.
-    pub fn capture(&self, panes: &[String]) -> BTreeMap<String, String> {
+    pub fn capture(&self, panes: &[String]) -> Screens {
         if panes.is_empty() {
-            return BTreeMap::new();
+            return Screens::new();
         }
         let nonce = nonce();
-        let room = (panes.len() as u64).saturating_mul(SCREEN_ROOM);
-        let program = self.source(&tmux_capture::script(&nonce, panes));
         // The exit status says only that some pane vanished.
-        match program.output_max(room.clamp(super::run::OUTPUT_MAX, CAPTURE_MAX)).run() {
+        match self.screens_call(source_args(), &nonce, panes) {
             Ok(ran) => tmux_capture::parse(&nonce, &ran.stdout, panes),
-            Err(_) => BTreeMap::new(),
+            Err(_) => Screens::new(),
         }
+    }
+
+    fn screens_call(&self, args: Vec<String>, nonce: &str, panes: &[String]) -> Result<Ran> {
+        let room = (panes.len() as u64).saturating_mul(SCREEN_ROOM);
+        let program = self.program_with(args).stdin(tmux_capture::script(nonce, panes));
+        program.output_max(room.clamp(super::run::OUTPUT_MAX, CAPTURE_MAX)).run()
     }
 
     /// Makes a session and starts the command in it; a server is started when there is none.
@@ -202,7 +215,7 @@ impl Tmux {
     }
 
     fn source(&self, script: &str) -> Program {
-        self.program_with(["source-file", "-"].map(str::to_owned).to_vec()).stdin(script)
+        self.program_with(source_args()).stdin(script)
     }
 
     fn call(&self, args: Vec<String>) -> Result<Ran> {
@@ -221,6 +234,11 @@ impl Tmux {
         let program = Program::new("tmux").deadline(self.deadline).install_hint(INSTALL);
         program.without_env("TMUX").without_env("TMUX_PANE")
     }
+}
+
+/// Reads commands from standard input.
+fn source_args() -> Vec<String> {
+    ["source-file", "-"].map(str::to_owned).to_vec()
 }
 
 /// tmux's own words for "there is no server". A stale socket (connection refused) reads as the first.
@@ -258,37 +276,9 @@ fn nonce() -> String {
     format!("<wk{:016x}{:016x}>", word(), word())
 }
 
-/// Major and minor of `tmux 3.3a`, `tmux next-3.4`, `tmux openbsd-7.3`; None when there is no number in it. OpenBSD's
-/// own numbers are those of the system, all newer than what is needed.
-fn parse_version(said: &str) -> Option<(u32, u32)> {
-    let name = said.strip_prefix("tmux ")?;
-    let number = name.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let (major, rest) = number.split_once('.')?;
-    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_compared_as_numbers() {
-        for (said, want) in [
-            ("tmux 3.3a", Some((3, 3))),
-            ("tmux 3.10", Some((3, 10))),
-            ("tmux next-3.4", Some((3, 4))),
-            ("tmux openbsd-7.3", Some((7, 3))),
-            ("tmux 2.9a", Some((2, 9))),
-            ("tmux master", None),
-            ("", None),
-        ] {
-            assert_eq!(parse_version(said), want, "{said}");
-        }
-        assert!(
-            parse_version("tmux 3.10") > Some(VERSION_MIN) && parse_version("tmux 2.9a") < Some(VERSION_MIN)
-        );
-    }
 
     #[test]
     fn only_tmux_words_for_no_server_mean_no_server() {

@@ -3,6 +3,7 @@
 //! Deliberately not here: spawning. Free text (session names, stamps, titles) is fenced by a nonce that is new in
 //! each call, so that no title can play another pane's row.
 
+use super::tmux_version::too_old;
 use super::{PaneList, PaneRow};
 use crate::base::time::Wall;
 use crate::model::seen::{Exit, ServerId, ServerSeen};
@@ -17,8 +18,9 @@ pub(super) enum Commands {
     LeftOut,
 }
 
-/// Fields that can't hold a `|`.
-const PLAIN: &str = "#{pane_id}|#{pane_pid}|#{pane_dead}|#{pane_dead_status}|#{pane_dead_signal}|#{pane_dead_time}|\
+/// Fields that can't hold a `|`. What only the dead have is expanded only for them: a tenth of the call.
+const PLAIN: &str = "#{pane_id}|#{pane_pid}|#{pane_dead}|\
+                     #{?pane_dead,#{pane_dead_status}|#{pane_dead_signal}|#{pane_dead_time},||}|\
                      #{pane_in_mode}|#{session_attached}|#{session_activity}|#{window_activity}|\
                      #{pane_width}x#{pane_height},#{cursor_x},#{cursor_y},#{history_size}";
 
@@ -27,12 +29,26 @@ pub(super) fn list_args(nonce: &str, commands: Commands) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
     // First, because `list-panes -a` of a server without sessions is an error and ends the rest.
     args.extend(["display-message", "-p"].map(str::to_owned));
-    args.push(format!("{nonce}S#{{pid}}|#{{start_time}}"));
+    args.push(format!("{nonce}S#{{pid}}|#{{start_time}}|#{{version}}"));
     args.extend([";", "list-buffers", "-F"].map(str::to_owned));
     args.push(format!("{nonce}B#{{buffer_name}}"));
     args.extend([";", "list-panes", "-a", "-F"].map(str::to_owned));
     args.push(pane_format(nonce, commands));
     args
+}
+
+/// The arguments after [`list_args`] when commands for screens follow on standard input.
+pub(super) fn then_screens(nonce: &str) -> Vec<String> {
+    let args = [";", "display-message", "-p", &format!("{nonce}E"), ";", "source-file", "-"];
+    args.map(str::to_owned).to_vec()
+}
+
+/// The list, and the screens behind it if it is whole and any were asked for.
+pub(super) fn split<'o>(nonce: &str, stdout: &'o str) -> (&'o str, Option<&'o str>) {
+    match stdout.split_once(&format!("{nonce}E\n")) {
+        Some((list, screens)) => (list, Some(screens)),
+        None => (stdout, None),
+    }
 }
 
 /// One pane's row: plain fields, then the fenced ones.
@@ -57,7 +73,11 @@ pub(super) fn parse_list(nonce: &str, stdout: &str) -> Result<PaneList, String> 
     while let Some(piece) = pieces.next() {
         let bad = || format!("can't read `{}` in tmux's list", crate::base::text::one_line(piece, 120));
         if let Some(server) = piece.strip_prefix('S') {
-            list.server = ServerSeen::Alive(parse_server(server).ok_or_else(bad)?);
+            let (id, version) = parse_server(server).ok_or_else(bad)?;
+            if let Some(why) = too_old(version) {
+                return Err(format!("the tmux server {why}"));
+            }
+            list.server = ServerSeen::Alive(id);
         } else if let Some(buffer) = piece.strip_prefix('B') {
             list.buffers.push(buffer.strip_suffix('\n').unwrap_or(buffer).to_owned());
         } else if let Some(plain) = piece.strip_prefix('P') {
@@ -76,9 +96,11 @@ pub(super) fn parse_list(nonce: &str, stdout: &str) -> Result<PaneList, String> 
     }
 }
 
-fn parse_server(text: &str) -> Option<ServerId> {
-    let (pid, started) = text.trim_end().split_once('|')?;
-    Some(ServerId { pid: pid.parse().ok()?, started: started.parse().ok()? })
+/// Who the server is, and its version.
+fn parse_server(text: &str) -> Option<(ServerId, &str)> {
+    let (pid, rest) = text.trim_end().split_once('|')?;
+    let (started, version) = rest.split_once('|')?;
+    Some((ServerId { pid: pid.parse().ok()?, started: started.parse().ok()? }, version))
 }
 
 fn parse_row(
@@ -182,7 +204,7 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<PaneList, String> {
-        parse_list(N, &format!("{N}S42|1795258158\n{text}"))
+        parse_list(N, &format!("{N}S42|1795258158|3.3a\n{text}"))
     }
 
     #[test]
@@ -246,6 +268,19 @@ mod tests {
         assert!(parse(&format!("{N}P{good}{N}|{N}|cut off")).is_err());
         assert!(parse_list(N, "").is_err(), "no server named");
         assert!(parse_list(N, "warning\n").is_err());
+    }
+
+    #[test]
+    fn a_server_that_is_too_old_is_no_server_to_act_on() {
+        let old = parse_list(N, &format!("{N}S42|1795258158|3.1c\n"));
+        assert_eq!(old, Err("the tmux server `3.1c` is too old, 3.2 is needed".to_owned()));
+        assert!(parse_list(N, &format!("{N}S42|1795258158|next-3.4\n")).is_ok());
+    }
+
+    #[test]
+    fn screens_follow_a_whole_list() {
+        assert_eq!(split(N, &format!("a\n{N}E\n{N}0\nb\n")), ("a\n", Some(format!("{N}0\nb\n").as_str())));
+        assert_eq!(split(N, &format!("a\n{N}")), (format!("a\n{N}").as_str(), None), "cut off");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! A fleet with one unit per CLI on a tmux server of its own, kept by a watchdog process.
 
-use super::judge::{self, Asked};
+use super::judge::{Asked, Log, Wanted};
 use super::lab::Lab;
 use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use watchkeeper::base::names::UnitName;
 use watchkeeper::model::seen::{Ask, Request};
@@ -29,8 +30,10 @@ pub struct Fleet {
     /// Texts per delivery scene.
     pub count: usize,
     clis: Vec<String>,
-    watchdog: Option<Child>,
+    watchdog: Mutex<Option<Child>>,
     asked: AtomicU64,
+    wanted: Mutex<Vec<(String, Wanted)>>,
+    log: Mutex<Log>,
 }
 
 impl Fleet {
@@ -42,7 +45,15 @@ impl Fleet {
             // Agents work in repositories; aider asks for one otherwise.
             Command::new("git").args(["init", "-q"]).current_dir(dir).status().unwrap();
         }
-        Fleet { lab, count, clis: clis.to_vec(), watchdog: None, asked: AtomicU64::new(0) }
+        Fleet {
+            lab,
+            count,
+            clis: clis.to_vec(),
+            watchdog: Mutex::default(),
+            asked: AtomicU64::new(0),
+            wanted: Mutex::default(),
+            log: Mutex::default(),
+        }
     }
 
     /// Writes the config; the watchdog reads it again, or is started.
@@ -56,7 +67,12 @@ impl Fleet {
         for cli in &self.clis {
             let start = self.lab.start(cli);
             // What the mock proposes as a command is one only in this format.
-            let more = if cli == "aider" { ", \"--edit-format\", \"diff\"" } else { "" };
+            let more = match cli.as_str() {
+                "aider" => ", \"--edit-format\", \"diff\"",
+                // As built in: a killed turn must not go on in a server of its own.
+                "codex" => ", \"--no-daemon\"",
+                _ => "",
+            };
             text += &format!("[backend.{cli}]\ncommand = [{start:?}{more}]\n");
             std::fs::write(self.lab.dir.join(format!("{cli}.md")), kickoff(cli)).unwrap();
             text += &format!(
@@ -67,18 +83,21 @@ impl Fleet {
         let path = self.lab.dir.join("agents.toml");
         std::fs::write(self.lab.dir.join("agents.toml.new"), text).unwrap();
         std::fs::rename(self.lab.dir.join("agents.toml.new"), &path).unwrap();
-        if self.watchdog.is_none() {
+        if self.watchdog.lock().unwrap().is_none() {
             self.start_watchdog();
         }
         // It must have read it: two ticks.
         std::thread::sleep(Duration::from_secs(3));
     }
 
-    fn start_watchdog(&mut self) {
-        let log = std::fs::File::create(self.lab.dir.join("watchdog.log")).unwrap();
+    fn start_watchdog(&self) {
+        let log = self.lab.dir.join("watchdog.log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         // A copy: a build during the run must not become the watchdog.
         let binary = self.lab.dir.join("run/watchkeeper");
-        std::fs::copy(env!("CARGO_BIN_EXE_watchkeeper"), &binary).unwrap();
+        if !binary.exists() {
+            std::fs::copy(env!("CARGO_BIN_EXE_watchkeeper"), &binary).unwrap();
+        }
         let child = Command::new(binary)
             .arg("--config")
             .arg(self.lab.dir.join("agents.toml"))
@@ -90,7 +109,28 @@ impl Fleet {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.watchdog = Some(child);
+        *self.watchdog.lock().unwrap() = Some(child);
+    }
+
+    fn kill_watchdog(&self) {
+        if let Some(mut child) = self.watchdog.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Kills the watchdog with -9 and starts it again, until the scene is over.
+    pub fn crash_until(&self, over: impl Fn() -> bool) -> usize {
+        for n in 0_u32.. {
+            // Steps of a delivery are fractions of a second apart: every phase is hit.
+            std::thread::sleep(Duration::from_millis(u64::from(900 + n * 370 % 2600)));
+            if over() {
+                return n as usize;
+            }
+            self.kill_watchdog();
+            self.start_watchdog();
+        }
+        0
     }
 
     fn state(&self) -> PathBuf {
@@ -165,7 +205,8 @@ impl Fleet {
     }
 
     pub fn poke(&self) {
-        let pid = self.watchdog.as_ref().map(|child| child.id().to_string()).unwrap();
+        let watchdog = self.watchdog.lock().unwrap();
+        let Some(pid) = watchdog.as_ref().map(|child| child.id().to_string()) else { return };
         let _ = Command::new("kill").args(["-USR1", &pid]).status();
     }
 
@@ -175,7 +216,7 @@ impl Fleet {
         let past = unit["delivery"]["past"].as_array()?.iter().find(|past| past["request"] == id)?.clone();
         match &past["outcome"] {
             Value::String(_) => Some(Ok(())),
-            outcome => Some(Err(outcome["failed"]["why"].as_str().unwrap_or("?").to_owned())),
+            outcome => Some(Err(outcome.to_string())),
         }
     }
 
@@ -229,8 +270,18 @@ impl Fleet {
     }
 
     /// What the mock was asked by this CLI.
-    pub fn asked(&self, cli: &str) -> Vec<Asked> {
-        judge::read(&self.lab.requests(), cli)
+    pub fn asked(&self, cli: &str) -> Vec<Arc<Asked>> {
+        self.log.lock().unwrap().of(&self.lab.requests(), cli)
+    }
+
+    /// Keeps texts for a judgement at the end.
+    pub fn remember(&self, cli: &str, texts: &[Wanted]) {
+        self.wanted.lock().unwrap().extend(texts.iter().map(|text| (cli.to_owned(), text.clone())));
+    }
+
+    pub fn remembered(&self, cli: &str) -> Vec<Wanted> {
+        let all = self.wanted.lock().unwrap();
+        all.iter().filter(|(of, _)| of == cli).map(|(_, text)| text.clone()).collect()
     }
 
     pub fn tmux(&self, args: &[&str]) -> String {
@@ -299,10 +350,7 @@ pub fn kickoff(cli: &str) -> String {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.watchdog {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill_watchdog();
         self.tmux(&["kill-server"]);
     }
 }

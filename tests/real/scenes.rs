@@ -1,7 +1,7 @@
 //! What a fleet lives through. Each scene is played by all CLIs at once and ends with every CLI at its prompt.
 
 use super::fleet::{CALM, Fleet, Knobs, kickoff};
-use super::judge;
+use super::judge::{self, Wanted};
 use super::texts;
 use std::time::{Duration, Instant};
 use watchkeeper::base::time::Wall;
@@ -12,11 +12,20 @@ type Played = Result<String, String>;
 pub struct Scene {
     pub name: &'static str,
     pub knobs: Knobs,
+    pub watchdog: Watchdog,
     pub play: fn(&Fleet, &str) -> Played,
 }
 
+/// What becomes of the watchdog meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watchdog {
+    Runs,
+    /// Killed with -9 every few seconds, and started again.
+    Killed,
+}
+
 const fn scene(name: &'static str, knobs: Knobs, play: fn(&Fleet, &str) -> Played) -> Scene {
-    Scene { name, knobs, play }
+    Scene { name, knobs, watchdog: Watchdog::Runs, play }
 }
 
 const APPROVE: Knobs = Knobs { permission: "approve", ..CALM };
@@ -36,6 +45,8 @@ pub const ALL: &[Scene] = &[
     scene("killloop", LOOP, kill_kicks_off),
     scene("hang", HASTY, hang),
     scene("context", CALM, context),
+    Scene { watchdog: Watchdog::Killed, ..scene("crash", CALM, crash) },
+    scene("judged", CALM, judged),
 ];
 
 /// Start-up dialogs are answered, the kickoff is typed once.
@@ -98,7 +109,7 @@ fn busy(fleet: &Fleet, cli: &str) -> Played {
 
 fn deliver_all(fleet: &Fleet, cli: &str, name: &str, before: impl Fn(usize) -> Result<(), String>) -> Played {
     let presses = acts(fleet, cli, "submit text");
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<Wanted> = Vec::new();
     let mut times = Vec::new();
     let mut failed = Vec::new();
     for n in 0..fleet.count {
@@ -109,11 +120,15 @@ fn deliver_all(fleet: &Fleet, cli: &str, name: &str, before: impl Fn(usize) -> R
             Err(why) if why.starts_with("waited") => return Err(format!("text {n}: {why}")),
             Err(why) => failed.push(format!("text {n}: {why}")),
         }
-        wanted.push(texts::expected(&text));
+        wanted.push(Wanted { mark: texts::mark(name, n), text: texts::expected(&text) });
     }
     // A queue of texts is read at the end of a turn.
-    let all_there = || wanted.iter().all(|text| judge::times(&fleet.asked(cli), text) > 0).then_some(());
+    let all_there = || {
+        let asked = fleet.asked(cli);
+        wanted.iter().all(|wanted| judge::times(&asked, &wanted.text) > 0).then_some(())
+    };
     let _ = fleet.wait(cli, "all texts at the model", 90, all_there);
+    fleet.remember(cli, &wanted);
     let presses = acts(fleet, cli, "submit text") - presses;
     times.sort_by(f64::total_cmp);
     let median = times.get(times.len() / 2).copied().unwrap_or(0.0);
@@ -298,10 +313,10 @@ fn limit_retried(fleet: &Fleet, cli: &str) -> Played {
         seen.insert(format!("{}/{}", unit["seen"]["state"], unit["seen"]["substate"]).replace('"', ""));
         std::thread::sleep(Duration::from_millis(500));
     }
-    // A person interrupts it.
+    // A person interrupts it. A second C-c would end aider.
     let pane = fleet.pane(cli);
-    for _ in 0..2 {
-        let key = if cli == "aider" { "C-c" } else { "Escape" };
+    let (key, most) = if cli == "aider" { ("C-c", 1) } else { ("Escape", 2) };
+    for _ in 0..most {
         if fleet.believed(cli) == "busy" {
             fleet.tmux(&["send-keys", "-t", &pane, key]);
             std::thread::sleep(Duration::from_millis(1500));
@@ -397,6 +412,11 @@ fn context(fleet: &Fleet, cli: &str) -> Played {
     fleet.deliver(cli, "CTX", 60)?;
     let pid = fleet.pid(cli);
     let began = Instant::now();
+    if cli == "aider" {
+        // It offers a web page first; a person says no.
+        fleet.wait_state(cli, "blocked", 60)?;
+        fleet.tmux(&["send-keys", "-t", &fleet.pane(cli), "n", "Enter"]);
+    }
     // opencode compacts the conversation and goes on by itself.
     let by_itself = fleet.wait(cli, "a fresh start", 240, || {
         let went_on = fleet.believed(cli) == "idle" && began.elapsed() > Duration::from_secs(90);
@@ -419,4 +439,17 @@ fn context(fleet: &Fleet, cli: &str) -> Played {
     } else {
         Err("the full conversation was resumed".into())
     }
+}
+
+/// The watchdog dies in the middle of deliveries.
+fn crash(fleet: &Fleet, cli: &str) -> Played {
+    fleet.wait_state(cli, "idle", 120)?;
+    let said = deliver_all(fleet, cli, "crash", |_| Ok(()))?;
+    fleet.wait_state(cli, "idle", 60)?;
+    Ok(said)
+}
+
+/// At the end of it all: nothing was typed again later.
+fn judged(fleet: &Fleet, cli: &str) -> Played {
+    judge::exactly_once(&fleet.asked(cli), &fleet.remembered(cli))
 }

@@ -2,9 +2,14 @@
 
 use watchkeeper::policy::guard_text::guarded;
 
+/// What only the nth text of a scene has.
+pub fn mark(scene: &str, n: usize) -> String {
+    format!("[{scene} {n}]")
+}
+
 /// The nth text of a scene, as a person asks for it.
 pub fn text(scene: &str, n: usize) -> String {
-    let mark = format!("[{scene} {n}]");
+    let mark = mark(scene, n);
     match n % 10 {
         0 => format!("{mark} please go on"),
         1 => format!("{mark} first line\n\n  third line, indented\n- fourth {mark}"),

@@ -373,3 +373,24 @@ fn the_demo_agent_in_all_its_states() {
     assert_eq!(read_as("demo", &trust, "").answer_keys, Some(vec!["Enter".to_owned()]));
     check("demo", &dialog("  Do you want to run this command?\n    make\n  > 1. Yes\n    2. No"), "blocked");
 }
+
+/// gemini draws its whole screen anew: a look in the middle of it misses the bottom, which asks nobody anything.
+#[test]
+fn a_half_drawn_screen_is_no_dialog_and_no_progress() {
+    for sample in SAMPLES.iter().filter(|sample| sample.cli == "gemini" && sample.state == "busy") {
+        for screen in &sample.forms {
+            let whole = look(sample, screen);
+            let all = trimmed(screen);
+            let lines: Vec<&str> = all.lines().collect();
+            let is_band = |line: &&str| line.contains("▄▄▄▄▄▄▄▄");
+            let Some(top) = lines.iter().rposition(is_band).filter(|_| whole.composer.is_some()) else {
+                continue;
+            };
+            for end in [top, top + 1, top + 2] {
+                let reading = look(sample, &lines[..end].join("\n"));
+                assert!(is_right(sample, &reading), "{} {end}\n{reading:#?}", sample.path);
+                assert_eq!(reading.content, whole.content, "{} {end}", sample.path);
+            }
+        }
+    }
+}

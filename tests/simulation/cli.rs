@@ -354,6 +354,9 @@ impl Cli {
                 return self.fail(around, "auth", "! API Error: 401 invalid api key");
             }
         }
+        if work.kind == Kind::Compact {
+            self.say(t, "• Conversation compacted.".into());
+        }
         if work.left == 0 { self.end_turn(around) } else { self.next_stretch(&work, around) }
     }
 

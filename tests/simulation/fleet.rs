@@ -163,6 +163,8 @@ pub fn truths(config: &Config) -> BTreeMap<String, UnitTruth> {
             transcript: agent.is_some_and(|agent| agent.backend.transcript_dir.is_some()),
             crashy_until: 0,
             kickoff: agent.map(|agent| guard_text::guarded(launch::first_prompt(agent))).unwrap_or_default(),
+            lost: None,
+            back_from: None,
             epoch: 0,
             acts: 0,
         }

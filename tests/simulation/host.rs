@@ -79,7 +79,7 @@ impl Host for SimHost {
             rows.push(row);
         }
         world.looked = Some(listed);
-        world.missed = missed;
+        world.missed_before = std::mem::replace(&mut world.missed, missed);
         PaneList { server: ServerSeen::Alive(id), rows, buffers }
     }
 
@@ -92,6 +92,9 @@ impl Host for SimHost {
         }
         for name in panes {
             let missed = world.rng.chance(world.faults.capture_misses);
+            if let Some(id) = pane_number(name).filter(|id| missed && world.missed_before.contains(id)) {
+                world.missed.insert(id); // No whole look came in between.
+            }
             let Some(pane) = pane_number(name).and_then(|id| world.panes.get(&id)).filter(|_| !missed) else {
                 continue;
             };
@@ -140,7 +143,7 @@ impl Host for SimHost {
         let step = self.ops.step();
         if matches!(step, Step::Dead | Step::DiesBefore) {
             // Paid for and lost: an effect may be missing, never doubled. A lost TERM is followed by its KILL.
-            if let (Step::DiesBefore, Action::Signal { processes, .. }) = (step, action) {
+            if let Action::Signal { processes, .. } = action {
                 let world = &mut *self.world.borrow_mut();
                 let t = world.t;
                 world.termed.extend(processes.iter().map(|p| ((p.pid, p.start), t)));
@@ -261,6 +264,9 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
         .and_then(|r| r.get("last_act")?.get("what")?.as_str().map(str::to_owned))
         .unwrap_or_default();
     if let Some(truth) = world.units.get_mut(unit) {
+        if disk.destroyed.contains(&format!("units/{unit}/unit.json")) {
+            truth.acts = 0;
+        }
         if acts <= truth.acts {
             bad(
                 "commit-before-act",

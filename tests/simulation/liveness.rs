@@ -27,6 +27,8 @@ pub fn recover(sim: &mut Sim) -> Result<(), Box<Failure>> {
         sim.turn_checked()?;
     }
     told(sim)?;
+    // What was asked for in the troubles may have been done only now.
+    clear_markers(sim);
     mend(sim);
     let began = sim.world.borrow().t;
     let mut calm_since = None;
@@ -62,7 +64,6 @@ fn clear_markers(sim: &mut Sim) {
     }
     drop(disk);
     sim.fleet_marker_until = None;
-    sim.edition += 0;
     sim.config = fleet::config(&fleet::text(sim.edition));
 }
 
@@ -184,7 +185,7 @@ fn sick(sim: &Sim) -> Option<String> {
                 if truth.loops
                     && stall
                     && silent_s > 240 + 2 * rare_s
-                    && cli.waits_until.is_none_or(|until| until < world.wall) =>
+                    && cli.waits_until.is_none_or(|until| until < world.local().0) =>
             {
                 "it is idle"
             }

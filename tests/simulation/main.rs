@@ -1,6 +1,6 @@
 //! The whole watchdog against a simulated world: seeded, with faults, killed at any boundary. First safety (invariants
 //! in every tick), then liveness (everybody recovers). `SEED=n cargo test --test simulation` reruns one seed with its
-//! whole story; `SEEDS=n` sets how many are run.
+//! whole story; `SEEDS=n` is the last one of a run, `FROM=n` the first; `MUTANT=words` runs the planted bugs of that name.
 
 #![expect(clippy::panic, clippy::print_stdout, reason = "a test fails loudly and tells its story")]
 
@@ -15,11 +15,14 @@ mod mutants;
 mod ops;
 mod rng;
 mod run;
+mod scenes;
+mod threads;
 mod world;
 
 use run::{Plan, run};
+use threads::on_two_threads;
 
-/// Seeds of a usual run: what fits into a minute of a debug build.
+/// Seeds of a usual run: what fits into some ten seconds of a debug build on two cores.
 const SEEDS: u64 = 12;
 
 fn number(variable: &str) -> Option<u64> {
@@ -34,6 +37,7 @@ fn plan(seed: u64) -> Plan {
         safety_ticks: 250,
         liveness: true,
         swarm: None,
+        hunted: None,
     }
 }
 
@@ -41,12 +45,14 @@ fn plan(seed: u64) -> Plan {
 fn every_seed_is_safe_and_recovers() {
     let seeds: Vec<u64> = match number("SEED") {
         Some(seed) => vec![seed],
-        None => (1..=number("SEEDS").unwrap_or(SEEDS)).collect(),
+        None => (number("FROM").unwrap_or(1)..=number("SEEDS").unwrap_or(SEEDS)).collect(),
     };
+    let runs = on_two_threads(&seeds, |seed| run(&plan(*seed)));
+    assert_eq!(runs.len(), seeds.len());
     let mut total = run::Stats::default();
     let mut failures = Vec::new();
-    for seed in seeds {
-        match run(&plan(seed)) {
+    for run in runs {
+        match run {
             Ok(stats) => {
                 total.ticks += stats.ticks;
                 total.effects += stats.effects;

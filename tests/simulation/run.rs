@@ -54,6 +54,8 @@ pub struct Plan {
     pub safety_ticks: u64,
     pub liveness: bool,
     pub swarm: Option<Swarm>,
+    /// Only this invariant counts; None = all.
+    pub hunted: Option<&'static str>,
 }
 
 pub struct Sim {
@@ -71,8 +73,10 @@ pub struct Sim {
     pub seed: u64,
     pub ticks: u64,
     decide: Decide,
+    hunted: Option<&'static str>,
     last_ops: u64,
     requests: u64,
+    shown: Option<String>,
 }
 
 impl Sim {
@@ -98,8 +102,10 @@ impl Sim {
             seed: plan.seed,
             ticks: 0,
             decide: plan.decide,
+            hunted: plan.hunted,
             last_ops: 100,
             requests: 0,
+            shown: std::env::var("SHOW").ok(),
         };
         faults::install(&sim);
         sim
@@ -164,6 +170,7 @@ impl Sim {
         if killed {
             self.world.borrow_mut().tell("the watchdog is killed");
         }
+        self.show();
         self.check.after(
             &mut self.world.borrow_mut(),
             &mut self.disk.borrow_mut(),
@@ -176,6 +183,14 @@ impl Sim {
         }
         self.dog = Some(dog);
         Some(report.due_s)
+    }
+
+    /// `SHOW=unit/slice` prints a part of a unit's file after each tick, for looking into one seed.
+    fn show(&self) {
+        let Some(show) = &self.shown else { return };
+        let (unit, slice) = show.split_once('/').unwrap_or((show, "seen"));
+        let file = self.disk.borrow().json(&format!("units/{unit}/unit.json")).unwrap_or_default();
+        println!("tick {:4} {unit}/{slice} {}", self.ticks, file[slice]);
     }
 
     /// Ticks as the mode says, and lets the time until the next one pass.
@@ -208,7 +223,8 @@ impl Sim {
 
     fn failed(&self) -> Option<Failure> {
         let world = self.world.borrow();
-        let (invariant, detail) = world.violations.first()?.clone();
+        let counts = |invariant: &str| self.hunted.is_none_or(|hunted| hunted == invariant);
+        let (invariant, detail) = world.violations.iter().find(|(invariant, _)| counts(invariant))?.clone();
         let tick = self.ticks;
         Some(Failure {
             seed: self.seed,

@@ -25,6 +25,10 @@ pub struct UnitTruth {
     pub crashy_until: i64,
     /// The first prompt of a start.
     pub kickoff: String,
+    /// The life that ended with its tmux server, until the next one …
+    pub lost: Option<Proc>,
+    /// … and from then on here.
+    pub back_from: Option<Proc>,
     /// Which life of its unit.json: a destroyed file forgets what it counted.
     pub epoch: u32,
     /// `acts` in unit.json at the last effect.
@@ -155,7 +159,11 @@ pub struct World {
     pub looked: Option<BTreeSet<u64>>,
     /// Panes that the last look missed or misread.
     pub missed: BTreeSet<u64>,
+    /// And the one before.
+    pub missed_before: BTreeSet<u64>,
     pub tick: u64,
+    /// The story is printed as it happens.
+    aloud: bool,
 }
 
 impl World {
@@ -187,7 +195,9 @@ impl World {
             termed: BTreeMap::new(),
             looked: None,
             missed: BTreeSet::new(),
+            missed_before: BTreeSet::new(),
             tick: 0,
+            aloud: std::env::var_os("STORY").is_some(),
         }
     }
 
@@ -207,7 +217,7 @@ impl World {
             self.local(),
             what.as_ref()
         );
-        if std::env::var_os("STORY").is_some() {
+        if self.aloud {
             println!("{line}");
         }
         self.story.push_back(line);
@@ -322,7 +332,7 @@ impl World {
             && let Some(wait) = pane.cli.waits_until.filter(|wait| *wait < 1_000_000_000_000)
         {
             // The CLI knows how long; the world when.
-            pane.cli.waits_until = Some(self.wall + wait);
+            pane.cli.waits_until = Some(self.wall + self.offset + wait);
         }
         if let Some(ended) = ended {
             self.tell(format!("{unit}: ends by itself ({ended:?})"));
@@ -381,14 +391,20 @@ impl World {
 
     pub fn server_dies(&mut self) {
         self.server = None;
+        for pane in self.panes.values() {
+            if let (Some(root), Some(truth)) = (&pane.root, self.units.get_mut(&pane.unit)) {
+                truth.lost = Some(root.clone());
+            }
+        }
         self.panes.clear();
     }
 
     /// Starts the unit's command: in a pane of its own, or anew in a kept one.
     pub fn launch(&mut self, unit: &str, into: Option<u64>, resumed: bool) {
         let root = self.new_proc();
-        let truth = self.units.get(unit).cloned();
-        let Some(truth) = truth else { return };
+        let Some(truth) = self.units.get_mut(unit) else { return };
+        truth.back_from = truth.lost.take();
+        let truth = truth.clone();
         let slow = if self.rng.chance(self.temper.slow_start) { 60_000 } else { 3000 };
         let ready = self.t + self.rng.between(300, slow);
         let mut cli = if truth.agent { Cli::agent(self.t, ready) } else { Cli::service(self.t) };

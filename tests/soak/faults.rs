@@ -148,7 +148,7 @@ impl Fault {
             Kind::Limit | Kind::LimitMenu | Kind::AccountLimit => rule.starts_with("limit."),
             Kind::Error => rule == "attend.error",
             Kind::RestartOrder => rule == "restart.asked" || ends,
-            Kind::ServerKilled => heals || rule == "wake.due",
+            Kind::ServerKilled => heals || rule == "restart.lost" || rule == "wake.due",
             Kind::Ask
             | Kind::Draft
             | Kind::Attach

@@ -141,7 +141,7 @@ pub(super) fn backend(invocation: &Invocation, name: &str) -> Result<Backend> {
             None => error.hint(format!("built in are {}", known.join(", "))),
         });
     };
-    Backend::from_table(name, &table).map_err(|errors| {
+    Backend::from_builtin(name, &table, &table).map_err(|errors| {
         let first = errors.into_iter().next().map(|error| error.message).unwrap_or_default();
         Error::usage(format!("the backend `{name}` can't be used: {first}"))
     })

@@ -2,17 +2,16 @@
 //!
 //! Deliberately not here: files, places in files, the merge of the operator's keys.
 
+use super::pattern::Pattern;
 use super::signals::{Blocks, Error, Frame, Menu, MenuKind, Placeholder, Signals};
 use super::{Backend, PromptDelivery};
 use crate::base::text::nearest;
-use regex::{Regex, RegexBuilder};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use toml::{Table, Value};
 
 /// Longest list in a table.
 const LIST_LENGTH_MAX: usize = 100;
-/// Largest compiled pattern, bytes: a pattern such as `(\pL{900}){900}` must not eat the memory.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// Default of `footer_rows_max`: two rows of the CLI and a status line of the operator's own with some rows.
 const FOOTER_ROWS_MAX: usize = 6;
 
@@ -33,11 +32,11 @@ pub struct KeyError {
     pub hint: Option<String>,
 }
 
-/// Reads a backend.
-pub(super) fn backend(name: &str, table: &Table) -> Result<Backend, Vec<KeyError>> {
-    let mut errors = Vec::new();
-    let empty = Table::new();
-    let mut r = Reader::new(table, &[], &mut errors);
+/// Reads a backend. Patterns that stand alike in `builtin` are not compiled yet.
+pub(super) fn backend(name: &str, table: &Table, builtin: &Table) -> Result<Backend, Vec<KeyError>> {
+    let mut check = Check { builtin: with_common(builtin), errors: Vec::new() };
+    let (table, empty) = (with_common(table), Table::new());
+    let mut r = Reader::new(&table, &[], &mut check);
     let signals = r.table("signals").unwrap_or(&empty);
     let command = r.words("command");
     if command.is_empty() {
@@ -66,15 +65,28 @@ pub(super) fn backend(name: &str, table: &Table) -> Result<Backend, Vec<KeyError
         transcript_suffix: r.text("transcript_suffix").unwrap_or_else(|| ".jsonl".into()),
         version_command: r.words("version_command"),
         versions_tested: r.words("versions_tested"),
-        signals: read_signals(signals, r.errors),
+        signals: Arc::new(read_signals(signals, r.check)),
     };
     r.finish();
-    if errors.is_empty() { Ok(made) } else { Err(errors) }
+    if check.errors.is_empty() { Ok(made) } else { Err(check.errors) }
 }
 
-fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
+/// The table with [`COMMON`] laid under its `[signals.error]`.
+fn with_common(table: &Table) -> Table {
+    let mut table = table.clone();
+    let signals = table.entry("signals").or_insert_with(|| Table::new().into());
+    let error = signals.as_table_mut().map(|t| t.entry("error").or_insert_with(|| Table::new().into()));
+    if let Some(Value::Table(error)) = error {
+        let mut whole: Table = COMMON.parse().unwrap_or_default();
+        whole.extend(std::mem::take(error));
+        *error = whole;
+    }
+    table
+}
+
+fn read_signals(table: &Table, check: &mut Check) -> Signals {
     let mut signals = Signals::default();
-    let mut r = Reader::new(table, &["signals"], errors);
+    let mut r = Reader::new(table, &["signals"], check);
     let empty = Table::new();
     let [title, composer, busy, dialog, turn, error] =
         ["title", "composer", "busy", "dialog", "turn", "error"].map(|key| r.table(key).unwrap_or(&empty));
@@ -94,16 +106,16 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
     signals.starting = r.patterns("starting");
     r.finish();
 
-    let mut r = Reader::new(title, &["signals", "title"], errors);
+    let mut r = Reader::new(title, &["signals", "title"], check);
     signals.title_busy = r.patterns("busy");
     signals.title_idle = r.patterns("idle");
     signals.title_blocked = r.patterns("blocked");
     r.finish();
 
-    read_composer(composer, errors, &mut signals);
-    read_busy(busy, errors, &mut signals);
+    read_composer(composer, check, &mut signals);
+    read_busy(busy, check, &mut signals);
 
-    let mut r = Reader::new(dialog, &["signals", "dialog"], errors);
+    let mut r = Reader::new(dialog, &["signals", "dialog"], check);
     signals.cursor = r.pattern("cursor");
     signals.hints = r.patterns("hints");
     signals.dialog_lines = r.patterns("lines");
@@ -112,7 +124,7 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
     signals.menus = r.menus("menus");
     r.finish();
 
-    let mut r = Reader::new(turn, &["signals", "turn"], errors);
+    let mut r = Reader::new(turn, &["signals", "turn"], check);
     signals.head = r.pattern("head");
     signals.tool = r.patterns("tool");
     signals.skip = r.patterns("skip");
@@ -120,12 +132,12 @@ fn read_signals(table: &Table, errors: &mut Vec<KeyError>) -> Signals {
     signals.closed = r.patterns("closed");
     r.finish();
 
-    read_errors(error, errors, &mut signals);
+    read_errors(error, check, &mut signals);
     signals
 }
 
-fn read_composer(table: &Table, errors: &mut Vec<KeyError>, signals: &mut Signals) {
-    let mut r = Reader::new(table, &["signals", "composer"], errors);
+fn read_composer(table: &Table, check: &mut Check, signals: &mut Signals) {
+    let mut r = Reader::new(table, &["signals", "composer"], check);
     signals.prompt = r.pattern("prompt");
     signals.placeholders = r.patterns("placeholders");
     let placeholder = [("dim", Placeholder::Dim), ("text", Placeholder::Text)];
@@ -135,8 +147,8 @@ fn read_composer(table: &Table, errors: &mut Vec<KeyError>, signals: &mut Signal
     r.finish();
 }
 
-fn read_busy(table: &Table, errors: &mut Vec<KeyError>, signals: &mut Signals) {
-    let mut r = Reader::new(table, &["signals", "busy"], errors);
+fn read_busy(table: &Table, check: &mut Check, signals: &mut Signals) {
+    let mut r = Reader::new(table, &["signals", "busy"], check);
     signals.busy_footer = r.patterns("footer");
     signals.busy_status = r.patterns("status");
     signals.busy_pass = r.patterns("pass");
@@ -148,10 +160,8 @@ fn read_busy(table: &Table, errors: &mut Vec<KeyError>, signals: &mut Signals) {
 
 /// The error kinds in the order in which they are asked: a full context names tokens and numbers that look like
 /// others, money comes before the key that it is refused for, what the server says before how the stream ended.
-fn read_errors(table: &Table, errors: &mut Vec<KeyError>, signals: &mut Signals) {
-    let mut whole: Table = COMMON.parse().unwrap_or_default();
-    whole.extend(table.clone());
-    let mut r = Reader::new(&whole, &["signals", "error"], errors);
+fn read_errors(table: &Table, check: &mut Check, signals: &mut Signals) {
+    let mut r = Reader::new(table, &["signals", "error"], check);
     signals.error = r.patterns("lines");
     let kinds = [
         (Error::Context, "context"),
@@ -164,17 +174,40 @@ fn read_errors(table: &Table, errors: &mut Vec<KeyError>, signals: &mut Signals)
     r.finish();
 }
 
+/// What is wrong so far, and what need not be looked at.
+struct Check {
+    /// Known to be right: every test run reads it.
+    builtin: Table,
+    errors: Vec<KeyError>,
+}
+
+impl Check {
+    /// Whether this value stands alike in the built-in table.
+    fn is_built_in<'p>(&self, path: impl IntoIterator<Item = &'p str>, value: &Value) -> bool {
+        let mut path = path.into_iter();
+        let mut at = path.next().and_then(|key| self.builtin.get(key));
+        for key in path {
+            at = match at {
+                Some(Value::Array(list)) => key.parse().ok().and_then(|i: usize| list.get(i)),
+                Some(other) => other.get(key),
+                None => None,
+            };
+        }
+        at == Some(value)
+    }
+}
+
 /// One table under its path.
 struct Reader<'t, 'e> {
     table: &'t Table,
     path: Vec<String>,
-    errors: &'e mut Vec<KeyError>,
+    check: &'e mut Check,
     known: Vec<&'static str>,
 }
 
 impl<'t, 'e> Reader<'t, 'e> {
-    fn new(table: &'t Table, path: &[&str], errors: &'e mut Vec<KeyError>) -> Reader<'t, 'e> {
-        Reader { table, path: path.iter().map(|&key| key.to_owned()).collect(), errors, known: Vec::new() }
+    fn new(table: &'t Table, path: &[&str], check: &'e mut Check) -> Reader<'t, 'e> {
+        Reader { table, path: path.iter().map(|&key| key.to_owned()).collect(), check, known: Vec::new() }
     }
 
     fn get(&mut self, key: &'static str) -> Option<&'t Value> {
@@ -184,7 +217,7 @@ impl<'t, 'e> Reader<'t, 'e> {
 
     fn wrong(&mut self, key: &str, message: String, hint: Option<String>) {
         let path = self.path.iter().cloned().chain(key.split('.').map(str::to_owned)).collect();
-        self.errors.push(KeyError { path, message, hint });
+        self.check.errors.push(KeyError { path, message, hint });
     }
 
     fn mistyped(&mut self, key: &str, want: &str, found: &Value) {
@@ -198,7 +231,7 @@ impl<'t, 'e> Reader<'t, 'e> {
             let near = nearest(key, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
             let path = self.path.iter().cloned().chain([key.clone()]).collect();
             let message = format!("unknown key `{}`", key.escape_debug());
-            self.errors.push(KeyError { path, message, hint: near });
+            self.check.errors.push(KeyError { path, message, hint: near });
         }
     }
 
@@ -314,10 +347,17 @@ impl<'t, 'e> Reader<'t, 'e> {
         }
     }
 
-    fn compile(&mut self, key: &str, pattern: &str) -> Option<Regex> {
-        let made = RegexBuilder::new(pattern).multi_line(true).size_limit(PATTERN_BYTES_MAX).build();
-        match made {
-            Ok(regex) => Some(regex),
+    /// A pattern under this key; one that is the operator's own is compiled, to see whether it can be.
+    fn compile(&mut self, key: &str, pattern: &Value) -> Option<Pattern> {
+        let Value::String(text) = pattern else {
+            self.mistyped(key, "a text", pattern);
+            return None;
+        };
+        if self.check.is_built_in(self.path.iter().map(String::as_str).chain(key.split('.')), pattern) {
+            return Some(Pattern::built_in(text));
+        }
+        match Pattern::checked(text) {
+            Ok(pattern) => Some(pattern),
             Err(error) => {
                 let said = error.to_string();
                 let last = said.lines().last().unwrap_or_default().trim_start_matches("error: ");
@@ -327,14 +367,14 @@ impl<'t, 'e> Reader<'t, 'e> {
         }
     }
 
-    fn pattern(&mut self, key: &'static str) -> Option<Regex> {
-        let pattern = self.text(key).filter(|pattern| !pattern.is_empty())?;
-        self.compile(key, &pattern)
+    fn pattern(&mut self, key: &'static str) -> Option<Pattern> {
+        let pattern = self.get(key).filter(|pattern| pattern.as_str() != Some(""))?;
+        self.compile(key, pattern)
     }
 
-    fn patterns(&mut self, key: &'static str) -> Vec<Regex> {
-        let words = self.words(key);
-        words.iter().enumerate().filter_map(|(i, word)| self.compile(&format!("{key}.{i}"), word)).collect()
+    fn patterns(&mut self, key: &'static str) -> Vec<Pattern> {
+        let list = self.list(key);
+        list.iter().enumerate().filter_map(|(i, value)| self.compile(&format!("{key}.{i}"), value)).collect()
     }
 
     fn menus(&mut self, key: &'static str) -> Vec<Menu> {
@@ -344,7 +384,7 @@ impl<'t, 'e> Reader<'t, 'e> {
                 self.mistyped(&format!("{key}.{i}"), "a table", value);
                 continue;
             };
-            let mut r = Reader::new(table, &[], self.errors);
+            let mut r = Reader::new(table, &[], self.check);
             r.path = self.path.iter().cloned().chain([key.to_owned(), i.to_string()]).collect();
             let kinds = [
                 ("onboarding", MenuKind::Onboarding),

@@ -4,7 +4,7 @@
 //! dialogs see the dialog's rows without borders, and `^`, `$` match at each of its rows. Deliberately not here: the
 //! order of belief, and where on the screen a pattern is looked for (`detect::screen`).
 
-use regex::Regex;
+use super::pattern::Pattern;
 
 /// The signals of one backend.
 #[derive(Clone, Debug, Default)]
@@ -14,65 +14,65 @@ pub struct Signals {
     /// How the conversation falls into blocks.
     pub blocks: Blocks,
     /// Marks the column from which on a side panel stands (its text in one of the last rows).
-    pub sidebar: Option<Regex>,
+    pub sidebar: Option<Pattern>,
     /// Titles that say: it works.
-    pub title_busy: Vec<Regex>,
+    pub title_busy: Vec<Pattern>,
     /// Titles that say: the turn is over.
-    pub title_idle: Vec<Regex>,
+    pub title_idle: Vec<Pattern>,
     /// Titles that say: it waits for a person. Believed only where neither composer nor dialog is seen.
-    pub title_blocked: Vec<Regex>,
+    pub title_blocked: Vec<Pattern>,
     /// The beginning of the composer's first row.
-    pub prompt: Option<Regex>,
+    pub prompt: Option<Pattern>,
     /// Texts that the empty composer shows.
-    pub placeholders: Vec<Regex>,
+    pub placeholders: Vec<Pattern>,
     /// How a placeholder differs from typed text.
     pub placeholder: Placeholder,
     /// A row below the composer that is there once the CLI is ready; empty = no such row.
-    pub ready: Vec<Regex>,
+    pub ready: Vec<Pattern>,
     /// Most rows below the composer, not counting blank ones.
     pub footer_rows_max: usize,
     /// Rows below the composer that say: it works. Nothing that an agent writes can stand there.
-    pub busy_footer: Vec<Regex>,
+    pub busy_footer: Vec<Pattern>,
     /// Rows just above the composer that say: it works.
-    pub busy_status: Vec<Regex>,
+    pub busy_status: Vec<Pattern>,
     /// Rows that may stand between such a row and the composer (beside blank and indented ones).
-    pub busy_pass: Vec<Regex>,
+    pub busy_pass: Vec<Pattern>,
     /// Most blank rows directly above the composer while such a row is there.
     pub busy_gap_max: usize,
     /// Of the rows that say it works: an API call is tried again.
-    pub retrying: Vec<Regex>,
+    pub retrying: Vec<Pattern>,
     /// Of the rows that say it works: the conversation is being compacted.
-    pub compacting: Vec<Regex>,
+    pub compacting: Vec<Pattern>,
     /// The chosen option of a menu.
-    pub cursor: Option<Regex>,
+    pub cursor: Option<Pattern>,
     /// Rows at the bottom of a dialog that say which keys it takes.
-    pub hints: Vec<Regex>,
+    pub hints: Vec<Pattern>,
     /// Rows that only a dialog has.
-    pub dialog_lines: Vec<Regex>,
+    pub dialog_lines: Vec<Pattern>,
     /// Rows that make a dialog a question to a person, whatever else is in it.
-    pub questions: Vec<Regex>,
+    pub questions: Vec<Pattern>,
     /// Dialogs that are known by name; the first that matches.
     pub menus: Vec<Menu>,
     /// Last rows of a viewer or picker that hides the screen.
-    pub overlay: Vec<Regex>,
+    pub overlay: Vec<Pattern>,
     /// The first row of a block of the conversation.
-    pub head: Option<Regex>,
+    pub head: Option<Pattern>,
     /// The row of a tool's call: a block directly below it is what the tool printed.
-    pub tool: Vec<Regex>,
+    pub tool: Vec<Pattern>,
     /// Rows of the conversation that are not content: completed-turn notes, tips.
-    pub skip: Vec<Regex>,
+    pub skip: Vec<Pattern>,
     /// Rows that end a turn in good order: nothing above them is a final error.
-    pub end: Vec<Regex>,
+    pub end: Vec<Pattern>,
     /// Rows with which every turn closes. Where there is none and no title tells either, the turn still runs.
-    pub closed: Vec<Regex>,
+    pub closed: Vec<Pattern>,
     /// A block that says: the plan's usage limit stopped the turn.
-    pub limit: Vec<Regex>,
+    pub limit: Vec<Pattern>,
     /// A block that says: the turn ended in an error.
-    pub error: Vec<Regex>,
+    pub error: Vec<Pattern>,
     /// Which error; the first kind that matches, else server.
-    pub kinds: Vec<(Error, Vec<Regex>)>,
+    pub kinds: Vec<(Error, Vec<Pattern>)>,
     /// Rows seen while the CLI starts.
-    pub starting: Vec<Regex>,
+    pub starting: Vec<Pattern>,
 }
 
 /// What the bottom of the screen is made of.
@@ -121,7 +121,7 @@ pub struct Menu {
     /// What it means.
     pub kind: MenuKind,
     /// Each of these matches some row of it.
-    pub all: Vec<Regex>,
+    pub all: Vec<Pattern>,
     /// tmux keys that answer it; empty = a person must.
     pub keys: Vec<String>,
 }

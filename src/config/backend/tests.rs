@@ -67,6 +67,22 @@ fn wrong_keys_are_reported_all_at_once_with_the_nearest_name() {
 }
 
 #[test]
+fn only_what_the_operator_changed_is_checked_again() {
+    let builtin = Backend::builtin("claude").unwrap();
+    let mut table = builtin.clone();
+    table["signals"]["busy"]["footer"] = toml::Value::from(vec!["("]);
+    table["signals"]["dialog"]["menus"][0]["all"][0] = toml::Value::from("[");
+    let errors = Backend::from_builtin("mine", &table, &builtin).unwrap_err();
+    let places: Vec<String> = errors.iter().map(|error| error.path.join(".")).collect();
+    assert_eq!(places, ["signals.busy.footer.0", "signals.dialog.menus.0.all.0"]);
+    // A list that the operator made longer is checked from the new word on; the rest of it is as it was.
+    let mut table = builtin.clone();
+    table["signals"]["busy"]["pass"] = toml::Value::from(vec!["^❯ ", "^mine"]);
+    let pass = &Backend::from_builtin("mine", &table, &builtin).unwrap().signals.busy_pass;
+    assert!(pass[0].is_match("❯ x") && pass[1].is_match("mine") && !pass[1].is_match("not mine"));
+}
+
+#[test]
 fn a_bad_pattern_is_an_error_at_its_place() {
     check(
         "command = ['x']\n[signals.busy]\nfooter = ['ok', '(']",

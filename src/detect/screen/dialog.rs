@@ -6,7 +6,7 @@
 use super::ansi::Screen;
 use super::regions::is_rule;
 use super::{any, evidence};
-use crate::config::backend::{Frame, Menu, MenuKind, Signals};
+use crate::config::backend::{Frame, Menu, MenuKind, Pattern, Signals};
 use crate::model::seen::Evidence;
 use std::ops::Range;
 
@@ -39,7 +39,11 @@ pub(super) fn find<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'
     }
     let end = screen.rows.len();
     let cursor = cursor(signals, screen);
-    let hint = last_rows(screen, HINT_ROWS).find(|&row| any(&signals.hints, strip(screen.text(row))));
+    // The row of a running turn names a key too: seen without a composer, it is half a screen.
+    let names_keys = |row: &usize| {
+        any(&signals.hints, strip(screen.text(*row))) && !any(&signals.busy_status, screen.text(*row))
+    };
+    let hint = last_rows(screen, HINT_ROWS).find(names_keys);
     let anchor = cursor.map(|row| first_option(screen, row)).or(hint).unwrap_or(end);
     let rows = region(signals.frame, screen, anchor);
     let line = rows.clone().find(|&row| any(&signals.dialog_lines, strip(screen.text(row))));
@@ -183,7 +187,7 @@ fn question<'s>(signals: &'s Signals, screen: &Screen) -> Option<Dialog<'s>> {
             if row < last && is_full(screen, row) { 0 } else { joined.len() - screen.text(last).len() };
         let blank = (row..=last).any(|row| screen.rows[row].is_blank());
         let ends_here =
-            |pattern: &regex::Regex| pattern.find(&joined).is_some_and(|m| asked(&joined, m.range()) > tail);
+            |pattern: &Pattern| pattern.find(&joined).is_some_and(|m| asked(&joined, m.range()) > tail);
         !blank && signals.dialog_lines.iter().any(ends_here)
     })?;
     let top =

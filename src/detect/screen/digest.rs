@@ -1,7 +1,7 @@
 //! The digest of a screen's content: it stays as long as nothing but spinners, timers and clocks moves.
 //!
 //! What counts as progress: text of the conversation, and the tokens received (`↓ 749 tokens`) in the status row, which
-//! stand still when the model hangs and are all that moves while it thinks. What does not: the status row otherwise,
+//! stand still when the model hangs and are all that moves while it thinks. What does not: the status row otherwise, frames,
 //! everything below the conversation, the composer.
 
 use super::ansi::Screen;
@@ -25,12 +25,21 @@ pub(super) fn content(
         let shown = screen.text(row);
         if Some(row) == status {
             received(shown, &mut text);
-        } else if !shown.is_empty() && !any(&signals.skip, shown) && !any(&signals.busy_status, shown) {
+        } else if !(shown.is_empty()
+            || is_frame(shown)
+            || any(&signals.skip, shown)
+            || any(&signals.busy_status, shown))
+        {
             words(shown, &mut text);
         }
     }
     text.push_str(dialog);
     digest(text.as_bytes())
+}
+
+/// A row of a frame only: one more or less of them is a screen that is half drawn.
+fn is_frame(row: &str) -> bool {
+    row.chars().all(|c| "▄▀─ ".contains(c))
 }
 
 /// Appends the words that are neither spinner nor timer.

@@ -18,10 +18,9 @@ mod turn;
 
 use crate::base::text::one_line;
 use crate::config::Backend;
-use crate::config::backend::{Error, Frame, MenuKind, Signals};
+use crate::config::backend::{Error, Frame, MenuKind, Pattern, Signals};
 use crate::model::seen::{Evidence, Reading, ScreenState, Substate, Vote};
 use ansi::Screen;
-use regex::Regex;
 use regions::Composer;
 
 /// Longest text of an evidence, characters.
@@ -339,7 +338,7 @@ fn cut_sidebar(signals: &Signals, screen: &mut Screen) {
 }
 
 /// Whether any pattern matches.
-fn any(patterns: &[Regex], text: &str) -> bool {
+fn any(patterns: &[Pattern], text: &str) -> bool {
     patterns.iter().any(|pattern| pattern.is_match(text))
 }
 

@@ -11,16 +11,19 @@ use std::sync::LazyLock;
 /// What tmux may call a shell in `pane_current_command`; a login shell has a `-` before it.
 const SHELLS: [&str; 9] = ["bash", "zsh", "fish", "sh", "dash", "ksh", "ash", "mksh", "tcsh"];
 
+/// Longest row that is looked at as a prompt, characters. (In the pattern, `{0,200}` would be compiled 200 times over.)
+const PROMPT_CHARS_MAX: usize = 250;
+
 /// A prompt with nothing typed behind it, in column 0: `user@host:~$`, `[user@host dir]#`, `~/dir $`, `bash-5.2$`, `$`,
 /// `➜  dir git:(main)`.
 static PROMPT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let patterns = [
-        r"^(?:\([\w.-]+\) )?[\w.-]+@[\w.-]+[: ].{0,200}[$#%>]$",
-        r"^(?:\([\w.-]+\) )?\[[\w.-]+@[\w.-]+ .{0,200}\][$#%]$",
-        r"^(?:\([\w.-]+\) )?(?:~|/)\S{0,200}(?: \([^)]{0,100}\))? ?[$#%❯➜>]$",
+        r"^(?:\([\w.-]+\) )?[\w.-]+@[\w.-]+[: ].*[$#%>]$",
+        r"^(?:\([\w.-]+\) )?\[[\w.-]+@[\w.-]+ .*\][$#%]$",
+        r"^(?:\([\w.-]+\) )?(?:~|/)\S*(?: \([^)]*\))? ?[$#%❯➜>]$",
         r"^(?:ba|z|da|k|a)?sh-[\d.]+[$#%]$",
         r"^[$#%]$",
-        r"^➜ +\S+(?: git:\([^)]{0,100}\))?(?: ✗)?$",
+        r"^➜ +\S+(?: git:\([^)]*\))?(?: ✗)?$",
     ];
     Regex::new(&patterns.join("|")).ok()
 });
@@ -47,7 +50,9 @@ pub(super) fn left_behind(backend: &Backend, look: &Look<'_>, screen: &Screen) -
 /// The prompt in the last row.
 pub(super) fn prompt(screen: &Screen) -> Option<Evidence> {
     let last = screen.rows.len().checked_sub(1)?;
-    let is_prompt = PROMPT.as_ref().is_some_and(|prompt| prompt.is_match(screen.text(last)));
+    let text = screen.text(last);
+    let is_short = text.chars().nth(PROMPT_CHARS_MAX).is_none();
+    let is_prompt = is_short && PROMPT.as_ref().is_some_and(|prompt| prompt.is_match(text));
     is_prompt.then(|| evidence("shell.prompt", screen, last))
 }
 

@@ -296,3 +296,18 @@ fn an_error_does_not_stop_a_text() {
     world.run(10.0);
     world.expect_acts("p", &TYPED);
 }
+
+/// Others (a limit, a wake) learn at the next tick how a text fared: that one comes soon.
+#[test]
+fn how_a_text_fared_is_learned_soon() {
+    let mut world = idle();
+    nudge(&mut world, "look");
+    let before = world.state_of("p").delivery.past.len();
+    for _ in 0..20 {
+        world.tick();
+        if world.state_of("p").delivery.past.len() > before {
+            break;
+        }
+    }
+    assert!(world.last.due_s.is_some_and(|due| due <= 0.5), "{}", world.story());
+}

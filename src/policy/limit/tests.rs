@@ -289,3 +289,55 @@ fn wakes_are_deferred_and_come_once_when_it_is_over() {
     run_to(&mut world, RESET + 120.0);
     assert_eq!(world.times("a", "wake").len(), 1, "{}", world.story());
 }
+
+/// Who is marked down is being stopped: no key is pressed in its menu, no probe typed.
+#[test]
+fn nothing_is_asked_of_who_is_marked_down() {
+    let mut world = fleet(&["a"]);
+    world.unit("a").limited(BANNER);
+    world.unit("a").reading().substate = Some(Substate::Menu);
+    world.tick();
+    world.forget();
+    world.unit("a").seen().markers.down = Some("not now".into());
+    world.deaf.insert("a: terminate".into());
+    world.run(60.0);
+    assert!(!world.acts("a").contains(&"close limit menu"), "{}", world.story());
+    world.expect_act("a", "stop");
+}
+
+/// A probe was refused on a clock that was a day ahead: set back, the account does not wait for tomorrow.
+#[test]
+fn what_was_refused_on_the_wrong_day_is_asked_again_today() {
+    let mut world = limited(&["a"]);
+    world.set_wall(86_400.0);
+    for _ in 0..20 {
+        world.tick();
+        if world.acts("a").contains(&"submit text") {
+            break;
+        }
+    }
+    world.unit("a").limited(AGAIN);
+    world.run(60.0);
+    assert_eq!(world.state_of("a").limit.active.as_ref().unwrap().probes, 1, "{}", world.story());
+    world.set_wall(-86_400.0);
+    world.run(60.0);
+    let until = world.state_of("a").limit.active.as_ref().unwrap().until;
+    assert!(until.since_s(world.seen.now.wall) < 7200.0, "until {until}; {}", world.story());
+}
+
+/// A unit that was freed on a clock that was a day ahead frees nobody today.
+#[test]
+fn a_limit_that_ended_tomorrow_frees_nobody() {
+    let mut world = fleet(&["a", "b"]);
+    world.set_wall(86_400.0);
+    world.unit("a").limited(BANNER);
+    world.run(40.0);
+    world.unit("a").busy();
+    world.run(40.0);
+    assert!(world.state_of("a").limit.freed.is_some(), "{}", world.story());
+    world.set_wall(-86_400.0);
+    world.unit("b").limited("You've hit your usage limit ∙ resets 11:00am (UTC)");
+    world.state.units.get_mut(&name("a")).unwrap().limit.freed_kind = "usage".into();
+    world.run(300.0);
+    world.expect_no_act("b");
+}

@@ -1,4 +1,4 @@
-use crate::model::seen::{Ask, Exit, ScreenState};
+use crate::model::seen::{Ask, Exit, ScreenState, ServerId, ServerSeen};
 use crate::policy::testing::{World, name};
 use crate::state::unit::Breaker;
 
@@ -270,4 +270,109 @@ fn an_order_starts_in_a_pause_and_its_prompt_is_typed() {
     world.run(20.0);
     world.expect_acts("a", &["start", "kickoff", "load text", "paste text", "submit text"]);
     assert_eq!(world.state_of("a").seen.state, ScreenState::Busy);
+}
+
+/// The server goes, and everything with it; what is started is on the next one.
+fn lose_server(world: &mut World, pid: i32) {
+    for unit in ["a0", "a1", "a2"] {
+        world.unit(unit).absent();
+    }
+    world.seen.server = ServerSeen::Absent;
+    world.ticks(2);
+    world.seen.server = ServerSeen::Alive(ServerId { pid, started: i64::from(pid) });
+}
+
+/// SPEC 3: no server is one symptom of the host, not N dead agents.
+#[test]
+fn what_is_lost_with_its_server_is_not_charged_and_opens_no_breaker() {
+    let mut world = World::running(&many(3));
+    for death in 0..7 {
+        lose_server(&mut world, 60 + death);
+        for _ in 0..400 {
+            world.tick();
+            if world.times("a0", "restart").len() > death as usize {
+                break;
+            }
+        }
+        world.run(5.0);
+    }
+    for unit in ["a0", "a1", "a2"] {
+        let restart = &world.state_of(unit).restart;
+        assert_eq!(restart.breaker, Breaker::Closed, "{}", world.story());
+        assert_eq!((restart.past_awake_s.len(), restart.lost_awake_s.len(), restart.total), (0, 7, 7));
+    }
+    // The host has a backoff of its own, up to ten minutes.
+    let times = world.times("a0", "restart");
+    let gaps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]).round()).collect();
+    assert_eq!(gaps, [30.0, 60.0, 120.0, 240.0, 480.0, 600.0], "{}", world.story());
+    // What it does by itself is charged to it all the same: at once, for it is the first time.
+    world.forget();
+    world.unit("a0").dies(Exit::Status(1));
+    world.ticks(2);
+    world.expect_acts("a0", &["restart"]);
+    assert_eq!(world.state_of("a0").restart.past_awake_s.len(), 1);
+}
+
+#[test]
+fn another_server_in_its_place_is_the_same_loss_and_a_closed_session_is_none() {
+    let mut world = World::running(&many(3));
+    for unit in ["a0", "a1", "a2"] {
+        world.unit(unit).absent();
+    }
+    world.seen.server = ServerSeen::Alive(ServerId { pid: 61, started: 61 });
+    world.run(60.0);
+    assert_eq!(world.state_of("a1").restart.lost_awake_s.len(), 1, "{}", world.story());
+    world.unit("a1").absent();
+    world.run(60.0);
+    let restart = &world.state_of("a1").restart;
+    assert_eq!((restart.lost_awake_s.len(), restart.past_awake_s.len()), (1, 1), "{}", world.story());
+}
+
+/// Who never came up was not lost with anything.
+#[test]
+fn a_start_that_comes_to_nothing_is_charged_also_without_a_server() {
+    let mut world = World::running(LOOP);
+    world.unit("a").dies(Exit::Status(1));
+    world.deaf.insert("a".into());
+    world.ticks(2);
+    world.unit("a").absent();
+    world.seen.server = ServerSeen::Absent;
+    world.run(60.0);
+    let restart = &world.state_of("a").restart;
+    assert_eq!((restart.lost_awake_s.len(), restart.past_awake_s.len()), (0, 2), "{}", world.story());
+}
+
+/// Dies as soon as it lives, until its breaker is open.
+fn spend(world: &mut World) {
+    for _ in 0..2000 {
+        if matches!(world.seen.units[&name("a")].pane, crate::model::seen::PaneSeen::Alive(_)) {
+            world.unit("a").dies(Exit::Status(1));
+        }
+        world.tick();
+        if world.state_of("a").restart.breaker != Breaker::Closed {
+            return;
+        }
+    }
+    panic!("{}", world.story());
+}
+
+/// The start that a person orders closes the breaker: it is opened by what comes of that start, not by the order.
+#[test]
+fn a_start_that_is_ordered_opens_no_breaker() {
+    let mut world = World::running(LOOP);
+    spend(&mut world);
+    world.forget();
+    world.ask(Ask::Up { unit: Some(name("a")) });
+    world.run(5.0);
+    world.expect_acts("a", &["start"]);
+    assert_eq!(world.state_of("a").restart.breaker, Breaker::Closed, "{}", world.story());
+    // So does a restart of what runs.
+    world.ask(Ask::Restart { unit: name("a") });
+    world.unit("a").idle();
+    world.run(60.0);
+    assert_eq!(world.state_of("a").restart.breaker, Breaker::Closed, "{}", world.story());
+    world.expect_events("circuit breaker open", 0);
+    world.unit("a").dies(Exit::Status(1));
+    world.ticks(2);
+    assert_ne!(world.state_of("a").restart.breaker, Breaker::Closed, "{}", world.story());
 }

@@ -283,3 +283,86 @@ fn who_does_not_run_long_enough_is_not_judged() {
     world.run(60.0);
     world.expect_act("a", "nudge");
 }
+
+/// A text of ours that the submit key could not send: it stands there as a draft, and the ladder goes on to its kill.
+#[test]
+fn a_draft_of_ours_that_nobody_takes_is_killed_in_the_end() {
+    let mut world = nudged();
+    world.deaf.insert("a: submit text".into());
+    world.deaf.insert("a: submit draft".into());
+    let text = world.state_of("a").delivery.last_text.clone();
+    world.unit("a").composer(&text);
+    // Its tools are watched from now on: as a watchdog that lost clocks.json does.
+    world.state.clocks.units.clear();
+    for _ in 0..40 {
+        world.run(30.0);
+    }
+    world.expect_act("a", "kill-start");
+}
+
+/// What is busy now, and was before anybody remembered it, is not hung at first sight.
+#[test]
+fn a_lost_memory_makes_nobody_hung() {
+    let mut world = World::running(&LOOP.replace("loop", "persistent"));
+    world.unit("a").idle();
+    world.run(7200.0);
+    world.forget();
+    world.state = crate::state::State::default();
+    world.run(120.0);
+    world.expect_no_act("a");
+}
+
+/// Nobody looked between the start and the first sight of it: that is no silence of the unit's.
+#[test]
+fn a_gap_before_the_first_sight_is_no_silence() {
+    let mut world = World::new(LOOP);
+    world.ticks(1);
+    world.expect_acts("a", &["start"]);
+    world.unit("a").idle();
+    world.pass(3000.0);
+    world.tick_now();
+    let changed = crate::policy::activity::last_change(&world.state.clocks.units[&name("a")]).unwrap();
+    assert!(world.seen.now.awake_s.since_s(changed) < 100.0, "{}", world.story());
+}
+
+/// The last that was seen of a tool is that it computed: not looking for a while does not make it idle for longer.
+#[test]
+fn a_gap_forgets_no_work_of_the_tools() {
+    let mut world = World::running(LOOP);
+    for used in 0..40_u64 {
+        world.unit("a").seen().tools_cpu_ms = Some(used * 10_000);
+        world.run(30.0);
+    }
+    world.expect_no_act("a");
+    world.pass(2000.0);
+    world.tick_now();
+    world.run(600.0);
+    world.expect_no_act("a");
+}
+
+/// One compaction after another: each has its own ten minutes, if the screen moved in between.
+#[test]
+fn the_cap_of_a_compaction_counts_from_the_last_progress() {
+    let mut world = nudged();
+    world.unit("a").busy();
+    world.unit("a").reading().compacting = true;
+    world.run(500.0);
+    world.unit("a").moves();
+    world.run(560.0);
+    assert!(super::super::veto::COMPACTION_CAP_S > 560.0);
+    let now = world.seen.now.awake_s;
+    let since = world.state_of("a").seen.compacting_since_awake_s.unwrap();
+    assert!(now.since_s(since) > 1000.0);
+    assert!(vetoes(&world).iter().any(|veto| veto == "compacting"), "{}", world.story());
+}
+
+/// The vetoes that would hold a kill of the unit now.
+fn vetoes(world: &World) -> Vec<String> {
+    use crate::policy::context::{Fleet, UnitContext};
+    let (config, state, seen) = (&world.config, &world.state, &world.seen);
+    let fleet = Fleet::new(config, state, state, seen);
+    let unit = name("a");
+    let context = UnitContext::new(config, seen, &fleet, state, state, &unit, &config.units[&unit]);
+    let found = super::super::veto::vetoes(&context, world.state_of("a"));
+    found.into_iter().map(|veto| veto.name.to_owned()).collect()
+}
