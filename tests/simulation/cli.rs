@@ -282,7 +282,7 @@ impl Cli {
         self.next = i64::MAX;
         match self.play.clone() {
             Play::Starting => self.ready(around),
-            Play::Work(work) => return self.work_on(work, around),
+            Play::Work(work) => return self.work_on(&work, around),
             Play::Idle if self.wakes_itself => {
                 self.wakes_itself = false;
                 self.waits_until = None;
@@ -325,7 +325,7 @@ impl Cli {
         self.next = until;
     }
 
-    fn work_on(&mut self, work: Work, around: &mut Around<'_>) -> Option<Ended> {
+    fn work_on(&mut self, work: &Work, around: &mut Around<'_>) -> Option<Ended> {
         let t = around.t;
         if work.kind == Kind::Hang {
             return None;
@@ -357,7 +357,7 @@ impl Cli {
         if work.kind == Kind::Compact {
             self.say(t, "• Conversation compacted.".into());
         }
-        if work.left == 0 { self.end_turn(around) } else { self.next_stretch(&work, around) }
+        if work.left == 0 { self.end_turn(around) } else { self.next_stretch(work, around) }
     }
 
     fn next_stretch(&mut self, work: &Work, around: &mut Around<'_>) -> Option<Ended> {

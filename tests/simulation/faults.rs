@@ -412,9 +412,9 @@ fn markers(sim: &mut Sim, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> String) {
     }
     sim.world.borrow_mut().tell(format!("{path} {}", if there { "is removed" } else { "is made" }));
     if there {
-        sim.disk.borrow_mut().delete(&path)
+        sim.disk.borrow_mut().delete(&path);
     } else {
-        sim.disk.borrow_mut().put(&path, text.into_bytes())
+        sim.disk.borrow_mut().put(&path, text.into_bytes());
     }
     // Fleet-wide markers do not stay for long, or nothing happens in the run.
     if !there && unit.is_none() {

@@ -19,8 +19,10 @@ mod scenes;
 mod threads;
 mod world;
 
-use run::{Plan, run};
+use run::{Plan, Sim, run};
 use threads::on_two_threads;
+use watchkeeper::base::names::UnitName;
+use watchkeeper::model::seen::Ask;
 
 /// Seeds of a usual run: what fits into some ten seconds of a debug build on two cores.
 const SEEDS: u64 = 12;
@@ -39,6 +41,25 @@ fn plan(seed: u64) -> Plan {
         swarm: None,
         hunted: None,
     }
+}
+
+/// A unit whose file can't be judged just now is not unknown: what is asked of it waits, and is done.
+#[test]
+fn what_is_asked_of_a_unit_with_a_broken_file_waits() {
+    let mut sim = Sim::new(&Plan { swarm: Some(scenes::work()), ..plan(1) });
+    sim.calm_turns(20);
+    sim.disk.borrow_mut().put("units/builder-1/unit.json", b"{ \"seen\": ".to_vec());
+    sim.ask(Ask::Nudge {
+        unit: UnitName::new("builder-1").unwrap_or_else(|error| panic!("{error:?}")),
+        text: String::new(),
+    });
+    sim.calm_turns(1);
+    let clocks = sim.disk.borrow().json("clocks.json").unwrap_or_default();
+    assert!(clocks["units"]["builder-1"].is_object(), "its clocks stopped with it: {clocks:#}");
+    sim.calm_turns(60);
+    let mail = sim.disk.borrow().json("mail.json").unwrap_or_default();
+    assert_eq!(mail["handled"][0]["taken"], "accepted", "{mail:#}");
+    assert!(sim.check.text_arrived("r1"), "{mail:#}");
 }
 
 #[test]

@@ -267,6 +267,16 @@ pub fn run(plan: &Plan) -> Result<Stats, Box<Failure>> {
 }
 
 impl Sim {
+    /// So many turns in which nothing goes wrong; the first invariant that does not hold.
+    #[track_caller]
+    pub fn calm_turns(&mut self, count: usize) {
+        for _ in 0..count {
+            if let Err(failure) = self.turn_checked() {
+                panic!("{}\n{}", failure.story.join("\n"), failure.line());
+            }
+        }
+    }
+
     /// For the liveness phase: one turn, and whether everything still holds.
     pub fn turn_checked(&mut self) -> Result<(), Box<Failure>> {
         self.turn();

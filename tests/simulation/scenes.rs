@@ -3,8 +3,11 @@
 use super::cli::Temper;
 use super::faults::Swarm;
 
+/// A scene: its name and its troubles.
+pub type Scene = (&'static str, fn() -> Swarm);
+
 /// All of them.
-pub const ALL: &[(&str, fn() -> Swarm)] = &[
+pub const ALL: &[Scene] = &[
     ("work", work),
     ("deaths", deaths),
     ("short lives", short_lives),
@@ -103,7 +106,7 @@ pub fn requests() -> Swarm {
 
 /// The same, on a disk that fails, is damaged, and edited by others.
 pub fn records() -> Swarm {
-    Swarm { disk: 60, damage: 60, yields: 60, tears: 40, ..requests() }
+    Swarm { disk: 150, damage: 60, yields: 60, tears: 40, ..requests() }
 }
 
 /// The machine sleeps, the wall clock jumps.

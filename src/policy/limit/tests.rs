@@ -325,7 +325,7 @@ fn what_was_refused_on_the_wrong_day_is_asked_again_today() {
     assert!(until.since_s(world.seen.now.wall) < 7200.0, "until {until}; {}", world.story());
 }
 
-/// A unit that was freed on a clock that was a day ahead frees nobody today.
+/// A unit that was freed on a clock that was a day ahead frees nobody today, nor does anybody wait for it.
 #[test]
 fn a_limit_that_ended_tomorrow_frees_nobody() {
     let mut world = fleet(&["a", "b"]);
@@ -336,8 +336,9 @@ fn a_limit_that_ended_tomorrow_frees_nobody() {
     world.run(40.0);
     assert!(world.state_of("a").limit.freed.is_some(), "{}", world.story());
     world.set_wall(-86_400.0);
-    world.unit("b").limited("You've hit your usage limit ∙ resets 11:00am (UTC)");
-    world.state.units.get_mut(&name("a")).unwrap().limit.freed_kind = "usage".into();
+    world.unit("b").limited(BANNER);
     world.run(300.0);
     world.expect_no_act("b");
+    run_to(&mut world, RESET + 60.0);
+    world.expect_act("b", "probe limit");
 }

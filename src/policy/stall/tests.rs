@@ -349,7 +349,6 @@ fn the_cap_of_a_compaction_counts_from_the_last_progress() {
     world.run(500.0);
     world.unit("a").moves();
     world.run(560.0);
-    assert!(super::super::veto::COMPACTION_CAP_S > 560.0);
     let now = world.seen.now.awake_s;
     let since = world.state_of("a").seen.compacting_since_awake_s.unwrap();
     assert!(now.since_s(since) > 1000.0);

@@ -133,7 +133,7 @@ pub(super) fn same_answer(world: &mut World, config: &Config, report: &TickRepor
     let mut policies = POLICIES.to_vec();
     let len = policies.len();
     policies.rotate_left(salt as usize % len);
-    if salt % 2 == 0 {
+    if salt.is_multiple_of(2) {
         policies.reverse();
     }
     policies.swap(salt as usize / 7 % len, salt as usize / 3 % len);

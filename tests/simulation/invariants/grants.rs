@@ -66,7 +66,7 @@ impl Checker {
                 }
             }
             (_, Claim::Wake | Claim::Start) if granted.by == "wake" => {
-                self.wake(world, config, report, granted, &before)
+                self.wake(world, config, report, granted, &before);
             }
             (What::Act(Action::Signal { signal: Signal::Term, .. }), _) => {
                 // Marked down meanwhile, it does not wait any more.

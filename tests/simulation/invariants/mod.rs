@@ -161,7 +161,7 @@ impl Checker {
             self.fleet_rules(world, config, report, disk);
             self.events(world, report);
             books(world, report);
-            if self.thorough && self.ticks % 8 == 0 {
+            if self.thorough && self.ticks.is_multiple_of(8) {
                 same_answer(world, config, report, self.ticks);
             }
         }
