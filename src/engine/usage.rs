@@ -125,9 +125,13 @@ fn is_due(candidate: &Candidate<'_>, state: &State, now: &Now, units: &BTreeMap<
     if candidate.known.is_none_or(|known| known.pending) {
         return true;
     }
-    let Some(PaneSeen::Alive(pane)) = units.get(name).map(|seen| &seen.pane) else {
+    let pane = match units.get(name).map(|seen| &seen.pane) {
+        Some(PaneSeen::Alive(pane)) => pane,
         // It has just ended: its last words.
-        return state.units.get(name).is_some_and(|state| state.seen.process.is_some());
+        Some(PaneSeen::Dead { .. } | PaneSeen::Absent) | None => {
+            return state.units.get(name).is_some_and(|state| state.seen.process.is_some());
+        }
+        Some(PaneSeen::Unknown) => return false,
     };
     let clock = state.clocks.units.get(name).and_then(|clocks| clocks.screen.as_ref());
     clock.is_none_or(|clock| {
@@ -184,7 +188,7 @@ impl<'l, H: Host> Looker<'l, H> {
         let candidates = self.candidates;
         let candidate = &candidates[index];
         let mut usage = AgentUsage { since: self.since(candidate, now, lower), ..AgentUsage::default() };
-        for dir in self.claim(index).0.dirs.clone() {
+        for dir in self.dirs(index) {
             let (mut found, cut) = self.list(candidate.format, &dir);
             if cut {
                 usage.uncounted = Some(format!("`{dir}` holds more files than are looked at"));
@@ -196,6 +200,17 @@ impl<'l, H: Host> Looker<'l, H> {
             }
         }
         usage
+    }
+
+    /// Where to look. Whose process is gone, its home can't be asked for: where its last session lies.
+    fn dirs(&mut self, index: usize) -> Vec<String> {
+        let Candidate { pid, known, .. } = &self.candidates[index];
+        let newest =
+            known.filter(|_| pid.is_none()).and_then(|known| known.files.iter().max_by_key(|f| f.changed_at));
+        match newest.and_then(|file| file.path.rsplit_once('/')) {
+            Some((dir, _)) => vec![dir.to_owned()],
+            None => self.claim(index).0.dirs.clone(),
+        }
     }
 
     /// Since when an agent's responses count: its process's start, else now; what the ledger has is over.
