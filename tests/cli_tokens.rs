@@ -216,4 +216,10 @@ fn a_watched_fleet_is_counted_tick_by_tick() {
     std::fs::remove_file(world.state("tokens.json")).unwrap();
     world.wk(["tick"]).stdout("...\n").check();
     assert_eq!(used()["total"]["output"], 10);
+    // What is damaged is put aside, and read again too.
+    std::fs::write(world.state("tokens.json"), "{\"agents\": 7").unwrap();
+    world.wk(["tick"]).stdout("...\n").check();
+    world.wk(["tick"]).stdout("...\n").check();
+    assert_eq!(used()["total"]["output"], 10);
+    assert_eq!(std::fs::read_dir(world.state("quarantine")).unwrap().count(), 1);
 }
