@@ -212,6 +212,7 @@ fn a_watched_fleet_is_counted_tick_by_tick() {
     world.wk(["tick"]).stdout("...\n").check();
     assert_eq!((&used()["total"]["output"], &used()["total"]["messages"]), (&json!(10), &json!(2)));
     world.wk(["log", "a", "--last", "1"]).stdout("[..]  assistant  -             I am m2\n").check();
+    assert_eq!(world.unit("a")["tokens"], 10);
     // What is forgotten is read again, and is not more than it was.
     std::fs::remove_file(world.state("tokens.json")).unwrap();
     world.wk(["tick"]).stdout("...\n").check();
