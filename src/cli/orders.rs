@@ -156,12 +156,7 @@ fn said(answer: &Answer, unit: Option<&str>) -> String {
 
 /// Whom a request is about.
 pub fn whom(ask: &Ask) -> Option<&UnitName> {
-    match ask {
-        Ask::Up { unit } | Ask::Down { unit, .. } | Ask::Pause { unit, .. } | Ask::Resume { unit } => {
-            unit.as_ref()
-        }
-        Ask::Restart { unit } | Ask::Approve { unit } | Ask::Nudge { unit, .. } => Some(unit),
-    }
+    ask.unit()
 }
 
 /// Done as soon as it is confirmed: the words of the confirmation are the result.

@@ -65,6 +65,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     };
     state.launch.count += 1;
     state.launch.afresh = false;
+    state.launch.stopped = false;
     state.ending = None;
     state.operator.start = false;
     state.attend = Default::default();

@@ -103,6 +103,8 @@ pub struct LaunchState {
     pub count: u64,
     /// The next start does not continue the last conversation: that one can't go on.
     pub afresh: bool,
+    /// It was down while it was marked down: no death that a restart has to be paid for.
+    pub stopped: bool,
 }
 
 /// Where the first prompt of a start stands.
