@@ -13,6 +13,7 @@ pub mod events;
 pub mod init;
 pub mod inspect;
 pub mod job;
+pub mod log;
 pub mod man;
 pub mod nudge;
 pub mod pause;
@@ -22,6 +23,7 @@ pub mod resume;
 pub mod run;
 pub mod status;
 pub mod tick;
+pub mod tokens;
 pub mod units;
 pub mod up;
 pub mod why;
@@ -121,6 +123,8 @@ pub const COMMANDS: &[Command] = &[
     why::COMMAND,
     inspect::COMMAND,
     events::COMMAND,
+    log::COMMAND,
+    tokens::COMMAND,
     init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,

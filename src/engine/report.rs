@@ -45,6 +45,18 @@ pub fn outbox<F: Files>(
     first
 }
 
+/// Appends the records that the token ledger may not have yet. They stay owed until a later tick sees them there.
+pub fn ledger<F: Files>(files: &mut F, state: &State, logged: &[String]) -> Option<String> {
+    let mut first = None;
+    for owed in state.tokens.owed.iter().filter(|owed| !logged.contains(&owed.id())) {
+        let record = serde_json::to_string(owed).unwrap_or_default();
+        if let Err(error) = files.append(table::TOKEN_LOG, &record) {
+            first.get_or_insert(format!("writing {}: {}", table::TOKEN_LOG, error.message()));
+        }
+    }
+    first
+}
+
 /// The screens that this tick's actions were based on.
 pub fn screens<F: Files>(files: &mut F, decision: &Decision, memory: &Memory) {
     for granted in &decision.granted {

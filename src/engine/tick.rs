@@ -160,6 +160,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
         let mut decision = (self.decide)(judged, &before, &seen);
         decision.events.extend(news);
+        if loaded.tokens_held {
+            decision.next.tokens = before.tokens.clone();
+        }
         for name in &loaded.held {
             // It did not stop.
             policy::activity::carry(config, &before, &seen, name, &mut decision.next);
@@ -200,6 +203,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             commit.mail_failed = Some(why.clone());
         } else if !loaded.mail_held {
             self.image.commit_mail(&mut self.files, &decision.next, &seen.now, &mut commit);
+        }
+        if !loaded.tokens_held {
+            self.image.commit_tokens(&mut self.files, &decision.next, &seen.now, &mut commit);
         }
         let mut events = drop_unrecorded(&mut decision, &commit, seen.now.wall);
         failed.extend(self.act(&decision, &mut events, seen.now.wall));
@@ -296,7 +302,11 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             .iter()
             .map(|(name, why)| format!("{name}: {why}"))
             .chain(commit.mail_failed.clone())
+            .chain(commit.tokens_failed.clone())
             .collect();
+        if commit.tokens_failed.is_none() {
+            errors.extend(report::ledger(&mut self.files, &decision.next, &seen.usage.logged));
+        }
         errors.extend(report::events(&mut self.files, &seen.now, &decision.events));
         let recorded = |owed: &crate::state::mail::Owed| match &owed.unit {
             Some(unit) => !commit.failed.contains_key(unit.as_str()),

@@ -17,6 +17,10 @@ pub const INBOX: &str = "inbox.jsonl";
 pub const OUTBOX: &str = "outbox.jsonl";
 /// Fleet memory: handled requests, owed alerts.
 pub const MAIL: &str = "mail.json";
+/// Token counts: cursors, sums, the open record.
+pub const TOKENS: &str = "tokens.json";
+/// The token ledger.
+pub const TOKEN_LOG: &str = "token-log.jsonl";
 /// For people: a line per unit.
 pub const STATUS: &str = "status";
 /// Who acts now.
@@ -73,6 +77,16 @@ pub const FILES: &[FileRow] = &[
         path: "jobs/<id>/",
         writer: "the job",
         about: "slow work beside the tick: what was started, its output, how it ended",
+    },
+    FileRow {
+        path: TOKENS,
+        writer: "watchdog",
+        about: "how far transcripts were read, tokens so far; losing it, they are read again",
+    },
+    FileRow {
+        path: TOKEN_LOG,
+        writer: "watchdog",
+        about: "the token ledger: a line for each phase or gate that ended",
     },
     FileRow { path: INBOX, writer: "commands", about: "requests from people, one JSON line each" },
     FileRow { path: OUTBOX, writer: "watchdog", about: "alerts to people, one JSON line each" },

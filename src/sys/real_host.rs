@@ -6,11 +6,13 @@ use super::tmux::{Screens, Tmux};
 use super::tmux_list::Commands;
 use super::{
     Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, jobs, pressure, proc, tmux_act, transcript,
+    transcript_files,
 };
 use crate::base::names::UnitName;
-use crate::base::time::Now;
+use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Launch, Marker, MarkerKind, Outcome, Signal};
 use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
+use crate::model::usage::FileSeen;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -234,6 +236,26 @@ impl Host for RealHost {
 
     fn job(&mut self, id: &str) -> JobSeen {
         jobs::seen(self.files.root(), id)
+    }
+
+    fn transcript_folders(&mut self, place: &transcript_files::Place<'_>) -> transcript_files::Folders {
+        transcript_files::folders(place)
+    }
+
+    fn transcript_files(&mut self, dir: &str, wanted: &dyn Fn(&str) -> bool) -> (Vec<FileSeen>, bool) {
+        transcript_files::list(dir, wanted)
+    }
+
+    fn transcript_bytes(&mut self, file: &FileSeen, offset: u64, max: usize) -> Option<Vec<u8>> {
+        transcript_files::read(file, offset, max)
+    }
+
+    fn session(&mut self, status_file: &str, pid: i32) -> Option<String> {
+        transcript_files::session(status_file, pid)
+    }
+
+    fn process_began(&mut self, pid: i32) -> Option<Wall> {
+        transcript::start_wall(proc::start(pid)?)
     }
 
     fn pressure(&mut self) -> HostSeen {
