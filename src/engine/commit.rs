@@ -340,6 +340,22 @@ fn judge<T: Default, F: Files>(
     }
 }
 
+/// Files that are only written or appended to are never read as a whole, so nobody would notice that something else (a
+/// directory, a link, a FIFO) stands in their way: it is put aside, and they are made anew.
+pub fn make_room<F: Files>(files: &mut F, now: &Now) -> Vec<Trouble> {
+    let events = table::events(now.wall);
+    let mut troubles = Vec::new();
+    for path in [table::INBOX, table::OUTBOX, table::STATUS, &events] {
+        let Some(what) = files.irregular(path) else { continue };
+        let text = match files.quarantine(path) {
+            Ok(place) => format!("{path}: {what}; moved to {place}, it is made anew"),
+            Err(error) => format!("{path}: {what}; it could not be put aside: {}", error.message()),
+        };
+        troubles.push(Trouble { key: text.clone(), text });
+    }
+    troubles
+}
+
 /// Writes one file if its contents changed. An editor that was faster wins: that is an error for the acts.
 fn write<T: Serialize + DeserializeOwned + PartialEq + Clone + Default, F: Files>(
     files: &mut F,

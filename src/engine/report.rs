@@ -16,7 +16,7 @@ const EVENTS_MAX: usize = 2000;
 
 /// Appends this tick's events to the day's file. The first error is returned; the tick goes on.
 pub fn events<F: Files>(files: &mut F, now: &Now, events: &[Event]) -> Option<String> {
-    let path = format!("events/{}.jsonl", now.wall.day());
+    let path = table::events(now.wall);
     let mut first = None;
     for event in events.iter().take(EVENTS_MAX) {
         let record = serde_json::to_string(event).unwrap_or_default();

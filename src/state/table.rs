@@ -1,6 +1,7 @@
 //! The table of state files: path, who writes it, how long it lives. README's list and `doctor` are checked against it.
 
 use crate::base::names::UnitName;
+use crate::base::time::Wall;
 
 /// Heartbeat of the watchdog.
 pub const HEARTBEAT: &str = "heartbeat.json";
@@ -119,6 +120,11 @@ pub const FILES: &[FileRow] = &[
         about: "state files that could not be read, untouched",
     },
 ];
+
+/// The day's events.
+pub fn events(at: Wall) -> String {
+    format!("events/{}.jsonl", at.day())
+}
 
 /// `units/<name>/unit.json`
 pub fn unit(name: &UnitName) -> String {

@@ -125,6 +125,10 @@ pub trait Files {
     fn list(&mut self, path: &str) -> Result<Vec<String>>;
     /// Removes a file; a missing one is fine.
     fn remove(&mut self, path: &str) -> Result<()>;
+    /// What stands there instead of a regular file ("is a directory"); None when it is one, or is missing.
+    fn irregular(&mut self, _path: &str) -> Option<String> {
+        None
+    }
     /// Moves a file that could not be read to `quarantine/`; identical bytes are kept once, the count is bounded.
     /// Returns its new path.
     fn quarantine(&mut self, path: &str) -> Result<String>;

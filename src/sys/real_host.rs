@@ -114,9 +114,21 @@ impl RealHost {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let words = tmux_act::launch_words(launch, &text(&unit_dir), &text(&prompt_file))?;
         if let Some(prompt) = tmux_act::prompt_text(launch) {
-            files::write_plain(&prompt_file, prompt.as_bytes()).map_err(|e| e.message())?;
+            let write = || files::write_plain(&prompt_file, prompt.as_bytes());
+            write()
+                .or_else(|error| self.make_room(&prompt_file).map_or(Err(error), |()| write()))
+                .map_err(|e| e.message())?;
         }
         Ok(words)
+    }
+
+    /// Puts aside what stands in the way of a file that is only written; None when that is not what is wrong.
+    fn make_room(&self, path: &Path) -> Option<()> {
+        let root = self.files.root();
+        let relative = path.strip_prefix(root).ok()?.to_str()?;
+        files::not_regular(path)
+            .and_then(|_| super::quarantine::quarantine(root, relative, path).ok())
+            .map(|_| ())
     }
 
     fn mark(&mut self, marker: &Marker, text: &str) -> Outcome {
