@@ -27,13 +27,8 @@ or nobody watches.
 JSON: {healthy, at, state_dir, tmux (did it answer), watchdog {health, pid,
 last_tick, age_s, ticks, last_error}, fleet {up, wanted, units, paused, down,
 person, phase (null without [loop]) {id, number, phases, since, completed}},
-<<<<<<< HEAD
 units [{name, kind, wanted, up, state, substate, since, urgency, needs,
 hold {remedy, why, since}, paused, down, tier, tiers, restarts, breaker,
-=======
-units [{name, kind, wanted, up, state, substate, since, urgency, needs, hold
-{remedy, why, since}, paused, down, tier, tiers, restarts, breaker,
->>>>>>> examples
 breaker_until, limit, limit_until, next_wake, waiting_until, pane, exit,
 doing}]}",
     flags: &[],
