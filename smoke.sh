@@ -131,7 +131,7 @@ tell() {
     esac
   done
 }
-wk run > >(tell) 2>&1 &
+"$WATCHKEEPER" --config "$config" run > >(tell) 2>&1 &
 watchdog=$!
 
 until_ 60 "the first claim" pushed '^claim\(1-count.lines\)'

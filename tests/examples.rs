@@ -279,6 +279,31 @@ fn smoke_sh_finds_everything_there_and_leaves_nothing() {
 }
 
 #[test]
+fn a_smoke_sh_that_is_interrupted_tears_everything_down() {
+    let world = World::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("smoke.sh");
+    let mut command = world.command(script);
+    command.arg("--keep").env("WATCHKEEPER", env!("CARGO_BIN_EXE_watchkeeper"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = support::Lines::of(child.stdout.take().unwrap());
+    while !lines.next().contains("kill -9") {}
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let folder = world.path().parent().unwrap().join("tmp");
+    assert_eq!(files(&folder), BTreeSet::new());
+    let folder = folder.to_string_lossy().into_owned();
+    let processes = || {
+        let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let words = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+            Some(String::from_utf8_lossy(&words).replace('\0', " "))
+        });
+        all.filter(|words| words.contains(&folder)).collect::<Vec<_>>()
+    };
+    world.await_that("the end of everything that was started", || processes().is_empty());
+}
+
+#[test]
 fn a_builder_alone_certifies_itself() {
     let run = Running::start("builder-solo", &[]);
     run.until_complete();
