@@ -600,3 +600,20 @@ fn a_thousand_panes_are_seen_in_one_call_each() {
         assert!(Instant::now() < until, "{}", screens.len());
     }
 }
+
+#[test]
+fn a_script_that_waits_for_its_program_is_told_from_a_shell_that_waits_for_a_person() {
+    let mut lab = Lab::new();
+    let wrapper = lab.start("a", "echo up; sleep 1000; true");
+    lab.await_screen(&wrapper, "up");
+    let shell = lab.start("b", "PS1='left$ ' exec sh -i");
+    lab.await_screen(&shell, "left$");
+    for (unit, want) in [("a", false), ("b", true)] {
+        let pid = lab.row(unit).pid;
+        let until = Instant::now() + Duration::from_secs(20);
+        while lab.host.is_alone(pid) != Some(want) {
+            assert!(Instant::now() < until, "{unit}: {:?}", lab.host.is_alone(pid));
+        }
+    }
+    assert_eq!(lab.host.is_alone(0), None);
+}

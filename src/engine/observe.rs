@@ -250,8 +250,11 @@ fn pane<H: Host>(
     let kept = memory.looks.get(&unit.name);
     let look = match (screen, kept) {
         (None, Some(kept)) if !kept.signature.is_empty() => {
-            let reading =
-                if kept.vote == vote { kept.reading.clone() } else { read(unit, row, &kept.text, vote) };
+            let reading = if kept.vote == vote {
+                kept.reading.clone()
+            } else {
+                read(host, unit, row, &kept.text, vote)
+            };
             KeptLook {
                 signature: signature(row),
                 settled: kept.settled,
@@ -264,7 +267,7 @@ fn pane<H: Host>(
         (None, _) => return PaneSeen::Unknown,
         (Some(text), _) => {
             let Some(pid_start) = host.process_start(row.pid) else { return PaneSeen::Unknown };
-            let reading = read(unit, row, text, vote);
+            let reading = read(host, unit, row, text, vote);
             let settled = now.wall.since_s(row.output_at) >= SETTLED_S;
             let text = Arc::from(text.as_str());
             KeptLook { signature: signature(row), settled, pid_start, text, vote, reading }
@@ -288,11 +291,12 @@ fn pane<H: Host>(
     PaneSeen::Alive(Box::new(alive))
 }
 
-fn read(unit: &Unit, row: &PaneRow, text: &str, vote: Option<Vote>) -> Reading {
+fn read<H: Host>(host: &mut H, unit: &Unit, row: &PaneRow, text: &str, vote: Option<Vote>) -> Reading {
     match unit.agent() {
         Some(agent) => {
-            let look =
-                screen::Look { screen: text, title: &row.title, dead: false, command: &row.command, vote };
+            let alone = screen::is_shell(&row.command).then(|| host.is_alone(row.pid)).flatten();
+            let (title, command) = (&row.title, &row.command);
+            let look = screen::Look { screen: text, title, dead: false, command, alone, vote };
             screen::read(&agent.backend, &look)
         }
         // A service's screen has no states: it lives, and its text is its activity.

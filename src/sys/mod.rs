@@ -50,6 +50,11 @@ pub trait Host {
     /// CPU time used so far by the descendants of a process (not itself), milliseconds.
     /// The launcher's child that is the CLI itself, known by `programs`, does not count.
     fn tools_cpu_ms(&mut self, pid: i32, programs: &[String]) -> Option<u64>;
+    /// Whether the program in the foreground of the process's terminal has no living child there: a shell that waits for
+    /// input, not one that runs a script. None when that can't be told.
+    fn is_alone(&mut self, _pid: i32) -> Option<bool> {
+        None
+    }
     /// The CLI's own status file (`{home}` and `{pid}` as slots), read for this process.
     fn vote(&mut self, status_file: &str, pid: i32) -> Option<Vote>;
     /// The newest transcript in a folder (`{home}`, `{cwd}`, `{cwd_dashed}` as slots) for this process and directory.

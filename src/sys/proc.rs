@@ -26,6 +26,8 @@ pub struct Stat {
     /// State letter.
     pub state: char,
     pub parent: i32,
+    /// Its process group.
+    pub group: i32,
     /// Session id: the pid of the process that made it.
     pub session: i32,
     /// Foreground process group of its terminal, -1 when it has none.
@@ -63,6 +65,7 @@ pub fn parse_stat(text: &str) -> Option<Stat> {
         comm: comm.to_owned(),
         state: field(3)?.chars().next()?,
         parent: number(4)?,
+        group: number(5)?,
         session: number(6)?,
         foreground: number(8)?,
         cpu: ticks(14)?.saturating_add(ticks(15)?),
@@ -192,6 +195,20 @@ pub fn foreground_command(pid: i32) -> String {
         _ if leader == pid => stat.comm,
         _ => self::stat(leader).map(|s| s.comm).unwrap_or_default(),
     }
+}
+
+/// Whether the leader of the foreground group of the process's terminal has no living child in that group. None when
+/// the kernel does not list children.
+pub fn is_alone(pid: i32) -> Option<bool> {
+    let stat = stat(pid).filter(|s| !s.is_dead())?;
+    let leader = if stat.foreground > 0 { stat.foreground } else { pid };
+    let children = read(leader, &format!("task/{leader}/children"))?;
+    let children = String::from_utf8_lossy(&children);
+    let here = |child: &str| {
+        let child = self::stat(child.parse().ok()?)?;
+        Some(!child.is_dead() && child.group == leader)
+    };
+    Some(!children.split_whitespace().any(|child| here(child) == Some(true)))
 }
 
 /// argv\[0\]; "" when unknown.

@@ -209,6 +209,10 @@ impl Host for RealHost {
         proc::tools_cpu_ms(pid, programs)
     }
 
+    fn is_alone(&mut self, pid: i32) -> Option<bool> {
+        proc::is_alone(pid)
+    }
+
     fn vote(&mut self, status_file: &str, pid: i32) -> Option<Vote> {
         transcript::vote(status_file, pid)
     }

@@ -228,16 +228,27 @@ fn huge_screens_are_bounded() {
 
 #[test]
 fn a_shell_left_behind_is_told_by_its_command_or_by_the_prompt_below_the_farewell() {
-    let with = |cli: &str, command: &str, screen: &str| {
-        let look = Look { screen, title: "", dead: false, command, vote: None };
-        label(&read(&BACKENDS[cli], &look))
+    let look = |cli: &str, command: &str, alone: Option<bool>, screen: &str| {
+        label(&read(&BACKENDS[cli], &Look { screen, title: "", dead: false, command, alone, vote: None }))
     };
+    let with = |cli: &str, command: &str, screen: &str| look(cli, command, None, screen);
     for sample in SAMPLES.iter().filter(|sample| sample.state == "idle") {
+        let (cli, screen) = (&sample.cli, &sample.forms[0]);
         for command in ["bash", "-zsh", "fish"] {
-            assert_eq!(with(&sample.cli, command, &sample.forms[0]), "shell");
+            // Whatever the screen still shows: there is nothing but the shell.
+            assert_eq!(look(cli, command, Some(true), screen), "shell");
+            // A wrapper script that waits for the CLI.
+            assert_eq!(look(cli, command, Some(false), screen), "idle", "{}", sample.path);
+            assert_eq!(with(cli, command, screen), "idle", "{}", sample.path);
         }
-        assert_eq!(with(&sample.cli, "node", &sample.forms[0]), "idle", "{}", sample.path);
+        assert_eq!(with(cli, "node", screen), "idle", "{}", sample.path);
     }
+    // Nor is any other screen of a CLI that lives.
+    for sample in SAMPLES.iter().filter(|sample| !sample.dead && sample.cli != "shell") {
+        let told = with(&sample.cli, "bash", &sample.forms[0]);
+        assert_eq!(told, with(&sample.cli, "node", &sample.forms[0]), "{}", sample.path);
+    }
+    assert_ne!(look("claude", "bash", Some(true), ""), "shell", "a wrapper that has only just begun");
     // The farewells are those of the captures that ended; tmux's own line gives way to a prompt.
     for sample in SAMPLES.iter().filter(|sample| sample.dead && sample.cli != "aider") {
         for prompt in ["crew@box:~/fleet/proj$ ", "[crew@box proj]# ", "~/proj (main) ❯", "bash-5.2$", "$ "]
@@ -249,6 +260,7 @@ fn a_shell_left_behind_is_told_by_its_command_or_by_the_prompt_below_the_farewel
             }
             let screen = format!("{}\n{prompt}\n", lines.join("\n"));
             assert_eq!(with(&sample.cli, "", &screen), "shell", "{} {prompt}", sample.path);
+            assert_eq!(look(&sample.cli, "bash", Some(true), &screen), "shell", "{} {prompt}", sample.path);
         }
     }
 }
@@ -256,7 +268,7 @@ fn a_shell_left_behind_is_told_by_its_command_or_by_the_prompt_below_the_farewel
 #[test]
 fn the_shell_backend_is_idle_at_its_prompt_and_busy_otherwise() {
     let with = |command: &str, screen: &str| {
-        let look = Look { screen, title: "", dead: false, command, vote: None };
+        let look = Look { screen, title: "", dead: false, command, alone: None, vote: None };
         label(&read(&BACKENDS["shell"], &look))
     };
     assert_eq!(with("bash", "hello\ncrew@box:~$ "), "idle");

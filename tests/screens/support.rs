@@ -56,7 +56,7 @@ pub fn look(sample: &Sample, screen: &str) -> Reading {
 }
 
 pub fn look_as(sample: &Sample, screen: &str, title: &str) -> Reading {
-    let look = Look { screen, title, dead: sample.dead, command: "", vote: None };
+    let look = Look { screen, title, dead: sample.dead, command: "", alone: None, vote: None };
     read(&BACKENDS[sample.cli.as_str()], &look)
 }
 
@@ -89,7 +89,7 @@ pub fn is_harmful(sample: &Sample, got: &str) -> bool {
 
 /// Reads a screen of that CLI, given as text.
 pub fn read_as(cli: &str, screen: &str, title: &str) -> Reading {
-    read(&BACKENDS[cli], &Look { screen, title, dead: false, command: "", vote: None })
+    read(&BACKENDS[cli], &Look { screen, title, dead: false, command: "", alone: None, vote: None })
 }
 
 /// A small generator (xorshift64*, Vigna 2016): the same numbers in every run.

@@ -78,7 +78,7 @@ fn dialogs_limits_and_errors_are_believed_whatever_the_title_and_the_status_file
         for title in titles {
             for vote in [None, Some(Vote::Busy), Some(Vote::Idle), Some(Vote::Waiting)] {
                 for screen in &sample.forms {
-                    let look = Look { screen, title, dead: false, command: "node", vote };
+                    let look = Look { screen, title, dead: false, command: "node", alone: None, vote };
                     let reading = read(&BACKENDS[sample.cli.as_str()], &look);
                     assert!(is_right(sample, &reading), "{} {title:?} {vote:?} {reading:#?}", sample.path);
                 }
@@ -90,8 +90,14 @@ fn dialogs_limits_and_errors_are_believed_whatever_the_title_and_the_status_file
 #[test]
 fn the_status_file_votes_on_busy_against_idle() {
     let with = |sample: &Sample, vote| {
-        let look =
-            Look { screen: &sample.forms[1], title: "", dead: false, command: "claude", vote: Some(vote) };
+        let look = Look {
+            screen: &sample.forms[1],
+            title: "",
+            dead: false,
+            command: "claude",
+            alone: None,
+            vote: Some(vote),
+        };
         label(&read(&BACKENDS["claude"], &look))
     };
     for sample in SAMPLES.iter().filter(|sample| sample.cli == "claude") {

@@ -117,6 +117,7 @@ fn of_file(invocation: &Invocation) -> Result<Reading> {
             title: invocation.value("title")?.unwrap_or_default(),
             dead: invocation.has("dead"),
             command: "",
+            alone: None,
             vote: None,
         },
     ))
@@ -171,7 +172,14 @@ fn of_unit(invocation: &Invocation, name: &UnitName) -> Result<Reading> {
         return Err(Error::again(format!("the pane `{}` of `{name}` could not be captured", row.pane)));
     };
     let vote = agent.backend.status_file.as_ref().and_then(|file| host.vote(file, row.pid));
-    let look = screen::Look { screen: text, title: &row.title, dead: row.dead, command: &row.command, vote };
+    let look = screen::Look {
+        screen: text,
+        title: &row.title,
+        dead: row.dead,
+        command: &row.command,
+        alone: host.is_alone(row.pid),
+        vote,
+    };
     Ok(screen::read(&agent.backend, &look))
 }
 

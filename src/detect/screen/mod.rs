@@ -43,8 +43,15 @@ pub struct Look<'a> {
     pub dead: bool,
     /// `pane_current_command`, "" when unknown.
     pub command: &'a str,
+    /// Nothing runs in the terminal's foreground but the shell that `command` names; None when that is not known.
+    pub alone: Option<bool>,
     /// What the CLI's own status file says, if it has one.
     pub vote: Option<crate::model::seen::Vote>,
+}
+
+/// Whether this is how tmux names a shell.
+pub fn is_shell(command: &str) -> bool {
+    shell::is_shell(command) == Some(true)
 }
 
 /// Reads a screen.

@@ -1,9 +1,9 @@
 //! Shell prompts: the shell that is left when a CLI is gone, and the `shell` backend itself.
 
 use super::ansi::Screen;
-use super::{Look, evidence};
+use super::{Look, dialog, evidence, live, regions};
 use crate::config::Backend;
-use crate::config::backend::Frame;
+use crate::config::backend::{Frame, Signals};
 use crate::model::seen::Evidence;
 use regex::Regex;
 use std::sync::LazyLock;
@@ -28,7 +28,8 @@ static PROMPT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&patterns.join("|")).ok()
 });
 
-/// Whether a shell stands where the CLI was.
+/// Whether a shell stands where the CLI was. A shell in the foreground alone is no proof: a wrapper script that waits
+/// for the CLI is one too. It is one when nothing runs below it, or when its prompt stands where the CLI's own rows were.
 pub(super) fn left_behind(backend: &Backend, look: &Look<'_>, screen: &Screen) -> Option<Evidence> {
     if backend.signals.frame == Frame::Shell {
         return None;
@@ -36,15 +37,25 @@ pub(super) fn left_behind(backend: &Backend, look: &Look<'_>, screen: &Screen) -
     let command = look.command.trim_start_matches('-');
     if !command.is_empty() {
         let own = backend.process_names.iter().any(|name| name == command);
-        let shell = SHELLS.contains(&command) && !own;
-        return shell.then(|| Evidence {
-            signal: "command".into(),
-            line: 0,
-            text: look.command.chars().take(40).collect(),
-        });
+        if own || !SHELLS.contains(&command) {
+            return None;
+        }
+        // A wrapper script that has only just begun has neither a child nor a screen.
+        if look.alone == Some(true) && !screen.rows.is_empty() {
+            let text = look.command.chars().take(40).collect();
+            return Some(Evidence { signal: "command".into(), line: 0, text });
+        }
+        return prompt(screen).filter(|_| !shows_cli(&backend.signals, screen));
     }
     // A bare capture: only the screen can tell.
     prompt(screen)
+}
+
+/// Whether the screen has what only the CLI draws. (Its footer may look like a prompt.)
+fn shows_cli(signals: &Signals, screen: &Screen) -> bool {
+    regions::composer(signals, screen).is_some()
+        || dialog::find(signals, screen).is_some()
+        || live::signs(signals, screen, None).any()
 }
 
 /// The prompt in the last row.
