@@ -617,3 +617,32 @@ fn a_script_that_waits_for_its_program_is_told_from_a_shell_that_waits_for_a_per
     }
     assert_eq!(lab.host.is_alone(0), None);
 }
+
+#[test]
+fn a_person_who_looks_on_through_a_grouped_session_is_attached() {
+    let mut lab = Lab::new();
+    let pane = lab.start("a", "exec sleep 1000");
+    // Its name sorts before the unit's own session.
+    lab.tmux(&["new-session", "-d", "-t", "=crew-a", "-s", "a-person"]);
+    let row = lab.row("a");
+    assert_eq!((row.session.as_str(), row.attached, row.typed_at), ("crew-a", 0, None));
+    let mut client = Command::new("tmux")
+        .args(["-u", "-L", &lab.socket, "-C", "attach-session", "-t", "=a-person"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    let row = loop {
+        let row = lab.row("a");
+        if row.attached > 0 {
+            break row;
+        }
+        assert!(Instant::now() < until, "{row:?}");
+    };
+    assert_eq!((row.session.as_str(), row.attached), ("crew-a", 1));
+    assert!(row.typed_at.is_some());
+    assert_eq!(lab.host.panes().rows.iter().filter(|row| row.pane == pane).count(), 1);
+    drop(client.stdin.take());
+    client.wait().unwrap();
+}

@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::files::RealFiles;
 use super::tmux::{Screens, Tmux};
-use super::tmux_list::Commands;
+use super::tmux_list::{Commands, fold};
 use super::{
     Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, jobs, pressure, proc, tmux_act, transcript,
     transcript_files,
@@ -162,6 +162,7 @@ impl Host for RealHost {
         };
         let (mut list, ahead) = self.tmux.look(commands, &std::mem::take(&mut self.busy));
         self.ahead = ahead;
+        list.rows = fold(std::mem::take(&mut list.rows), &self.stamp);
         if list.server == ServerSeen::Absent && !self.is_new_enough {
             match self.tmux.version() {
                 Ok(_) => self.is_new_enough = true,

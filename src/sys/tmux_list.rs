@@ -7,6 +7,7 @@ use super::tmux_version::too_old;
 use super::{PaneList, PaneRow};
 use crate::base::time::Wall;
 use crate::model::seen::{Exit, ServerId, ServerSeen};
+use std::collections::HashMap;
 
 /// Whether `pane_current_command` is asked for: it makes the call 1.7 times as long for 1000 panes, and `/proc` tells
 /// the same for the few panes that changed.
@@ -94,6 +95,27 @@ pub(super) fn parse_list(nonce: &str, stdout: &str) -> Result<PaneList, String> 
         ServerSeen::Alive(_) => Ok(list),
         ServerSeen::Unknown { .. } | ServerSeen::Absent => Err("tmux did not name its server".to_owned()),
     }
+}
+
+/// One row per pane. A pane is listed with each session that shows its window (a grouped session, a linked window): the
+/// row of the session that carries `stamp` stands for all, with the clients of all.
+pub(super) fn fold(rows: Vec<PaneRow>, stamp: &str) -> Vec<PaneRow> {
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(rows.len());
+    let mut folded: Vec<PaneRow> = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        let Some(kept) = places.get(&row.pane).and_then(|place| folded.get_mut(*place)) else {
+            places.insert(row.pane.clone(), folded.len());
+            folded.push(row);
+            continue;
+        };
+        let attached = kept.attached.saturating_add(row.attached);
+        let typed_at = kept.typed_at.max(row.typed_at);
+        if row.stamp == stamp && kept.stamp != stamp {
+            std::mem::swap(kept, &mut row);
+        }
+        (kept.attached, kept.typed_at) = (attached, typed_at);
+    }
+    folded
 }
 
 /// Who the server is, and its version.
