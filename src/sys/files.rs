@@ -104,7 +104,11 @@ impl Files for RealFiles {
     }
 
     fn stamp(&mut self, path: &str) -> Option<String> {
-        let meta = std::fs::symlink_metadata(self.full(path).ok()?).ok()?;
+        let full = self.full(path).ok()?;
+        let own = std::fs::symlink_metadata(&full).ok()?;
+        // What is put into a folder behind a link changes the folder, not the link.
+        let behind = || std::fs::metadata(&full).ok().filter(std::fs::Metadata::is_dir);
+        let meta = if own.is_symlink() { behind().unwrap_or(own) } else { own };
         let (mtime, ctime) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
         Some(format!("{}:{}:{mtime:?}:{ctime:?}", meta.ino(), meta.size()))
     }
