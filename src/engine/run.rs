@@ -83,9 +83,10 @@ pub fn run(
 ) -> Result<()> {
     let mut loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "run")?;
+    // Before the lock: its text tells others that they may wake us.
+    let mut signals = Signals::register()?;
     let mut lock = self::lock(&loaded.config, "run")?;
     let _ = watchdog.files.clean_leftovers();
-    let mut signals = Signals::register()?;
     let binary = Binary::running().ok();
     let mut refused: Option<Binary> = None;
     let mut judged = loaded.stamp.clone();

@@ -1,6 +1,6 @@
 //! Which binary runs, whether another one lies in its place, and how to become it without letting go of the lock.
 
-use super::lock::Lock;
+use super::lock::{BECOMING, Lock};
 use crate::base::error::{Error, Result};
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
@@ -60,10 +60,13 @@ impl Binary {
 pub fn exec<S: AsRef<OsStr>>(path: &Path, args: impl IntoIterator<Item = S>, lock: &Lock) -> Error {
     let mut command = Command::new(path);
     command.args(args);
-    if let Err(error) = lock.hand_down(&mut command) {
+    // The handlers end with the exec, and the text would go on to say that we can be woken.
+    if let Err(error) = lock.resign(BECOMING).and_then(|()| lock.hand_down(&mut command)) {
         return error;
     }
-    Error::from(command.exec()).at(path).doing("starting the new binary")
+    let error = command.exec();
+    let _ = lock.resign("run");
+    Error::from(error).at(path).doing("starting the new binary")
 }
 
 #[cfg(test)]

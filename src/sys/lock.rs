@@ -17,6 +17,8 @@ use std::time::Duration;
 /// Tells the binary that we become that its standard input is the locked directory: `0:<pid>`. The pid (which exec
 /// keeps) makes sure that no child takes it for its own.
 pub const LOCK_ENV: &str = "WATCHKEEPER_LOCK_FD";
+/// What the text says while the holder becomes another binary: its handlers are gone, the next ones are not there yet.
+pub const BECOMING: &str = "re-exec";
 const TEXT: &str = "lock";
 const LOCK_TEXT_MAX: u64 = 4096;
 
@@ -57,6 +59,11 @@ pub enum TryLock {
 }
 
 impl Held {
+    /// Is it a loop that can be woken?
+    pub fn is_awake(&self) -> bool {
+        self.command == "run"
+    }
+
     /// The refusal as an error: exit code 75.
     pub fn error(&self) -> Error {
         let since = self.since.map(|s| format!(" since {s}")).unwrap_or_default();
@@ -109,7 +116,7 @@ pub fn held(dir: &Path) -> Option<Held> {
 /// text may be old, so the name of the process must agree too.
 pub fn wake(held: &Held) {
     let ours = super::proc::stat(held.pid).is_some_and(|stat| stat.comm.starts_with("watchkeeper"));
-    if held.command == "run"
+    if held.is_awake()
         && ours
         && let Some(pid) = rustix::process::Pid::from_raw(held.pid)
     {
@@ -142,6 +149,12 @@ impl Lock {
         let there = self.text.parent().and_then(|dir| std::fs::metadata(dir).ok());
         let ours = self.dir.metadata().ok();
         ours.zip(there).is_some_and(|(ours, there)| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    }
+
+    /// Signs anew, for what this process is about to do. While it becomes another binary it has no handler for what
+    /// [`wake`] sends to a `run`.
+    pub fn resign(&self, command: &str) -> Result<()> {
+        self.text.parent().map_or(Ok(()), |dir| sign(dir, command))
     }
 
     /// Prepares a command that this process is about to become (exec): it finds the lock with [`adopt`].
@@ -200,6 +213,16 @@ mod tests {
         assert_eq!(held(dir.path()), Some(who));
         drop(lock);
         assert!(matches!(try_lock(dir.path(), "tick").unwrap(), TryLock::Got(_)));
+    }
+
+    #[test]
+    fn who_becomes_another_binary_is_not_woken() {
+        let dir = tempfile::tempdir().unwrap();
+        let TryLock::Got(lock) = try_lock(dir.path(), "run").unwrap() else { panic!("held") };
+        assert!(held(dir.path()).unwrap().is_awake());
+        lock.resign(BECOMING).unwrap();
+        let held = held(dir.path()).unwrap();
+        assert_eq!((held.is_awake(), held.command.as_str()), (false, "re-exec"));
     }
 
     #[test]
