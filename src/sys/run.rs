@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// SPEC section 3: every tmux or git call has this deadline.
@@ -152,6 +153,7 @@ impl Program {
     /// Runs it to its end or to the deadline. An error means that it could not be started at all.
     pub fn run(self) -> Result<Ran> {
         STARTED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        reap_leftovers();
         let until = Instant::now() + self.deadline;
         let stdout = anonymous_file()?;
         let stderr = anonymous_file()?;
@@ -159,6 +161,9 @@ impl Program {
         let (ending, status) = supervise(&mut child, until, || {
             length(&stdout) > self.output_max || length(&stderr) > self.output_max
         });
+        if status.is_none() {
+            leave(child);
+        }
         let flooded = ending == Ending::Flooded || length(&stdout) > self.output_max;
         Ok(Ran {
             status: status.filter(|_| ending == Ending::Itself).and_then(|s| s.code()),
@@ -209,6 +214,25 @@ impl Program {
         }
         Error::again(error.to_string().to_lowercase()).doing(format!("starting `{name}`"))
     }
+}
+
+/// Killed programs that did not vanish in time: they are waited for when the next one is run, so that they do not stay
+/// zombies for ever.
+static LEFTOVERS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+/// Most of them that are remembered; a machine with more of them has another problem.
+const LEFTOVERS_MAX: usize = 256;
+
+fn leave(child: Child) {
+    let mut leftovers = LEFTOVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if leftovers.len() < LEFTOVERS_MAX {
+        leftovers.push(child);
+    }
+}
+
+fn reap_leftovers() {
+    let mut leftovers = LEFTOVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    // An error (somebody else waited for it) is an end too.
+    leftovers.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }
 
 /// Why waiting ended.
@@ -361,6 +385,23 @@ mod tests {
         while !gone() {
             assert!(Instant::now() < until, "{grandchild} lives");
             std::thread::yield_now();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_could_not_be_waited_for_is_waited_for_later() {
+        let child = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        leave(child);
+        sh("true").run().unwrap();
+        assert!(super::super::proc::start(pid).is_some(), "it goes on");
+        let raw = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(raw, rustix::process::Signal::KILL).unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        while super::super::proc::stat(pid).is_some() {
+            assert!(Instant::now() < until, "{pid} stays a zombie");
+            sh("true").run().unwrap();
         }
     }
 
