@@ -284,6 +284,32 @@ fn only_what_needs_a_restart_changes_the_launch_digest() {
     assert_eq!(digests.len(), count);
 }
 
+/// Cron has another environment than a shell.
+#[test]
+fn the_launch_digest_is_of_what_is_written_not_of_what_it_means_here() {
+    let text = "[backend.demo]\ncommand = [\"${TOOL}\"]\nenv = { B = \"${TOOL}\" }\n\
+                [[agent]]\nname = \"a\"\nbackend = \"demo\"\ndir = \"${TOOL}/x\"\nenv = { P = \"${TOOL}\" }\n\
+                [[service]]\nname = \"s\"\ncommand = [\"${TOOL}\", \"run\"]\n";
+    let digests = |text: &str, tool: &str| {
+        let parsed = parse(&Source {
+            path: Path::new("/fleet/agents.toml"),
+            text,
+            home: Path::new(tool),
+            env: &|_| Some(tool.to_owned()),
+            read: &|_| Ok(String::new()),
+            state_override: None,
+        });
+        let units = parsed.config.unwrap().units;
+        ["a", "s"].map(|name| units.get(name).map(|unit| unit.launch_digest.clone()))
+    };
+    let here = digests(text, "/opt/a");
+    assert_eq!(digests(text, "/opt/b"), here);
+    let changed = digests(&text.replace("TOOL", "OTHER"), "/opt/a");
+    assert!(changed[0] != here[0] && changed[1] != here[1], "{changed:?}");
+    // In which format: what was made in another is not compared.
+    assert!(here.iter().flatten().all(|digest| digest.starts_with("2:")), "{here:?}");
+}
+
 // The example.
 
 const EXAMPLE: &str = include_str!("../agents.example.toml");

@@ -72,6 +72,8 @@ pub struct Backend {
     pub version_command: Vec<String>,
     /// Versions that the signals were read from, as `min..max` prefixes: `["2.1"]`.
     pub versions_tested: Vec<String>,
+    /// What the operator says of how it is launched, as written, in one form; "" when nothing.
+    pub launch_said: String,
     /// What is on the screen in which state; shared by all that use the backend, so that each pattern is compiled once.
     pub signals: Arc<Signals>,
 }

@@ -95,10 +95,11 @@ fn own(name: At<&str>, value: At<&DeValue<'_>>, places: &Places<'_>, sink: &Sink
             ),
         }
     }
+    let launch_said = launch_said(said, &over);
     interpolate(said, &mut over, places, sink);
     let merged = merge(base.clone(), over);
     match Backend::from_builtin(name.value, &merged, &base) {
-        Ok(backend) => Some(backend),
+        Ok(backend) => Some(Backend { launch_said, ..backend }),
         Err(errors) => {
             for error in errors {
                 // That `command` is missing was said above, in better words.
@@ -112,6 +113,17 @@ fn own(name: At<&str>, value: At<&DeValue<'_>>, places: &Places<'_>, sink: &Sink
             None
         }
     }
+}
+
+/// What the operator says of how the CLI is launched, as written; "" when nothing.
+fn launch_said(said: &DeTable<'_>, over: &toml::Table) -> String {
+    let keys = ["command", "model_flag", "prompt_delivery", "env", "env_remove"];
+    let mut launch: toml::Table =
+        keys.iter().filter_map(|key| Some(((*key).to_owned(), over.get(*key)?.clone()))).collect();
+    if let Some(DeValue::String(like)) = said.get("like").map(|like| like.get_ref()) {
+        launch.insert("like".to_owned(), toml::Value::String(like.to_string()));
+    }
+    if launch.is_empty() { String::new() } else { serde_json::to_string(&launch).unwrap_or_default() }
 }
 
 /// The built-in table that the operator's own is laid over, empty for a new one; None when `like` is wrong.

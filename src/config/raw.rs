@@ -74,6 +74,13 @@ impl<'a> Table<'a> {
         self.table.get(key)?.get_ref().as_str()
     }
 
+    /// What stands under a key, in one form for all spellings; "" when it is missing or empty. Nothing is reported.
+    pub(super) fn as_written(&self, key: &str) -> String {
+        let value = self.table.get(key).and_then(|value| owned(value.get_ref()));
+        let empty = value.as_ref().is_none_or(|value| value.as_table().is_some_and(toml::Table::is_empty));
+        if empty { String::new() } else { serde_json::to_string(&value).unwrap_or_default() }
+    }
+
     /// Every key and value, for tables whose keys are the operator's own; none is unknown then.
     pub(super) fn entries(&self) -> impl Iterator<Item = (At<&'a str>, At<&'a DeValue<'a>>)> + use<'a> {
         self.table.iter().map(|(k, v)| (spanned_str(k), At { at: v.span().start, value: v.get_ref() }))

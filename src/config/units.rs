@@ -13,7 +13,7 @@ use super::watchdog::{Defaults, WATCH, tmux_word};
 use crate::base::names::UnitName;
 use crate::base::text::digest;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Most units of one fleet.
 pub const UNITS_MAX: usize = 2000;
@@ -119,9 +119,10 @@ fn unit<'a>(
         UnitKind::Agent => (agent::agent(&table, context), ladder(&table, LadderOf::Agent)),
         UnitKind::Service => (service(&table, context), ladder(&table, LadderOf::Service)),
     };
+    let launch_digest = role.as_ref().map(|role| launch_digest(&table, context.places, role));
     table.finish();
     let (name, session, dir, role) = (name?, session?, dir?, role?);
-    let launch_digest = launch_digest(&role, &dir, &env);
+    let launch_digest = launch_digest.unwrap_or_default();
     Some(Unit { name, session, role, dir, env, watch, enabled, position, ladder, launch_digest })
 }
 
@@ -223,29 +224,35 @@ fn service(table: &Table<'_>, context: &Context<'_>) -> Option<Role> {
     Some(Role::Service { command })
 }
 
-/// Digest of everything that needs a restart when it changes. Each part goes in with its length, so that no two
-/// different lists of parts read alike.
-fn launch_digest(role: &Role, dir: &Path, env: &BTreeMap<String, String>) -> String {
+/// Where it is launched, as written, made absolute. What is wrong with it is reported where it is read to be used.
+fn dir_as_written(table: &Table<'_>, places: &Places<'_>) -> PathBuf {
+    let Some(value) = table.peek("dir") else { return places.folder.to_path_buf() };
+    let as_written = |name: &str| Some(format!("${{{name}}}"));
+    let places = Places { folder: places.folder, home: Path::new("~"), env: &as_written };
+    places.path("dir", At { at: 0, value }, &Sink::new("")).unwrap_or_default()
+}
+
+/// The format of [`launch_digest`], at its beginning: digests of different formats can't be compared, and nothing is
+/// restarted because watchkeeper became another one.
+const DIGEST_FORMAT: &str = "2:";
+
+/// Digest of everything that needs a restart when it changes, as the operator wrote it: with the variables' values, two
+/// callers with different environments (a shell, cron) would restart each other's units, and with what is built in, a new
+/// watchkeeper would restart everybody. Each part goes in with its length, so that no two different lists of parts read
+/// alike.
+fn launch_digest(table: &Table<'_>, places: &Places<'_>, role: &Role) -> String {
     let mut text = String::new();
-    let mut add = |part: &str| text.push_str(&format!("{}:{part};", part.len()));
-    let mut add_all = |what: &str, parts: &mut dyn Iterator<Item = &str>| {
-        add(what);
-        parts.for_each(&mut add);
-    };
+    let mut add = |what: &str, part: &str| text.push_str(&format!("{what}:{}:{part};", part.len()));
+    add("dir", &dir_as_written(table, places).to_string_lossy());
+    add("env", &table.as_written("env"));
     match role {
-        Role::Service { command } => add_all("command", &mut command.iter().map(String::as_str)),
+        Role::Service { .. } => add("command", &table.as_written("command")),
         Role::Agent(agent) => {
-            let backend = &agent.backend;
-            add_all("command", &mut backend.command.iter().map(String::as_str));
-            add_all("flag", &mut backend.model_flag.as_deref().into_iter());
-            add_all("delivery", &mut std::iter::once(format!("{:?}", backend.prompt_delivery).as_str()));
-            add_all("backend env", &mut backend.env.iter().flat_map(|(k, v)| [k.as_str(), v.as_str()]));
-            add_all("removed env", &mut backend.env_remove.iter().map(String::as_str));
-            add_all("model", &mut std::iter::once(agent.model.as_str()));
-            add_all("prompt", &mut std::iter::once(agent.prompt.as_str()));
+            add("backend", &agent.backend.name);
+            add("said of it", &agent.backend.launch_said);
+            add("model", &agent.model);
+            add("prompt", &agent.prompt);
         }
     }
-    add_all("dir", &mut std::iter::once(dir.to_string_lossy().as_ref()));
-    add_all("env", &mut env.iter().flat_map(|(k, v)| [k.as_str(), v.as_str()]));
-    digest(text.as_bytes())
+    format!("{DIGEST_FORMAT}{}", digest(text.as_bytes()))
 }

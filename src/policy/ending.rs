@@ -100,8 +100,7 @@ fn ordered(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         let end = ending(context, Then::StayDown, EndCause::Down, &why);
         return out.asked(Claim::Order, "stop", What::End(end), why);
     }
-    let changed = !state.launch.digest.is_empty() && state.launch.digest != context.unit.launch_digest;
-    if changed && context.alive().is_some() {
+    if launch::is_outdated(context, state) && context.alive().is_some() {
         if let Some(why) = context.gate(state, Watch::Heal) {
             return out.hold("restart", why);
         }

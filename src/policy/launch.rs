@@ -40,10 +40,22 @@ pub fn first_prompt(agent: &Agent) -> &str {
     }
 }
 
-/// A unit that is seen and that no start is remembered of: state was lost, or it was started by hand. It runs as it
-/// runs; nothing is restarted for that.
+/// Whether its launch changed in the config since it was started. Digests of different formats say nothing: a new
+/// watchkeeper digests differently.
+pub fn is_outdated(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    let (then, now) = (&state.launch.digest, &context.unit.launch_digest);
+    format(then) == format(now) && then != now
+}
+
+/// What stands before the `:` of a launch digest.
+fn format(digest: &str) -> Option<&str> {
+    digest.split_once(':').map(|(format, _)| format)
+}
+
+/// A unit that is seen and that no start is remembered of: state was lost, or it was started by hand, or by a watchkeeper
+/// that digested differently. It runs as it runs; nothing is restarted for that.
 pub fn adopt(context: &UnitContext<'_>, state: &mut UnitState) {
-    if context.alive().is_some() && state.launch.digest.is_empty() {
+    if context.alive().is_some() && format(&state.launch.digest) != format(&context.unit.launch_digest) {
         state.launch.digest = context.unit.launch_digest.clone();
     }
 }

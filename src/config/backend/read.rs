@@ -65,6 +65,7 @@ pub(super) fn backend(name: &str, table: &Table, builtin: &Table) -> Result<Back
         transcript_suffix: r.text("transcript_suffix").unwrap_or_else(|| ".jsonl".into()),
         version_command: r.words("version_command"),
         versions_tested: r.words("versions_tested"),
+        launch_said: String::new(),
         signals: Arc::new(read_signals(signals, r.check)),
     };
     r.finish();

@@ -241,3 +241,19 @@ fn a_down_marker_that_is_removed_lets_it_come_back_at_once_whatever_it_went_thro
     world.run(31.0);
     assert_eq!(world.acts("a"), ["restart"], "{}", world.story());
 }
+
+#[test]
+fn a_launch_that_an_older_watchkeeper_digested_is_taken_as_it_is() {
+    for old in ["31f34858f942b629", "1:31f34858f942b629"] {
+        let mut world = World::running(LOOP);
+        world.state.units.get_mut(&name("a")).unwrap().launch.digest = old.into();
+        world.ticks(3);
+        world.unit("a").idle();
+        world.run(60.0);
+        world.expect_no_act("a");
+        // From then on changes count.
+        world.reload(CHANGED);
+        world.run(5.0);
+        assert!(world.acts("a").starts_with(&["restart", "terminate"]), "{}", world.story());
+    }
+}
