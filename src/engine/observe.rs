@@ -42,6 +42,8 @@ pub struct Memory {
     pub failed: BTreeMap<UnitName, String>,
     /// Troubles with files that stand.
     pub troubles: Vec<Trouble>,
+    /// Troubles with panes, as the last look at a tmux that answered found them.
+    pane_troubles: Vec<Trouble>,
     /// The last look into the branch.
     branch: branch::BranchMemory,
     /// Of the transcripts.
@@ -60,12 +62,6 @@ struct KeptLook {
 }
 
 impl Memory {
-    fn trouble_once(&mut self, key: &str, text: String) {
-        if !self.troubles.iter().any(|trouble| trouble.key == key) {
-            self.troubles.push(Trouble { key: key.to_owned(), text });
-        }
-    }
-
     /// Forgets all looks.
     pub fn forget(&mut self) {
         self.looks.clear();
@@ -93,6 +89,9 @@ pub fn gather<H: Host, F: Files>(
     let panes = match_panes(config, state, &list, stamp);
     let screens = capture(host, &panes, memory);
     let mut units = BTreeMap::new();
+    if !matches!(list.server, ServerSeen::Unknown { .. }) {
+        memory.pane_troubles.clear();
+    }
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
         let mut seen = Seen {
@@ -101,12 +100,25 @@ pub fn gather<H: Host, F: Files>(
             ..Seen::default()
         };
         seen.pane = pane(host, unit, &list.server, row, screens.get(name), &now, memory);
+        seen.unseen = unreadable(host, row, &seen.pane);
+        if row.is_none()
+            && let Some(session) = moved(host, name, state, &list)
+        {
+            // It lives: a second one beside it would be worse than none.
+            seen.pane = PaneSeen::Unknown;
+            let text = format!(
+                "the pane of `{name}` was moved to session `{session}`, which is not ours: it is left alone, and no \
+                 second one is started; end its process, and it is started anew"
+            );
+            memory.pane_troubles.push(Trouble { key: format!("moved {name}"), text });
+        }
         seen.foreign = foreign(unit, &list, stamp, row);
         details(host, unit, state, &needs, &list, &mut seen);
         units.insert(name.clone(), seen);
     }
     let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);
     let mut troubles = memory.troubles.clone();
+    troubles.extend(memory.pane_troubles.iter().cloned());
     let (requests, inbox_end) = requests(files, state, &now, &mut troubles);
     let branch = branch::branch(host, config, state, now.awake_s, &mut memory.branch);
     if let (Some(BranchSeen::Unknown { why }), Some(plan)) = (&branch, &config.sequence) {
@@ -154,6 +166,32 @@ fn match_panes<'a>(
         }
     }
     found
+}
+
+/// The session in which the unit's process goes on, when somebody moved its pane (`join-pane`) to one without our stamp.
+fn moved<'a, H: Host>(host: &mut H, name: &UnitName, state: &State, list: &'a PaneList) -> Option<&'a str> {
+    let known = &state.units.get(name)?.seen;
+    let process = known.process?;
+    let is_it = |row: &&PaneRow| {
+        row.unit == name.as_str()
+            && known.pane.as_ref() == Some(&row.pane)
+            && row.pid == process.pid
+            && !row.dead
+    };
+    let row = list.rows.iter().find(is_it)?;
+    let start = host.process_start(row.pid);
+    start.is_none_or(|start| start == process.start).then_some(row.session.as_str())
+}
+
+/// Why a living pane is unknown: its process is not in our `/proc`.
+fn unreadable<H: Host>(host: &mut H, row: Option<&PaneRow>, pane: &PaneSeen) -> Option<String> {
+    let row = row.filter(|row| *pane == PaneSeen::Unknown && !row.dead)?;
+    host.process_start(row.pid).is_none().then(|| {
+        format!(
+            "pid {} can't be read in /proc (mounted with hidepid, or of another pid namespace): nothing is known of it",
+            row.pid
+        )
+    })
 }
 
 fn number(pane: &str) -> u64 {
@@ -237,7 +275,7 @@ fn pane<H: Host>(
             "the pane of `{}` is closed, but its process (pid {}) lives on: end it, and it is started anew",
             unit.name, row.pid
         );
-        memory.trouble_once(&format!("closed {}", unit.name), text);
+        memory.pane_troubles.push(Trouble { key: format!("closed {}", unit.name), text });
         return PaneSeen::Unknown;
     }
     if row.dead {

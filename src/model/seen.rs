@@ -163,6 +163,9 @@ pub struct ServerId {
 pub struct Seen {
     /// Its pane.
     pub pane: PaneSeen,
+    /// Why its pane, which tmux lists, could not be judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
     /// A session with the unit's name exists, but without our stamp: whose it seems to be.
     pub foreign: Option<String>,
     /// Markers of the unit.

@@ -6,10 +6,19 @@
 use crate::base::time::Now;
 use crate::config::Unit;
 use crate::model::seen::{AlivePane, Exit, PaneSeen, Process, ScreenState, Seen, ServerSeen};
-use crate::state::unit::{Candidate, SeenState};
+use crate::state::unit::{Candidate, SeenState, Unseen};
 
 /// Seconds between two looks, at least (SPEC 3: "the next due time may be half a second away").
 pub const SECOND_LOOK_S: f64 = 0.4;
+
+/// A listed pane that can't be judged for this long is told, seconds: a process that just ended is gone sooner.
+const UNSEEN_S: f64 = 120.0;
+
+/// Why the unit can't be judged, when that has stood for long.
+pub fn unseen<'s>(now: &Now, state: &'s SeenState) -> Option<&'s str> {
+    let unseen = state.unseen.as_ref()?;
+    (now.awake_s.since_s(unseen.since_awake_s) >= UNSEEN_S).then_some(unseen.why.as_str())
+}
 
 /// Takes this tick's look into `state`.
 pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, state: &mut SeenState) {
@@ -18,6 +27,14 @@ pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, st
         ServerSeen::Unknown { .. } => {}
         ServerSeen::Absent => state.foreign = false,
         ServerSeen::Alive(_) => state.foreign = seen.foreign.is_some(),
+    }
+    match (&seen.unseen, &seen.pane) {
+        (Some(why), _) => {
+            let since_awake_s = state.unseen.as_ref().map_or(now.awake_s, |unseen| unseen.since_awake_s);
+            state.unseen = Some(Unseen { why: why.clone(), since_awake_s });
+        }
+        (None, PaneSeen::Unknown) => {}
+        (None, PaneSeen::Absent | PaneSeen::Dead { .. } | PaneSeen::Alive(_)) => state.unseen = None,
     }
     match &seen.pane {
         PaneSeen::Unknown => {}

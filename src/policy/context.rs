@@ -186,6 +186,7 @@ pub struct UnitContext<'a> {
 
 static NOTHING_SEEN: Seen = Seen {
     pane: PaneSeen::Unknown,
+    unseen: None,
     foreign: None,
     markers: NO_MARKERS,
     transcript: None,

@@ -255,9 +255,20 @@ fn standing(seen: &Observation, next: &mut State) {
     for trouble in &seen.troubles {
         stands.push((format!("trouble {}", trouble.key), Level::Warning, trouble.text.clone()));
     }
+    for (name, state) in &next.units {
+        if let Some(why) = super::belief::unseen(&seen.now, &state.seen) {
+            stands.push((
+                format!("unseen {name}"),
+                Level::Human,
+                format!("`{name}` can't be watched: {why}"),
+            ));
+        }
+    }
     let blind = blind(seen, next, &mut stands);
     // A tmux that does not answer says nothing of strays.
-    let judged = |key: &str| key.starts_with("trouble ") || (key.starts_with("stray ") && !blind);
+    let judged = |key: &str| {
+        key.starts_with("trouble ") || key.starts_with("unseen ") || (key.starts_with("stray ") && !blind)
+    };
     next.mail.told.retain(|told| !judged(&told.key) || stands.iter().any(|(key, ..)| *key == told.key));
     for (key, level, text) in stands {
         if !next.mail.told.iter().any(|told| told.key == key) {

@@ -2,6 +2,7 @@
 //!
 //! Pure, and read-only. Deliberately not here: deciding anything, and reading files.
 
+use super::belief;
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::config::{AgentKind, Config, Permission, Role, Sequence, Unit};
@@ -209,7 +210,10 @@ fn unit_line(sight: &Sight<'_>, unit: &Unit) -> UnitLine {
     let markers = sight.markers.get(&unit.name).unwrap_or(&no_markers);
     let live = sight.live.and_then(|live| live.get(&unit.name));
     let wanted = unit.enabled && sight.fleet.down.is_none() && markers.down.is_none();
-    let (up, observed) = overlay(state, live);
+    let (up, observed) = match belief::unseen(sight.now, &state.seen) {
+        Some(_) => (false, ScreenState::Unknown),
+        None => overlay(state, live),
+    };
     let doing = doing(state);
     let mut line = UnitLine {
         name: unit.name.clone(),
@@ -299,6 +303,9 @@ fn needs(
 ) -> Option<String> {
     if let Some(why) = sight.broken.get(&unit.name) {
         return Some(format!("its state file can't be read: {why}"));
+    }
+    if let Some(why) = belief::unseen(sight.now, &state.seen) {
+        return Some(format!("can't be watched: {why}"));
     }
     if state.seen.foreign || live == Some(&Live::Foreign) {
         return Some(format!("session `{}` is not ours: rename or end it", unit.session));

@@ -419,6 +419,23 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_watched_is_not_up() {
+        let unseen = |for_s: f64| {
+            with(UnitState::default(), |unit| {
+                let since_awake_s = now().awake_s.plus_s(-for_s);
+                unit.seen.unseen = Some(crate::state::unit::Unseen { why: "no /proc".into(), since_awake_s });
+            })
+        };
+        let line = |for_s| {
+            let lines = lines_of(&[("a", unseen(for_s))], Some(&[("a", Live::Alive)]));
+            lines.into_iter().find(|line| line.name == name("a")).unwrap()
+        };
+        assert!(line(60.0).up, "it may just have ended");
+        assert!(!line(130.0).up);
+        assert_eq!(line(130.0).needs.as_deref(), Some("can't be watched: no /proc"));
+    }
+
+    #[test]
     fn a_task_between_its_runs_is_well() {
         let lines = lines_of(&[("t", dead("exit status 0"))], None);
         let task = lines.iter().find(|line| line.name == name("t")).unwrap();

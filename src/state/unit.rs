@@ -80,6 +80,18 @@ pub struct SeenState {
     pub foreign: bool,
     /// Compaction under way since.
     pub compacting_since_awake_s: Option<Awake>,
+    /// Its pane is listed but could not be judged since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Unseen>,
+}
+
+/// A pane that tmux lists and that can't be judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unseen {
+    /// Why, for people.
+    pub why: String,
+    /// Since when.
+    pub since_awake_s: Awake,
 }
 
 /// A state on its first look.

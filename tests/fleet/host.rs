@@ -48,6 +48,22 @@ fn a_foreign_session_with_the_wanted_name_is_not_touched() {
 }
 
 #[test]
+fn a_pane_that_a_person_moved_into_a_session_of_theirs_gets_no_second_copy() {
+    let lab = Lab::new(FAST, &idlers(&["a", "b"]));
+    let _watch = lab.watch();
+    lab.until("both run", || all_idle(&lab, &["a", "b"]));
+    lab.tmux(&["new-session", "-d", "-s", "mine", "exec sleep 600"]).unwrap();
+    lab.tmux(&["join-pane", "-d", "-s", "=t-a:", "-t", "=mine:"]).unwrap();
+    lab.until("people are told", || lab.alerts_with("the pane of `a` was moved to session `mine`") == 1);
+    lab.throughout(Duration::from_secs(3), "no second one", || lab.starts("a") == 1);
+    assert_eq!(lab.sessions(), ["mine", "t-b"]);
+    // When it ends there, it comes back.
+    lab.tmux(&["kill-session", "-t", "=mine"]).unwrap();
+    lab.until("it is started anew", || lab.starts("a") == 2 && all_idle(&lab, &["a"]));
+    assert_eq!(lab.alerts_with("was moved"), 1);
+}
+
+#[test]
 fn two_fleets_on_one_server_leave_each_other_alone() {
     let lab = Lab::new(FAST, &idlers(&["a", "b"]));
     // The other fleet: its own config and state, the same server, another prefix and one unit of the same name.

@@ -15,6 +15,25 @@ struct OnePane {
     output_at: Wall,
     screen: &'static str,
     captures: usize,
+    dead: bool,
+    stamp: &'static str,
+    start: Option<u64>,
+    server: ServerSeen,
+}
+
+impl OnePane {
+    fn busy() -> OnePane {
+        OnePane {
+            now_ms: 20_200,
+            output_at: Wall(20_000),
+            screen: BUSY,
+            captures: 0,
+            dead: false,
+            stamp: "here",
+            start: Some(1),
+            server: ServerSeen::Alive(ServerId { pid: 1, started: 1 }),
+        }
+    }
 }
 
 impl Host for OnePane {
@@ -27,7 +46,7 @@ impl Host for OnePane {
             session: "crew-a".into(),
             pane: "%1".into(),
             pid: 7,
-            dead: false,
+            dead: self.dead,
             exit: None,
             dead_at: None,
             command: "watchkeeper".into(),
@@ -36,13 +55,13 @@ impl Host for OnePane {
             typed_at: None,
             output_at: self.output_at,
             shape: "80x24".into(),
-            stamp: "here".into(),
+            stamp: self.stamp.into(),
             unit: "a".into(),
             phase: None,
             title: String::new(),
         };
-        let server = ServerSeen::Alive(ServerId { pid: 1, started: 1 });
-        PaneList { server, rows: vec![row], buffers: vec![] }
+        let rows = if matches!(self.server, ServerSeen::Alive(_)) { vec![row] } else { vec![] };
+        PaneList { server: self.server.clone(), rows, buffers: vec![] }
     }
 
     fn capture(&mut self, panes: &[String]) -> BTreeMap<String, String> {
@@ -51,7 +70,7 @@ impl Host for OnePane {
     }
 
     fn process_start(&mut self, _: i32) -> Option<u64> {
-        Some(1)
+        self.start
     }
 
     fn process_tree(&mut self, _: i32) -> Vec<Process> {
@@ -101,19 +120,11 @@ const IDLE: &str = "• done\n\n──────────\n> \n────
 /// The turn ends in the very second in which its screen was captured: tmux's time of the last output stays the same.
 #[test]
 fn a_screen_that_changes_within_its_second_is_looked_at_again() {
-    let parsed = crate::config::parse(&Source {
-        path: Path::new("/fleet/agents.toml"),
-        text: "[[agent]]\nname = \"a\"\nbackend = \"demo\"\n",
-        home: Path::new("/home/op"),
-        env: &|_| None,
-        read: &|_| Ok(String::new()),
-        state_override: None,
-    });
-    let config = parsed.config.unwrap();
+    let config = one_agent();
     let dir = tempfile::tempdir().unwrap();
     let mut files = RealFiles::create(dir.path()).unwrap();
     let mut memory = Memory::default();
-    let mut host = OnePane { now_ms: 20_200, output_at: Wall(20_000), screen: BUSY, captures: 0 };
+    let mut host = OnePane::busy();
     let mut look = |host: &mut OnePane| {
         let state = State::default();
         let seen = gather(host, &mut files, &config, &state, &mut memory, "here", Scope::All);
@@ -191,4 +202,85 @@ fn of_an_inbox_that_is_too_long_the_young_requests_are_heard() {
     let (found, end) = requests(&mut files, &State::default(), &noon(), &mut troubles);
     let ids: Vec<&str> = found.iter().map(|request| request.id.as_str()).collect();
     assert_eq!((ids, end, troubles.len()), (vec!["young"], None, 1));
+}
+
+fn one_agent() -> Config {
+    let parsed = crate::config::parse(&Source {
+        path: Path::new("/fleet/agents.toml"),
+        text: "[[agent]]\nname = \"a\"\nbackend = \"demo\"\n",
+        home: Path::new("/home/op"),
+        env: &|_| None,
+        read: &|_| Ok(String::new()),
+        state_override: None,
+    });
+    parsed.config.unwrap()
+}
+
+/// What is seen of a pane that was moved out of our session, closed under a living process, or can't be looked at, and
+/// what is told; each only as long as it is so.
+#[test]
+fn a_pane_that_cannot_be_judged_is_unknown_and_told_while_it_is_so() {
+    let config = one_agent();
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    let mut memory = Memory::default();
+    let mut state = State::default();
+    let mut known = crate::state::unit::UnitState::default();
+    known.seen.pane = Some("%1".into());
+    known.seen.process = Some(Process { pid: 7, start: 1 });
+    let name = config.units.keys().next().unwrap().clone();
+    let mut look = |host: &mut OnePane, known: Option<&crate::state::unit::UnitState>| {
+        state.units = known.map(|known| (name.clone(), known.clone())).into_iter().collect();
+        host.now_ms += 30_000;
+        host.output_at = Wall(host.now_ms);
+        let seen = gather(host, &mut files, &config, &state, &mut memory, "here", Scope::All);
+        let unit = &seen.units[&name];
+        let pane = match &unit.pane {
+            PaneSeen::Unknown => "unknown",
+            PaneSeen::Absent => "absent",
+            PaneSeen::Dead { .. } => "dead",
+            PaneSeen::Alive(_) => "alive",
+        };
+        let keys: Vec<String> = seen.troubles.into_iter().map(|trouble| trouble.key).collect();
+        (pane, keys.join(" "), unit.unseen.is_some())
+    };
+    let is = |pane, keys: &str, unseen| (pane, keys.to_owned(), unseen);
+    let moved = || OnePane { stamp: "", ..OnePane::busy() };
+    let silent = ServerSeen::Unknown { why: "slow".into() };
+    assert_eq!(look(&mut OnePane::busy(), Some(&known)), is("alive", "", false));
+    assert_eq!(look(&mut moved(), Some(&known)), is("unknown", "moved a", false));
+    assert_eq!(
+        look(&mut OnePane { stamp: "/another/fleet", ..moved() }, Some(&known)),
+        is("unknown", "moved a", false)
+    );
+    assert_eq!(
+        look(&mut OnePane { server: silent, ..moved() }, Some(&known)),
+        is("unknown", "moved a", false),
+        "a tmux that does not answer takes nothing back"
+    );
+    assert_eq!(look(&mut OnePane { start: Some(2), ..moved() }, Some(&known)), is("absent", "", false));
+    assert_eq!(look(&mut OnePane { dead: true, ..moved() }, Some(&known)), is("absent", "", false));
+    assert_eq!(look(&mut moved(), None), is("absent", "", false), "anybody can write our mark");
+    assert_eq!(
+        look(&mut OnePane { dead: true, ..OnePane::busy() }, Some(&known)),
+        is("unknown", "closed a", false)
+    );
+    assert_eq!(look(&mut OnePane { start: None, ..OnePane::busy() }, None), is("unknown", "", true));
+    assert_eq!(look(&mut OnePane::busy(), Some(&known)), is("alive", "", false));
+}
+
+/// An operator may keep a unit's folder elsewhere.
+#[test]
+fn a_marker_in_a_folder_behind_a_link_is_seen_when_it_comes_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    std::fs::create_dir_all(dir.path().join("units")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("units/a")).unwrap();
+    let name = UnitName::new("a").unwrap();
+    let mut memory = Memory::default();
+    assert_eq!(unit_markers(&mut files, &name, &mut memory), Markers::default());
+    assert_eq!(unit_markers(&mut files, &name, &mut memory), Markers::default());
+    std::fs::write(elsewhere.path().join("down"), "deploy").unwrap();
+    assert_eq!(unit_markers(&mut files, &name, &mut memory).down.as_deref(), Some("deploy"));
 }

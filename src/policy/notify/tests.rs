@@ -112,3 +112,21 @@ fn observe_only_says_what_it_would_do_once() {
     world.run(60.0);
     assert_eq!(world.times("c0", "restart").len(), 1);
 }
+
+#[test]
+fn a_pane_that_cannot_be_looked_at_is_told_after_a_while_and_again_only_when_it_was_seen_in_between() {
+    let mut world = family(1);
+    for _ in 0..2 {
+        let alive = std::mem::take(&mut world.unit("c0").seen().pane);
+        world.unit("c0").seen().unseen = Some("pid 7 can't be read in /proc".into());
+        world.run(60.0);
+        world.expect_alerts("", 0);
+        world.run(7200.0);
+        world.expect_alerts("`c0` can't be watched: pid 7 can't be read", 1);
+        world.expect_no_act("c0");
+        world.unit("c0").seen().unseen = None;
+        world.unit("c0").seen().pane = alive;
+        world.run(60.0);
+        world.forget();
+    }
+}
