@@ -530,6 +530,7 @@ fn a_whole_tree_is_found_and_ended_deepest_first() {
             .collect()
     };
     let tree = loop {
+        lab.row("a");
         let tree = lab.host.process_tree(pid);
         if names(&tree).iter().filter(|n| n.starts_with("sleep 100")).count() == 3 {
             break tree;
@@ -645,4 +646,21 @@ fn a_person_who_looks_on_through_a_grouped_session_is_attached() {
     assert_eq!(lab.host.panes().rows.iter().filter(|row| row.pane == pane).count(), 1);
     drop(client.stdin.take());
     client.wait().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn one_look_at_all_processes_serves_until_the_next_list() {
+    let mut lab = Lab::new();
+    let own = std::process::id().cast_signed();
+    lab.host.panes();
+    let before = lab.host.process_tree(own);
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let has = |tree: &[Process]| tree.iter().any(|process| process.pid == child.id().cast_signed());
+    let same = lab.host.process_tree(own);
+    lab.host.panes();
+    let after = lab.host.process_tree(own);
+    assert_eq!((has(&before), has(&same), has(&after)), (false, false, true));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

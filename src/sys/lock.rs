@@ -248,7 +248,7 @@ mod tests {
             .unwrap();
         await_that(|| ready.exists());
         assert!(matches!(try_lock(dir.path(), "tick").unwrap(), TryLock::Held(_)));
-        let tree = super::super::proc::tree(holder.id().cast_signed());
+        let tree = super::super::proc::tree(&super::super::proc::all(), holder.id().cast_signed());
         for process in tree {
             let _ = Command::new("kill").args(["-9", &process.pid.to_string()]).status();
         }

@@ -49,6 +49,9 @@ impl Stat {
     }
 }
 
+/// Processes by pid.
+pub type Processes = BTreeMap<i32, Stat>;
+
 /// Reads a stat line. The name may hold spaces, parentheses and newlines: fields are counted from the last `)`.
 pub fn parse_stat(text: &str) -> Option<Stat> {
     let (pid, rest) = text.split_once(" (")?;
@@ -103,9 +106,8 @@ pub fn zombie_exit(pid: i32) -> Option<Exit> {
 
 /// The process and all that came from it, deepest first; zombies left out. Processes of a session that it leads
 /// belong to it even when their parents are gone.
-pub fn tree(root: i32) -> Vec<Process> {
-    let all = all();
-    below(&all, root)
+pub fn tree(all: &Processes, root: i32) -> Vec<Process> {
+    below(all, root)
         .into_iter()
         .filter_map(|pid| all.get(&pid))
         .filter(|s| !s.is_dead())
@@ -116,15 +118,14 @@ pub fn tree(root: i32) -> Vec<Process> {
 /// CPU time used so far by a CLI's tools, ended ones that were waited for included, milliseconds: of all descendants of
 /// its process but those that are the CLI itself. gemini and qwen run in a child of the process that was started,
 /// codex in a child of its launcher, and draw their spinner there. `programs` are the CLI's own.
-pub fn tools_cpu_ms(root: i32, programs: &[String]) -> Option<u64> {
-    let all = all();
+pub fn tools_cpu_ms(all: &Processes, root: i32, programs: &[String]) -> Option<u64> {
     all.get(&root).filter(|s| !s.is_dead())?;
     let is_own = |stat: &Stat| {
         programs.contains(&stat.comm) || programs.contains(&command_name(&first_word(stat.pid)))
     };
-    let cli = cli_processes(&all, root, &is_own);
+    let cli = cli_processes(all, root, &is_own);
     let mut ticks = cli.last().and_then(|pid| all.get(pid)).map_or(0, |s| s.cpu_children);
-    for pid in below(&all, root).into_iter().filter(|pid| !cli.contains(pid)) {
+    for pid in below(all, root).into_iter().filter(|pid| !cli.contains(pid)) {
         let used = all.get(&pid).map_or(0, |s| s.cpu.saturating_add(s.cpu_children));
         ticks = ticks.saturating_add(used);
     }
@@ -175,9 +176,9 @@ fn below(all: &BTreeMap<i32, Stat>, root: i32) -> Vec<i32> {
     order
 }
 
-/// All processes of the host.
-fn all() -> BTreeMap<i32, Stat> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
+/// All processes of the host. (Costly: one look serves a whole tick.)
+pub fn all() -> Processes {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Processes::new() };
     entries
         .filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter_map(|pid| Some((pid, stat(pid)?)))
@@ -331,7 +332,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let born = start(pid).unwrap();
-        assert!(tree(std::process::id().cast_signed()).contains(&Process { pid, start: born }));
+        assert!(tree(&all(), std::process::id().cast_signed()).contains(&Process { pid, start: born }));
         child.kill().unwrap();
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while start(pid).is_some() {
@@ -340,7 +341,7 @@ mod tests {
         }
         assert!(stat(pid).unwrap().is_dead(), "not yet waited for, so still listed");
         assert_eq!(zombie_exit(pid), Some(Exit::Signal(9)));
-        assert_eq!(tree(pid), []);
+        assert_eq!(tree(&all(), pid), []);
         child.wait().unwrap();
         assert_eq!((stat(pid), zombie_exit(pid)), (None, None));
         for status in [0, 7] {

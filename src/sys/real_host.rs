@@ -38,6 +38,10 @@ pub struct RealHost {
     busy: Vec<String>,
     /// Screens that came with the last list, until they are asked for.
     ahead: Screens,
+    /// All processes, read when first asked for since the last list: one look serves all units of a tick.
+    snapshot: Option<proc::Processes>,
+    /// The newest transcripts found since the last list, by folder and ending: units that share one walk it once.
+    newest: HashMap<(String, String), Option<TranscriptSeen>>,
     /// Length of each transcript when its end was last read, and what was found.
     looks: HashMap<String, (u64, bool)>,
 }
@@ -69,8 +73,14 @@ impl RealHost {
             is_new_enough: false,
             busy: Vec::new(),
             ahead: Screens::new(),
+            snapshot: None,
+            newest: HashMap::new(),
             looks: HashMap::new(),
         }
+    }
+
+    fn snapshot(&mut self) -> &proc::Processes {
+        self.snapshot.get_or_insert_with(proc::all)
     }
 
     /// The tmux client.
@@ -155,6 +165,8 @@ impl Host for RealHost {
     }
 
     fn panes(&mut self) -> PaneList {
+        self.snapshot = None;
+        self.newest.clear();
         // The first time every pane is new, and tmux reads them all faster than we do.
         let commands = match cfg!(target_os = "linux") && !self.processes.is_empty() {
             true => Commands::LeftOut,
@@ -203,11 +215,11 @@ impl Host for RealHost {
     }
 
     fn process_tree(&mut self, pid: i32) -> Vec<Process> {
-        proc::tree(pid)
+        proc::tree(self.snapshot(), pid)
     }
 
     fn tools_cpu_ms(&mut self, pid: i32, programs: &[String]) -> Option<u64> {
-        proc::tools_cpu_ms(pid, programs)
+        proc::tools_cpu_ms(self.snapshot(), pid, programs)
     }
 
     fn is_alone(&mut self, pid: i32) -> Option<bool> {
@@ -219,7 +231,10 @@ impl Host for RealHost {
     }
 
     fn transcript(&mut self, dir: &str, suffix: &str, pid: i32, cwd: &str) -> Option<TranscriptSeen> {
-        let mut seen = transcript::newest(dir, suffix, pid, cwd)?;
+        let place = (transcript::fill(dir, pid, cwd), suffix.to_owned());
+        let walk = |(dir, suffix): &(String, String)| transcript::newest(dir, suffix);
+        let found = self.newest.entry(place);
+        let mut seen = found.or_insert_with_key(walk).clone()?;
         seen.open_tool_call = match self.looks.get(&seen.path) {
             Some((bytes, open)) if *bytes == seen.bytes => *open,
             Some(_) | None => transcript::has_open_tool_call(&seen.path),
@@ -272,6 +287,7 @@ impl Host for RealHost {
         self.processes.values_mut().for_each(|known| known.settled = false);
         self.processes.values_mut().for_each(|known| known.start = None);
         self.ahead.clear();
+        self.snapshot = None;
         let failed = |why: String| Outcome::Failed { why };
         match action {
             Action::NewSession { launch } => match self.prepare(launch) {

@@ -77,13 +77,12 @@ pub(super) fn dashed(cwd: &str) -> String {
     cwd.encode_utf16().map(dash).collect()
 }
 
-/// The newest transcript, without a look into it.
-pub(super) fn newest(dir: &str, suffix: &str, pid: i32, cwd: &str) -> Option<TranscriptSeen> {
-    let dir = fill(dir, pid, cwd);
+/// The newest transcript in a folder, without a look into it.
+pub(super) fn newest(dir: &str, suffix: &str) -> Option<TranscriptSeen> {
     let mut newest: Option<(std::time::SystemTime, PathBuf, u64)> = None;
     let mut count = 0;
     // Names in falling order: where folders are dates, the newest come first and the bound does no harm.
-    let walk = walkdir::WalkDir::new(&dir).max_depth(DEPTH_MAX).follow_links(false).follow_root_links(true);
+    let walk = walkdir::WalkDir::new(dir).max_depth(DEPTH_MAX).follow_links(false).follow_root_links(true);
     for entry in walk.sort_by(|a, b| b.file_name().cmp(a.file_name())) {
         let Ok(entry) = entry else { continue };
         count += 1;
@@ -253,7 +252,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let template = format!("{}/{{cwd_dashed}}", dir.path().display());
         let own = std::process::id().cast_signed();
-        let look = || newest(&template, ".jsonl", own, "/w/a.b");
+        let look = || newest(&fill(&template, own, "/w/a.b"), ".jsonl");
         assert_eq!(look(), None);
         let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(100);
         for (name, text, age) in [("a.jsonl", "old", 50), ("b.jsonl", "newer", 0), ("c.txt", "other", 0)] {
@@ -267,7 +266,7 @@ mod tests {
         let seen = look().unwrap();
         assert_eq!(seen.path, folder.join("b.jsonl").to_str().unwrap());
         assert_eq!((seen.bytes, seen.changed_at), (5, from_system(long_ago)));
-        assert_eq!(newest("/no/such", "", own, "/"), None);
+        assert_eq!(newest("/no/such", ""), None);
         assert_eq!(dashed("/w/a_b c.ä/😀"), "-w-a-b-c-----");
     }
 
