@@ -38,7 +38,17 @@ pub struct Watchdog<H, F> {
     memory: Memory,
     status: String,
     ticks: u64,
-    last_error: Option<String>,
+    last_error: Option<LastError>,
+}
+
+/// An error is forgotten after that many seconds without one.
+const ERROR_STANDS_S: f64 = 3600.0;
+
+/// What could not be written or done last.
+#[derive(Clone, Debug)]
+struct LastError {
+    text: String,
+    at: Now,
 }
 
 /// Who ticks.
@@ -212,7 +222,8 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         decision.events.extend(events);
 
         let mut unwritten = self.report(config, &seen, &decision, &commit);
-        self.last_error = unwritten.iter().chain(&failed).next().cloned().or(self.last_error.take());
+        let error = unwritten.iter().chain(&failed).next();
+        self.last_error = last_error(self.last_error.take(), error, &seen.now);
         let interval = config.watchdog.signal_interval_s;
         let due_s = [decision.due_s, loaded.due_s].into_iter().flatten().fold(interval, f64::min);
         unwritten.extend(self.beat(&began, &decision, interval));
@@ -333,11 +344,20 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             gap_s: decision.next.clocks.gap_s,
             interval_s,
             binary: self.identity.binary.clone(),
-            last_error: self.last_error.clone(),
+            last_error: self.last_error.as_ref().map(|last| last.text.clone()),
+            last_error_at: self.last_error.as_ref().map(|last| last.at.wall),
         };
         let error = self.image.beat(&mut self.files, &heartbeat, &ended).err()?.message();
-        self.last_error = Some(error.clone());
+        self.last_error = Some(LastError { text: error.clone(), at: ended });
         Some(error)
+    }
+}
+
+/// The error that stands after a tick.
+fn last_error(old: Option<LastError>, new: Option<&String>, now: &Now) -> Option<LastError> {
+    match new {
+        Some(text) => Some(LastError { text: text.clone(), at: now.clone() }),
+        None => old.filter(|last| now.awake_s.since_s(last.at.awake_s) < ERROR_STANDS_S),
     }
 }
 
@@ -434,4 +454,29 @@ fn marker_path(marker: &Marker) -> String {
         MarkerKind::SequenceComplete => table::SEQUENCE_COMPLETE,
     };
     marker.unit.as_ref().map_or_else(|| file.to_owned(), |name| table::in_unit(name, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Awake;
+
+    #[test]
+    fn an_error_has_its_time_and_is_forgotten_after_an_hour_without_one() {
+        let now = |s: i64| Now {
+            wall: Wall(s * 1000),
+            awake_s: Awake(s * 1000),
+            boot: "b".into(),
+            zone: "UTC".into(),
+        };
+        let told = |last: &Option<LastError>| last.as_ref().map(|last| (last.text.clone(), last.at.wall));
+        let full = ("disk full".to_owned(), Wall(100_000));
+        let last = last_error(None, Some(&full.0), &now(100));
+        assert_eq!(told(&last), Some(full.clone()));
+        let last = last_error(last, None, &now(3000));
+        assert_eq!(told(&last), Some(full));
+        let again = last_error(last.clone(), Some(&"again".to_owned()), &now(3000));
+        assert_eq!(told(&again), Some(("again".to_owned(), Wall(3_000_000))));
+        assert_eq!(told(&last_error(last, None, &now(3700))), None);
+    }
 }

@@ -27,6 +27,8 @@ pub struct Heartbeat {
     pub interval_s: f64,
     /// Identity of the binary.
     pub binary: String,
-    /// The last error, kept until the next one.
+    /// The last error, kept until the next one, and for an hour of ticks without one at most.
     pub last_error: Option<String>,
+    /// When it was.
+    pub last_error_at: Option<Wall>,
 }
