@@ -6,7 +6,9 @@
 use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::time::Now;
+use crate::cli::watchdog::Watchdog;
 use crate::config::Config;
+use crate::engine::ensure;
 use crate::engine::observe::markers;
 use crate::model::seen::{Markers, ServerSeen};
 use crate::policy::summary::{Live, Sight};
@@ -21,6 +23,7 @@ use crate::state::{State, table};
 use crate::sys::clock::Clock;
 use crate::sys::files::RealFiles;
 use crate::sys::lock::{self, Held};
+use crate::sys::proc;
 use crate::sys::tmux::Tmux;
 use crate::sys::{Files, PaneRow};
 use serde::Serialize;
@@ -52,6 +55,8 @@ pub struct Snapshot {
     pub broken: BTreeMap<UnitName, String>,
     /// What tmux says now; None when it was not asked or did not answer.
     pub live: Option<BTreeMap<UnitName, Live>>,
+    /// The watchdog was started into its own session, and tmux says that there is none.
+    pub session_lost: bool,
 }
 
 impl Snapshot {
@@ -68,6 +73,7 @@ impl Snapshot {
             holder: lock::held(&config.state_dir),
             broken: BTreeMap::new(),
             live: None,
+            session_lost: false,
             now,
         };
         let now = &snapshot.now;
@@ -93,10 +99,27 @@ impl Snapshot {
     /// Asks tmux once what lives; without an answer the recorded state stands.
     pub fn look(&mut self, config: &Config) {
         let list = Tmux::new(&config.tmux_socket).deadline(TMUX_PATIENCE).list();
+        let unknown = matches!(list.server, ServerSeen::Unknown { .. });
+        let own = ensure::session(config);
+        let stands = matches!(row(config, &own, &list.rows), Some((row, Ownership::Ours)) if !row.dead);
+        self.session_lost = !unknown && !stands && self.was_started_into_a_session(config);
         self.live = match list.server {
             ServerSeen::Unknown { .. } => None,
             ServerSeen::Absent | ServerSeen::Alive(_) => Some(live(config, &list.rows)),
         };
+    }
+
+    /// The watchdog that acts has what `up` and `ensure` give to one in its environment.
+    fn was_started_into_a_session(&self, config: &Config) -> bool {
+        let Some(held) = self.holder.as_ref().filter(|held| held.is_awake()) else { return false };
+        let ours = config.state_dir.join("units").join(ensure::UNIT);
+        proc::environ(held.pid, "WATCHKEEPER_UNIT_DIR").is_some_and(|dir| ours == std::path::Path::new(&dir))
+    }
+
+    /// The watchdog, judged.
+    pub fn watchdog(&self) -> Watchdog {
+        let judged = Watchdog::judge(self.heartbeat.as_ref(), self.holder.as_ref(), &self.now);
+        Watchdog { session_lost: self.session_lost, ..judged }
     }
 
     /// What a summary is made from.

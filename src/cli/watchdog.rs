@@ -45,6 +45,10 @@ pub struct Watchdog {
     pub ticks: u64,
     /// The last error it wrote down.
     pub last_error: Option<String>,
+    /// When that was.
+    pub last_error_at: Option<Wall>,
+    /// It was started into a tmux session that is no more: it goes on unseen.
+    pub session_lost: bool,
 }
 
 impl Watchdog {
@@ -77,6 +81,8 @@ impl Watchdog {
             age_s: age,
             ticks: heartbeat.filter(|_| holder.is_some()).map_or(0, |beat| beat.tick),
             last_error: heartbeat.and_then(|beat| beat.last_error.clone()),
+            last_error_at: heartbeat.and_then(|beat| beat.last_error_at),
+            session_lost: false,
         }
     }
 
@@ -103,10 +109,18 @@ impl Watchdog {
             }
             Health::Never => "watchdog NOT RUNNING".to_owned(),
         };
-        match &self.last_error {
-            Some(error) => format!("{text}; last error: {}", one_line(error, 200)),
-            None => text,
-        }
+        let unseen = match (self.session_lost, self.pid) {
+            (true, Some(pid)) => {
+                format!("; it runs without its session: `kill {pid}` and `watchkeeper ensure` give it one")
+            }
+            (true, None) | (false, _) => String::new(),
+        };
+        let at = self.last_error_at.map(|at| format!(" ({} ago)", human_s(now.wall.since_s(at).max(0.0))));
+        let error = self
+            .last_error
+            .as_ref()
+            .map(|error| format!("; last error{}: {}", at.unwrap_or_default(), one_line(error, 200)));
+        format!("{text}{unseen}{}", error.unwrap_or_default())
     }
 }
 
@@ -128,6 +142,23 @@ mod tests {
         let holder =
             holder.map(|(command, ago)| Held { pid: 7, command: command.into(), since: Some(at(ago)) });
         assert_eq!(Watchdog::judge(beat.as_ref(), holder.as_ref(), &now).health, want);
+    }
+
+    #[test]
+    fn an_old_error_and_a_lost_session_are_told_as_such() {
+        let now = Now { wall: Wall(10_000_000), awake_s: Awake(0), boot: "b".into(), zone: "UTC".into() };
+        let beat = Heartbeat {
+            command: "run".into(),
+            at: now.wall.plus_s(-5.0),
+            last_error: Some("disk full".into()),
+            last_error_at: Some(now.wall.plus_s(-120.0)),
+            ..Heartbeat::default()
+        };
+        let holder = Held { pid: 7, command: "run".into(), since: None };
+        let judged = Watchdog::judge(Some(&beat), Some(&holder), &now);
+        assert_eq!(judged.text(&now), "watchdog (pid 7) ticked 5 s ago; last error (2 min ago): disk full");
+        let text = Watchdog { session_lost: true, last_error: None, ..judged }.text(&now);
+        assert!(text.contains("; it runs without its session: `kill 7` and `watchkeeper ensure`"), "{text}");
     }
 
     #[test]

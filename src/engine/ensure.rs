@@ -135,6 +135,9 @@ fn tell(files: &mut RealFiles, held: &Held, age_s: f64) -> Result<()> {
     )
 }
 
+/// What the watchdog is called where units have their names.
+pub const UNIT: &str = "watchkeeper";
+
 /// The watchdog's own session.
 pub fn session(config: &Config) -> String {
     format!("{}watchkeeper", config.session_prefix)
@@ -152,7 +155,7 @@ pub fn start(home: &Home, loaded: &LoadedConfig) -> Result<String> {
         argv.extend(["--state".to_owned(), state.to_string_lossy().into_owned()]);
     }
     argv.push("run".into());
-    let unit = UnitName::new("watchkeeper").map_err(Error::usage)?;
+    let unit = UnitName::new(UNIT).map_err(Error::usage)?;
     let dir =
         home.config_path.parent().map(|dir| dir.to_string_lossy().into_owned()).unwrap_or_else(|| "/".into());
     let launch = Launch {

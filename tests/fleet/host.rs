@@ -56,7 +56,7 @@ fn a_pane_that_a_person_moved_into_a_session_of_theirs_gets_no_second_copy() {
     lab.tmux(&["join-pane", "-d", "-s", "=t-a:", "-t", "=mine:"]).unwrap();
     lab.until("people are told", || lab.alerts_with("the pane of `a` was moved to session `mine`") == 1);
     lab.throughout(Duration::from_secs(3), "no second one", || lab.starts("a") == 1);
-    assert_eq!(lab.sessions(), ["mine", "t-b"]);
+    assert!(!lab.sessions().contains(&"t-a".to_owned()));
     // When it ends there, it comes back.
     lab.tmux(&["kill-session", "-t", "=mine"]).unwrap();
     lab.until("it is started anew", || lab.starts("a") == 2 && all_idle(&lab, &["a"]));

@@ -5,7 +5,7 @@ use crate::base::error::{Kind, Result};
 use crate::base::text::{counted, one_line};
 use crate::base::time::human_s;
 use crate::cli::snapshot::{Ownership, Snapshot, row};
-use crate::cli::watchdog::{Health, Watchdog};
+use crate::cli::watchdog::Health;
 use crate::cli::{Invocation, Out};
 use crate::config::{Backend, Config, Role, Severity};
 use crate::model::seen::ServerSeen;
@@ -87,7 +87,10 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     if let Some(config) = config(invocation, &mut found) {
         state_dir(&config, &mut found);
         match Snapshot::read(&config) {
-            Ok(snapshot) => {
+            Ok(mut snapshot) => {
+                if tmux == Tool::There {
+                    snapshot.look(&config);
+                }
                 watchdog(&snapshot, &mut found);
                 markers(&snapshot, &mut found);
                 files(&config, &snapshot, &mut found);
@@ -238,10 +241,15 @@ fn state_dir(config: &Config, found: &mut Findings) {
 }
 
 fn watchdog(snapshot: &Snapshot, found: &mut Findings) {
-    let judged = Watchdog::judge(snapshot.heartbeat.as_ref(), snapshot.holder.as_ref(), &snapshot.now);
+    let judged = snapshot.watchdog();
     let text = judged.text(&snapshot.now);
     let down = snapshot.fleet.down.is_some();
     match judged.health {
+        Health::Running if judged.session_lost => {
+            let pid = judged.pid.unwrap_or_default();
+            let remedy = format!("`kill {pid}`, then `watchkeeper ensure`");
+            found.bad("watchdog", Level::Warning, text, remedy);
+        }
         Health::Running | Health::Cron => found.ok("watchdog", text),
         Health::Hanging => found.bad("watchdog", Level::Problem, text, "`watchkeeper ensure --replace`"),
         Health::Stopped | Health::Never if down => {

@@ -9,6 +9,7 @@ use crate::cli::watchdog::Watchdog;
 use crate::cli::{Invocation, Out, load};
 use crate::policy::summary::{self, FleetLine, UnitLine, Urgency};
 use crate::policy::summary_text::{self, Times};
+use crate::sys::env;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -25,7 +26,8 @@ Exit code 0: all is well. 1: something needs a person, or a wanted unit is down,
 or nobody watches.
 
 JSON: {healthy, at, state_dir, tmux (did it answer), watchdog {health, pid,
-last_tick, age_s, ticks, last_error}, fleet {up, wanted, units, paused, down,
+last_tick, age_s, ticks, last_error, last_error_at, session_lost}, writable (is
+the state directory), fleet {up, wanted, units, paused, down,
 person, phase (null without [loop]) {id, number, phases, since, completed}},
 units [{name, kind, wanted, up, state, substate, since, urgency, needs,
 hold {remedy, why, since}, paused, down, tier, tiers, restarts, breaker,
@@ -43,6 +45,7 @@ struct Status {
     at: Wall,
     state_dir: String,
     tmux: bool,
+    writable: bool,
     watchdog: Watchdog,
     fleet: FleetLine,
     units: Vec<UnitLine>,
@@ -59,15 +62,17 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
         line.tokens = agent.map(|agent| agent.used.total).filter(|total| *total > 0);
     }
     let fleet = summary::fleet_line(&sight, &units);
-    let watchdog = Watchdog::judge(snapshot.heartbeat.as_ref(), snapshot.holder.as_ref(), &snapshot.now);
+    let watchdog = snapshot.watchdog();
     let down =
         |line: &UnitLine| config.units.get(&line.name).is_some_and(|unit| summary::is_down(unit, line));
     let watched = watchdog.is_well() || fleet.down.is_some();
+    let writable = env::folder(&config.state_dir).is_none_or(|facts| facts.writable);
     let status = Status {
-        healthy: watched && fleet.person == 0 && !units.iter().any(down),
+        healthy: watched && writable && fleet.person == 0 && !units.iter().any(down),
         at: snapshot.now.wall,
         state_dir: config.state_dir.to_string_lossy().into_owned(),
         tmux: snapshot.live.is_some(),
+        writable,
         watchdog,
         fleet,
         units,
@@ -97,6 +102,9 @@ fn print(status: &Status, now: &Now, out: &mut Out) {
     let mut fleet = summary_text::fleet_text(&status.fleet);
     if !status.tmux {
         fleet.push_str(", tmux did not answer (as recorded)");
+    }
+    if !status.writable {
+        fleet.push_str(", THE STATE DIRECTORY CAN'T BE WRITTEN: nothing can be recorded, so nothing is done");
     }
     let calm = status.watchdog.is_well() || status.fleet.down.is_some();
     let text = format!("{fleet}; {}", status.watchdog.text(now));

@@ -68,7 +68,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
         last: Some(invocation.count("last")?.unwrap_or(LAST)),
     };
     let (events, _) = event_log::read(&config.state_dir, &wanted)?;
-    let watchdog = Watchdog::judge(snapshot.heartbeat.as_ref(), snapshot.holder.as_ref(), &snapshot.now);
+    let watchdog = snapshot.watchdog();
     let why = Why { watchdog, units, events };
     if invocation.json {
         out.json(&why);
