@@ -7,6 +7,7 @@ pub mod commit;
 pub mod ensure;
 pub mod home;
 pub mod observe;
+pub mod prune;
 pub mod record;
 pub mod report;
 pub mod run;

@@ -441,7 +441,11 @@ fn requests<F: Files>(
     let bytes = match files.read(table::INBOX, INBOX_BYTES) {
         Ok(bytes) => bytes.unwrap_or_default(),
         Err(error) => {
-            let text = format!("reading {}: {}", table::INBOX, error.message());
+            let text = format!(
+                "reading {}: {}; what came of late is heard all the same; move the file away, and a new one begins",
+                table::INBOX,
+                error.message()
+            );
             troubles.push(Trouble { key: "inbox".into(), text });
             // Too long, most likely: the young ones at its end are still heard.
             let tail = files.tail(table::INBOX, INBOX_BYTES / 8).unwrap_or_default();
@@ -491,7 +495,14 @@ fn outbox_has<F: Files>(files: &mut F, state: &State) -> Vec<String> {
     if owed.is_empty() {
         return Vec::new();
     }
-    let tail = files.tail(table::OUTBOX, OUTBOX_TAIL_BYTES).unwrap_or_default();
+    let mut tail = files.tail(table::OUTBOX, OUTBOX_TAIL_BYTES).unwrap_or_default();
+    if (tail.len() as u64) < OUTBOX_TAIL_BYTES {
+        // It may just have been put aside.
+        let mut older = files.tail(table::OUTBOX_OLD, OUTBOX_TAIL_BYTES).unwrap_or_default();
+        older.push(b'\n');
+        older.append(&mut tail);
+        tail = older;
+    }
     let text = String::from_utf8_lossy(&tail);
     let there: BTreeSet<String> = text
         .lines()

@@ -2,7 +2,7 @@
 
 use super::commit::{self, CommitReport, Image, Suspects};
 use super::observe::{self, Memory};
-use super::report;
+use super::{prune, report};
 use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::text::one_line;
@@ -39,6 +39,8 @@ pub struct Watchdog<H, F> {
     status: String,
     ticks: u64,
     last_error: Option<LastError>,
+    /// The day on which old events were looked for.
+    pruned: Option<String>,
 }
 
 /// An error is forgotten after that many seconds without one.
@@ -97,6 +99,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             status: String::new(),
             ticks: 0,
             last_error: None,
+            pruned: None,
         }
     }
 
@@ -324,6 +327,18 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             None => commit.mail_failed.is_none(),
         };
         errors.extend(report::outbox(&mut self.files, &decision.next, &seen.outbox_has, recorded));
+        if !decision.next.mail.owed.is_empty()
+            || decision.next.units.values().any(|unit| !unit.owed.is_empty())
+        {
+            prune::outbox(&mut self.files);
+        }
+        if commit.mail_failed.is_none() {
+            prune::inbox(&mut self.files, decision.next.mail.inbox_done);
+        }
+        if self.pruned.as_ref().is_none_or(|day| *day != seen.now.wall.day()) {
+            prune::events(&mut self.files, seen.now.wall);
+            self.pruned = Some(seen.now.wall.day());
+        }
         report::screens(&mut self.files, decision, &self.memory);
         report::status(&mut self.files, config, &decision.next, seen, &mut self.status);
         errors

@@ -15,6 +15,8 @@ pub const GIT: &str = "git.json";
 pub const INBOX: &str = "inbox.jsonl";
 /// Alerts to people, appended by the watchdog.
 pub const OUTBOX: &str = "outbox.jsonl";
+/// The outbox before, put aside when it was long.
+pub const OUTBOX_OLD: &str = "outbox.1.jsonl";
 /// Fleet memory: handled requests, owed alerts.
 pub const MAIL: &str = "mail.json";
 /// Token counts: cursors, sums, the open record.
@@ -90,6 +92,7 @@ pub const FILES: &[FileRow] = &[
     },
     FileRow { path: INBOX, writer: "commands", about: "requests from people, one JSON line each" },
     FileRow { path: OUTBOX, writer: "watchdog", about: "alerts to people, one JSON line each" },
+    FileRow { path: OUTBOX_OLD, writer: "watchdog", about: "the alerts before, put aside at 8 MiB" },
     FileRow { path: POKE, writer: "anybody", about: "marker: tick now" },
     FileRow { path: DOWN, writer: "people, `down`", about: "marker: keep the fleet down" },
     FileRow {

@@ -152,6 +152,16 @@ impl Files for RealFiles {
         Some(not_regular(&self.full(path).ok()?)?.message())
     }
 
+    fn rotate(&mut self, path: &str, to: &str, bytes: u64) -> Result<()> {
+        let (full, to) = (self.full(path)?, self.full(to)?);
+        match std::fs::symlink_metadata(&full) {
+            Ok(meta) if meta.is_file() && meta.len() > bytes => {
+                std::fs::rename(&full, &to).map_err(|e| Error::from(e).at(&full).doing("putting aside"))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     fn quarantine(&mut self, path: &str) -> Result<String> {
         let full = self.full(path)?;
         super::quarantine::quarantine(&self.root, path, &full).map_err(|e| e.at(&full).doing("putting aside"))
@@ -321,7 +331,21 @@ fn displaced_is(temp: &Path, bytes: &[u8]) -> bool {
     matches!(read_bounded(temp, bytes.len() as u64), Ok(Some(found)) if found == bytes)
 }
 
+/// Appends a record. A file that was put aside or begun anew between the opening and the write took the record with it:
+/// then it is written again. (Readers know records by their ids.)
 fn append(path: &Path, record: &str) -> Result<()> {
+    for _ in 0..SWAPS_MAX {
+        let file = append_once(path, record)?;
+        let there = std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+        let ours = file.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+        if there == ours {
+            return Ok(());
+        }
+    }
+    Err(Error::again("somebody else keeps replacing it"))
+}
+
+fn append_once(path: &Path, record: &str) -> Result<File> {
     if record.contains('\n') {
         return Err(Error::usage("a record is one line"));
     }
@@ -343,7 +367,7 @@ fn append(path: &Path, record: &str) -> Result<()> {
     line.push('\n');
     loop {
         match file.write(line.as_bytes()) {
-            Ok(n) if n == line.len() => return Ok(()),
+            Ok(n) if n == line.len() => return Ok(file),
             // The torn record stays; the next append starts on a new line.
             Ok(n) => return Err(Error::again(format!("only {n} of {} bytes were written", line.len()))),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -156,6 +156,10 @@ pub trait Files {
     fn irregular(&mut self, _path: &str) -> Option<String> {
         None
     }
+    /// Gives a file that is longer than `bytes` another name; what had that name goes.
+    fn rotate(&mut self, _path: &str, _to: &str, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
     /// Moves a file that could not be read to `quarantine/`; identical bytes are kept once, the count is bounded.
     /// Returns its new path.
     fn quarantine(&mut self, path: &str) -> Result<String>;

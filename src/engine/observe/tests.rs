@@ -284,3 +284,18 @@ fn a_marker_in_a_folder_behind_a_link_is_seen_when_it_comes_later() {
     std::fs::write(elsewhere.path().join("down"), "deploy").unwrap();
     assert_eq!(unit_markers(&mut files, &name, &mut memory).down.as_deref(), Some("deploy"));
 }
+
+#[test]
+fn an_alert_in_an_outbox_that_was_put_aside_is_owed_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    let mut state = State::default();
+    state.mail.owe(Wall(0), crate::state::mail::Level::Info, "x".into());
+    let id = state.mail.owed[0].id.clone();
+    assert_eq!(outbox_has(&mut files, &state), [""; 0]);
+    files.append(table::OUTBOX, &serde_json::to_string(&state.mail.owed[0]).unwrap()).unwrap();
+    files.rotate(table::OUTBOX, table::OUTBOX_OLD, 0).unwrap();
+    assert_eq!(outbox_has(&mut files, &state), [id.clone()]);
+    files.append(table::OUTBOX, "{}").unwrap();
+    assert_eq!(outbox_has(&mut files, &state), [id]);
+}
