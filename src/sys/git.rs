@@ -188,7 +188,7 @@ fn contents(query: &BranchQuery, left_out: &mut Vec<String>) -> Result<BTreeMap<
                 ));
             }
             Some(size) if *size > FILE_MAX => {
-                left_out.push(format!("`{path}` is {size} bytes long, at most {FILE_MAX} are read"))
+                left_out.push(format!("`{path}` is {size} bytes long, at most {FILE_MAX} are read"));
             }
             Some(_) => small.push(id),
         }

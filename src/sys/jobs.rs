@@ -121,7 +121,7 @@ pub fn run(dir: &Path) -> Result<()> {
         Ok(mut child) => {
             let flooded = || length(&dir.join("output")) > OUTPUT_MAX;
             let ended = supervise(&mut child, Duration::from_secs(u64::from(job.deadline_s)), flooded);
-            verdict(dir, &job, ended)
+            verdict(dir, &job, &ended)
         }
     };
     let exit = Exit { v: 1, at: clock::wall(), status: failed.0, failed: failed.1 };
@@ -192,7 +192,7 @@ fn supervise(child: &mut Child, deadline: Duration, flooded: impl Fn() -> bool) 
     }
 }
 
-fn verdict(dir: &Path, job: &Job, ended: Ended) -> (Option<i32>, Option<String>) {
+fn verdict(dir: &Path, job: &Job, ended: &Ended) -> (Option<i32>, Option<String>) {
     let status = match ended {
         Ended::Itself(status) => status,
         Ended::Late => return (None, Some(format!("it was ended after {} s, {JOB_LATE}", job.deadline_s))),
