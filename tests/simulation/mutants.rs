@@ -321,6 +321,7 @@ fn caught(mutant: &Mutant) -> Option<String> {
             safety_ticks: TICKS,
             liveness: false,
             swarm: Some((mutant.troubles)()),
+            work: Some(None),
             hunted: Some(mutant.caught_by),
         };
         run(&plan).err().map(|failure| failure.line())
@@ -357,6 +358,7 @@ fn no_scene_blames_the_real_decision() {
             safety_ticks: TICKS,
             liveness: false,
             swarm: Some(troubles()),
+            work: Some(None),
             hunted: None,
         };
         run(&plan).err().map(|failure| format!("{name}: {}", failure.line()))
