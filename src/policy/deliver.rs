@@ -91,7 +91,10 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let why = format!("tmux did not take it in {TRIES_MAX} tries{said}");
         return finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
     }
-    if context.unfolded.limit.active.is_some() && delivery.message.purpose != Purpose::Probe {
+    // The first prompt for a phase that is over meanwhile: what is started anew gets the one of the phase in force.
+    let over =
+        delivery.message.purpose == Purpose::Kickoff && super::phase::is_behind(context, context.unfolded);
+    if over || (context.unfolded.limit.active.is_some() && delivery.message.purpose != Purpose::Probe) {
         match delivery.step {
             DeliveryStep::Wanted | DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. } => {
                 return step_aside(context, state, delivery, notes);

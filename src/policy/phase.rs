@@ -84,7 +84,9 @@ fn move_on(context: &UnitContext<'_>, state: &UnitState, id: &str, out: &mut Pro
     let was = state.launch.phase.as_deref().map_or("no phase".to_owned(), |was| format!("phase {was}"));
     let held = context
         .gate(state, Watch::Heal)
-        .or_else(|| state.limit.active.as_ref().map(|limit| format!("it is limited until {}", limit.until)));
+        .or_else(|| state.limit.active.as_ref().map(|limit| format!("it is limited until {}", limit.until)))
+        // It could not be started again.
+        .or_else(|| context.account_held());
     if let Some(why) = held {
         return out.hold("restart", format!("phase {id} is in force, its kickoff was for {was}; {why}"));
     }

@@ -320,7 +320,8 @@ fn nudge(context: &UnitContext<'_>, state: &UnitState, stall: Stall, out: &mut P
     if let Some(why) = context.person_types() {
         return out.hold("nudge", why);
     }
-    let text = done_nudge(context, state).unwrap_or_else(|| NUDGE_TEXT.to_owned());
+    let reminder = done_nudge(context, state).filter(|_| stall.rule != HUNG);
+    let text = reminder.unwrap_or_else(|| NUDGE_TEXT.to_owned());
     let message = Message { purpose: Purpose::Nudge, text: guard_text::guarded(&text), request: None };
     let why = Reason::new(stall.rule, stall.seen, vec![stall.compared]);
     out.want(Claim::Nudge, "nudge", What::Deliver(message), why);

@@ -123,7 +123,7 @@ impl Phases {
                 rest(world, report);
             }
         }
-        if self.held {
+        if self.held && std::mem::take(&mut self.held) && self.is_held(disk) {
             self.stands_still(world);
         }
         if !killed {
