@@ -9,6 +9,7 @@ use super::Policy;
 use super::context::UnitContext;
 use super::plan::Stage;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
+use crate::base::names::UnitName;
 use crate::base::text::{counted, one_line};
 use crate::base::time::Wall;
 use crate::config::{Config, Handoff, Sequence, Watch};
@@ -60,7 +61,8 @@ pub fn fold(
     git.pings.retain(|ping| {
         let unit = previous.units.get(&ping.unit);
         let has = unit.is_some_and(|unit| unit.handoff.taken.contains(&ping.id));
-        !has && config.units.contains_key(&ping.unit)
+        // A unit whose file can't be judged now is left out of this tick's config, and is still owed.
+        !has && (config.units.contains_key(&ping.unit) || hears(&plan.handoff, &ping.unit))
     });
     if *stage == Stage::Complete {
         git.pings.clear();
@@ -76,10 +78,16 @@ pub fn fold(
         git.head_at = Some(now);
         git.inboxes.clone_from(&facts.inboxes);
     }
-    for ping in &git.pings {
+    for ping in git.pings.iter().filter(|ping| config.units.contains_key(&ping.unit)) {
         let unit = next.units.entry(ping.unit.clone()).or_default();
         take(&mut unit.handoff, ping);
     }
+}
+
+/// Is anything told to this unit at all?
+fn hears(handoff: &Handoff, unit: &UnitName) -> bool {
+    let lists = [&handoff.claim_pings, &handoff.review_pings];
+    lists.into_iter().chain(handoff.inboxes.values()).any(|whom| whom.contains(unit))
 }
 
 /// What is new at this head. The first sight of a branch is only remembered.
@@ -91,9 +99,7 @@ fn news(
     notes: &mut Notes,
 ) -> Vec<OwedPing> {
     let mut pings = Vec::new();
-    if git.head.is_none() {
-        return pings;
-    }
+    let Some(handed_on) = git.head.clone() else { return pings };
     match &facts.since {
         SinceSeen::Commits(commits) => {
             for commit in commits {
@@ -115,12 +121,13 @@ fn news(
     }
     for (file, whom) in &plan.handoff.inboxes {
         let is = facts.inboxes.get(file);
-        // Emptied or deleted is consumed.
-        let changed = is.is_some() && is != git.inboxes.get(file);
-        for unit in whom.iter().filter(|_| changed) {
+        // Emptied or deleted is consumed. The id holds what it is compared with: found again after a kill, with a newer
+        // head, it is the same news.
+        let Some(digest) = is.filter(|is| git.inboxes.get(file) != Some(*is)) else { continue };
+        for unit in whom {
             let text =
                 format!("{} changed on {}: read it and act on it.", plan.in_repo(file), plan.tracking());
-            pings.push(OwedPing { id: format!("{} {file}", facts.head), unit: unit.clone(), text });
+            pings.push(OwedPing { id: format!("{handed_on} {file} {digest}"), unit: unit.clone(), text });
         }
     }
     pings
@@ -240,6 +247,12 @@ fn outcome(delivery: &DeliveryState, id: u64) -> Carried {
         Some(DeliveryOutcome::Failed { why }) => Carried::Failed(why.clone()),
         None => Carried::Failed("what became of it is not remembered".into()),
     }
+}
+
+/// Is the text that was pasted last news that is still owed? It will be typed again.
+pub fn types_again(state: &UnitState) -> bool {
+    let mut owed = state.handoff.owed.iter().filter(|ping| ping.delivery.is_none());
+    owed.any(|ping| state.delivery.last_text.contains(ping.text.as_str()))
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {

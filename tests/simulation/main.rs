@@ -14,6 +14,7 @@ mod host;
 mod invariants;
 mod liveness;
 mod mutants;
+mod mutants_of_plans;
 mod ops;
 mod outline;
 mod remote;
@@ -21,6 +22,7 @@ mod rng;
 mod run;
 mod scenes;
 mod threads;
+mod work;
 mod world;
 
 use run::{Plan, Sim, run};

@@ -29,12 +29,17 @@ pub struct View {
     written: (u64, String),
 }
 
+/// A file that can be judged: it parses, and no newer version wrote it.
+fn known(disk: &Disk, path: &str) -> Option<serde_json::Value> {
+    disk.json(path).filter(|file| file.is_object() && file["v"].as_u64().is_none_or(|v| v <= 1))
+}
+
 /// What is there: None when it can't be parsed.
 pub fn view(disk: &Disk) -> Option<View> {
     if disk.get("phase.json").is_none() {
         return Some(View::default());
     }
-    let file = disk.json("phase.json").filter(serde_json::Value::is_object)?;
+    let file = known(disk, "phase.json")?;
     let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     Some(View {
         id: word(&file["id"]),
@@ -75,7 +80,7 @@ impl Phases {
 
     /// Is one of the plan's files broken? Then the plan stands still.
     pub fn is_held(&self, disk: &Disk) -> bool {
-        let broken = |path: &str| disk.get(path).is_some() && disk.json(path).is_none();
+        let broken = |path: &str| disk.get(path).is_some() && known(disk, path).is_none();
         self.held || broken("phase.json") || broken("git.json")
     }
 

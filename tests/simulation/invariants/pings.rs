@@ -160,6 +160,11 @@ impl Pings {
         }
     }
 
+    /// How often it was told.
+    pub fn times(&self, unit: &str, news: &str) -> u32 {
+        self.received.get(&(unit.to_owned(), news.to_owned())).copied().unwrap_or(0)
+    }
+
     /// Somebody destroyed a file that remembers what is owed.
     pub(super) fn forgotten(&mut self, unit: Option<&str>) {
         self.must.retain(|(of, _), _| unit.is_some_and(|unit| unit != of));
