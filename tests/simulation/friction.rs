@@ -9,6 +9,8 @@ use watchkeeper::model::seen::{Ask, PhaseStep};
 /// Per mille of ticks, or of fetches.
 #[derive(Clone, Debug, Default)]
 pub struct Friction {
+    /// Pushes per mille of an agent's steps, each phase needing few; 0 = as usual.
+    pub pushes: u64,
     pub rewrites: u64,
     pub slow: u64,
     pub hangs: u64,
@@ -35,6 +37,7 @@ impl Friction {
     pub fn draw(rng: &mut Rng) -> Friction {
         let mut rate = |odds: u64, max: i64| if rng.chance(odds) { rng.between(1, max) as u64 } else { 0 };
         Friction {
+            pushes: 0,
             rewrites: rate(400, 25),
             slow: rate(500, 700),
             hangs: rate(400, 200),
@@ -62,6 +65,9 @@ pub fn install(sim: &Sim) {
     remote.faults.hangs = friction.hangs;
     remote.faults.fails = friction.fails;
     remote.faults.stuck = friction.stuck;
+    if friction.pushes > 0 {
+        (remote.pushes, remote.steps) = (friction.pushes, 1);
+    }
     remote.inboxes = INBOXES.iter().map(|file| format!("{STATE}/{file}")).collect();
     for phase in &outline.phases {
         remote.status.insert(phase.id.clone(), phase.status());

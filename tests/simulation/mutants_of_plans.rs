@@ -29,10 +29,10 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("the marker is seen late", late, scenes::work, smooth, "phase-at-once"),
     mutant("a lost phase.json begins at the first phase", from_the_start, scenes::work, damaged, "phase-lost"),
     mutant("an edited phase.json is overwritten", edit_overwritten, scenes::work, edited, "edit-wins"),
-    mutant("the last task is started again and again", finale_for_ever, scenes::work, smooth, "on-complete"),
-    mutant("loop agents are healed after completion", heals_at_the_end, scenes::deaths, smooth, "rest"),
+    mutant("the last task is started again and again", finale_for_ever, scenes::work, hasty, "on-complete"),
+    mutant("loop agents are healed after completion", heals_at_the_end, scenes::deaths, hasty, "rest"),
     mutant("the kickoff is that of the phase before", old_kickoff, scenes::work, smooth, "kickoff-phase"),
-    mutant("a kickoff under way is typed although its phase is over", stale_kickoff, scenes::deaths, ordered, "kickoff-phase"),
+    mutant("a kickoff under way is typed although its phase is over", stale_kickoff, scenes::deaths, restless, "kickoff-phase"),
     mutant("news of a dead agent is forgotten", dead_forget, scenes::deaths, smooth, "ping-lost"),
     mutant("ids of news are not remembered", ids_forgotten, scenes::crashes, smooth, "once-only-ping"),
     mutant("news of an inbox is another one at each head", inbox_by_head, scenes::crashes, fetched, "once-only-ping"),
@@ -47,6 +47,11 @@ fn smooth() -> Friction {
     Friction::default()
 }
 
+/// Phases of a few minutes.
+fn hasty() -> Friction {
+    Friction { pushes: 600, ..smooth() }
+}
+
 fn replanned() -> Friction {
     Friction { outline: 60, ..smooth() }
 }
@@ -59,8 +64,8 @@ fn edited() -> Friction {
     Friction { edits: 60, ..smooth() }
 }
 
-fn ordered() -> Friction {
-    Friction { orders: 150, ..smooth() }
+fn restless() -> Friction {
+    Friction { orders: 400, ..smooth() }
 }
 
 fn rewritten() -> Friction {
@@ -189,11 +194,11 @@ fn old_kickoff(config: &Config, state: &State, seen: &Observation) -> Decision {
 
 /// A kickoff that was begun is no kickoff any more.
 fn stale_kickoff(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let next = decide(config, state, seen).next.phase.id;
     with_state(config, state, seen, |state| {
         for unit in state.units.values_mut() {
-            let kickoff = unit.delivery.current.as_mut().filter(|d| d.message.purpose == Purpose::Kickoff);
-            if let (Some(_), Some(plan)) = (kickoff, &config.sequence) {
-                unit.launch.phase = plan.phases.get(state.phase.index).map(|phase| phase.id.clone());
+            if unit.delivery.current.as_ref().is_some_and(|d| d.message.purpose == Purpose::Kickoff) {
+                unit.launch.phase = Some(next.clone());
             }
         }
     })
