@@ -246,6 +246,10 @@ fn verdict(
     if dialog(pane).is_some() && shown != Shown::Yes {
         return Verdict::Seen; // Its turn began and asks already.
     }
+    // A tool in the foreground looks like a shell for a moment: what does not show then is not gone.
+    if pane.reading.state == ScreenState::Shell && passed < effect_s {
+        return Verdict::Wait;
+    }
     match shown {
         Shown::Yes if passed < PRESS_AGAIN_S * f64::from(presses) => Verdict::Wait,
         Shown::Yes if presses < presses_max => Verdict::Press,

@@ -13,6 +13,9 @@ use crate::config::{AgentKind, Watch};
 use crate::model::seen::{PaneSeen, ScreenState};
 use crate::state::unit::{EndCause, Then, UnitState};
 
+/// A last task that did not come up is started again after this long, seconds.
+const AGAIN_S: f64 = 60.0;
+
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "phase", fold, propose, charge };
 
@@ -59,10 +62,26 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, _notes: &mut Notes) {
     if is_final(context) && state.phase.completed.is_none() && context.fleet.stage == Stage::Complete {
         state.phase.completed = finale.clone().filter(|_| *finale == context.fleet.last_phase);
     }
+    if state.phase.pending && state.ending.is_none() && came_up(context, state) {
+        state.phase.pending = false;
+    }
     // A plan that goes on, or is done again from the start, has an end of its own.
     if !matches!(context.fleet.stage, Stage::Complete | Stage::Unknown(_)) && state.phase.completed.is_some()
     {
         state.phase.completed = None;
+        state.phase.pending = false;
+    }
+}
+
+/// Was it seen since it was started? A pane that died before shows that the start came to nothing.
+fn came_up(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    match &context.seen.pane {
+        PaneSeen::Alive(_) => true,
+        // tmux tells whole seconds.
+        PaneSeen::Dead { at, .. } => {
+            at.zip(state.launch.at).is_none_or(|(died, started)| died.since_s(started) >= -1.0)
+        }
+        PaneSeen::Absent | PaneSeen::Unknown => false,
     }
 }
 
@@ -98,11 +117,18 @@ fn move_on(context: &UnitContext<'_>, state: &UnitState, id: &str, out: &mut Pro
 
 /// Once per completion: a run that is under way is waited for.
 fn last_task(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
-    if context.fleet.last_phase.is_some()
+    let started = context.fleet.last_phase.is_some()
         && (state.phase.completed == context.fleet.last_phase
-            || context.fleet.finale == context.fleet.last_phase)
-    {
+            || context.fleet.finale == context.fleet.last_phase);
+    let seen = &state.seen;
+    let gone = seen.process.is_none() && seen.state == ScreenState::Dead && seen.candidate.is_none();
+    if started && !(state.phase.pending && gone) {
         return;
+    }
+    let ago = state.launch.at_awake_s.map(|at| context.now.awake_s.since_s(at));
+    if let Some(left) = ago.map(|ago| AGAIN_S - ago).filter(|left| started && *left > 0.0) {
+        out.due_in(left);
+        return out.hold("run", format!("its start came to nothing; again in {left:.0} s"));
     }
     let held = context
         .gate(state, Watch::None)
@@ -129,6 +155,7 @@ fn last_task(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) 
 fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
     if granted.why.rule == "phase.complete" {
         state.phase.completed = context.fleet.last_phase.clone();
+        state.phase.pending = true;
     }
     if granted.claim == Claim::Start {
         launch::charge(context, granted.origin, state);

@@ -372,6 +372,8 @@ pub struct PhaseMemory {
     pub nudged: Option<String>,
     /// It was started as `on_complete`: the phase that was the last one then.
     pub completed: Option<String>,
+    /// That start was not seen to come up yet.
+    pub pending: bool,
 }
 
 /// News of the work that the unit is owed.

@@ -48,6 +48,7 @@ pub fn orders(sim: &mut Sim) {
     let Some(plan) = sim.config.sequence.clone() else { return };
     let Some(view) = view(&sim.disk.borrow()) else { return };
     let t = sim.world.borrow().t;
+    untaught(sim, &view.id);
     let recent = sim.asked.iter().rev().any(|asked| matches!(asked.ask, Ask::Phase { .. }) && t - asked.t < 600_000);
     if recent || view.completed || view.id.is_empty() {
         return;
@@ -65,6 +66,31 @@ pub fn orders(sim: &mut Sim) {
     if done {
         // Its marker stood already when a person put it in force: it does not count.
         sim.ask(Ask::Phase { to: PhaseStep::Advance });
+    }
+}
+
+/// Whose first prompt was not delivered is started anew by people: they were told.
+fn untaught(sim: &mut Sim, phase: &str) {
+    let text = sim.disk.borrow().get("outbox.jsonl").map(<[u8]>::to_vec).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    for name in sim.config.units.keys().cloned().collect::<Vec<_>>() {
+        let t = sim.world.borrow().t;
+        let recent = sim.asked.iter().rev().any(|asked| {
+            matches!(&asked.ask, Ask::Restart { unit } if *unit == name) && t - asked.t < 1_200_000
+        });
+        let heard = || {
+            let mut lines = text.lines().filter(|line| line.contains(&format!("`{name}`")));
+            lines.any(|line| line.contains("delivered (kickoff)") || line.contains("unsent text"))
+        };
+        let behind = {
+            let world = sim.world.borrow();
+            let loops = world.units.get(name.as_str()).is_some_and(|truth| truth.loops);
+            let pane = world.living(name.as_str()).filter(|_| loops);
+            pane.is_some_and(|pane| pane.kicked.as_deref() != Some(phase) && t - pane.cli.born > 1_200_000)
+        };
+        if behind && !recent && heard() {
+            sim.ask(Ask::Restart { unit: name });
+        }
     }
 }
 

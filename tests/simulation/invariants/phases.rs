@@ -65,8 +65,8 @@ pub struct Phases {
     /// The completion that stands, by its last phase, and how often the last task was started for it.
     completion: Option<String>,
     served: u32,
-    /// Starts of the last task that were paid for and never happened.
-    pub lost_finale: bool,
+    /// Its last start was seen by a tick since.
+    looked: bool,
     pub completions: u32,
     /// The remote's trouble was told and stands.
     told: bool,
@@ -123,7 +123,7 @@ impl Phases {
             if !killed && !disk.failed && !self.held {
                 self.at_once(world, plan, &was, after, report);
             }
-            self.finale(world, after, killed);
+            self.finale(world, after, report);
             if was.completed && after.completed && !killed {
                 rest(world, report);
             }
@@ -138,16 +138,17 @@ impl Phases {
 
     /// A change of phase.json needs its reason.
     fn moved(&mut self, world: &mut World, plan: &Sequence, was: &View, is: &View, report: &TickReport) {
-        if was.id == is.id && was.completed == is.completed {
-            return;
-        }
         let asked = report.seen.requests.iter().any(|request| matches!(request.ask, Ask::Phase { .. }));
         let edited = !was.written.1.is_empty() && was.written != (was.index, was.id.clone());
         let by_hand = self.by_hand && !was.marked && is.completed;
         if asked || edited || by_hand {
+            // Also if it was in force already: its marker does not count then, if it stands.
             self.entered.clear();
             self.entered.insert(is.id.clone());
             self.ordered.insert(is.id.clone());
+            return;
+        }
+        if was.id == is.id && was.completed == is.completed {
             return;
         }
         let pushed = |id: &str| {
@@ -209,23 +210,35 @@ impl Phases {
     }
 
     /// The task that comes at the end: once per completion.
-    fn finale(&mut self, world: &mut World, is: &View, killed: bool) {
+    fn finale(&mut self, world: &mut World, is: &View, report: &TickReport) {
         let completion = is.completed.then(|| is.id.clone());
         if completion != self.completion {
             self.completions += u32::from(completion.is_some());
             self.completion = completion;
             self.served = 0;
-            self.lost_finale = false;
         }
+        // A hung or lost one is healed as any other unit.
+        let healed = |unit: &str| {
+            let rules = ["restart.heal", "restart.lost"];
+            let granted = report.decision.granted.iter().find(|granted| granted.unit.as_str() == unit);
+            granted.is_some_and(|granted| rules.contains(&granted.why.rule.as_str()))
+        };
         let starts = world
             .effects
             .iter()
-            .filter(|effect| effect.unit == FINAL && effect.happened)
+            .filter(|effect| effect.unit == FINAL && effect.happened && !healed(FINAL))
             .filter(|effect| matches!(effect.what, "new-session" | "respawn"))
             .count() as u32;
+        let pane = world.living(FINAL).map(|pane| pane.id);
+        let seen = pane.zip(world.looked.as_ref()).is_some_and(|(id, looked)| looked.contains(&id));
         if starts == 0 {
+            self.looked |= seen || world.pane_of(FINAL).is_some_and(|pane| pane.root.is_none());
             return;
         }
+        if !self.looked {
+            self.served = 0; // It was gone before anybody saw it.
+        }
+        self.looked = false;
         self.served += starts;
         match &self.completion {
             None => world.violate("on-complete", "it was started although the plan is not complete".to_owned()),
@@ -235,7 +248,6 @@ impl Phases {
             }
             Some(_) => {}
         }
-        let _ = killed;
     }
 
     /// Was the last task started for the completion that stands?
