@@ -134,7 +134,9 @@ fn files(sim: &mut Sim, friction: &Friction, rng: &mut Rng) {
     }
     if rng.chance(friction.by_hand) {
         let there = sim.disk.borrow().get("SEQUENCE-COMPLETE").is_some();
-        sim.world.borrow_mut().tell(format!("SEQUENCE-COMPLETE {} by hand", if there { "goes" } else { "is set" }));
+        sim.world
+            .borrow_mut()
+            .tell(format!("SEQUENCE-COMPLETE {} by hand", if there { "goes" } else { "is set" }));
         if there {
             sim.disk.borrow_mut().delete("SEQUENCE-COMPLETE");
         } else {
@@ -219,6 +221,7 @@ fn replan(sim: &mut Sim, rng: &mut Rng, completed: bool) {
     };
     sim.reread();
     sim.check.phases.replanned();
-    let ids: Vec<&str> = sim.config.sequence.iter().flat_map(|plan| &plan.phases).map(|p| p.id.as_str()).collect();
+    let ids: Vec<&str> =
+        sim.config.sequence.iter().flat_map(|plan| &plan.phases).map(|p| p.id.as_str()).collect();
     sim.world.borrow_mut().tell(format!("agents.toml: {what}: {}", ids.join(" ")));
 }

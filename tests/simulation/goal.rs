@@ -49,7 +49,8 @@ pub fn orders(sim: &mut Sim) {
     let Some(view) = view(&sim.disk.borrow()) else { return };
     let t = sim.world.borrow().t;
     untaught(sim, &view.id);
-    let recent = sim.asked.iter().rev().any(|asked| matches!(asked.ask, Ask::Phase { .. }) && t - asked.t < 600_000);
+    let recent =
+        sim.asked.iter().rev().any(|asked| matches!(asked.ask, Ask::Phase { .. }) && t - asked.t < 600_000);
     if recent || view.completed || view.id.is_empty() {
         return;
     }

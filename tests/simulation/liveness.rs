@@ -224,10 +224,12 @@ fn waiting_text(sim: &Sim) -> Option<String> {
         let Ask::Nudge { unit, text: _ } = &asked.ask else { continue };
         let epoch = sim.world.borrow().units.get(unit.as_str()).map_or(0, |truth| truth.epoch);
         let enabled = sim.config.units.get(unit).is_some_and(|unit| {
-            unit.enabled
-                && unit.agent().is_some_and(|agent| agent.kind != AgentKind::Task)
+            unit.enabled && unit.agent().is_some_and(|agent| agent.kind != AgentKind::Task)
         });
-        let resolved = handled["taken"] != "accepted"
+        // A loop agent that ended after the plan did is nobody's to start; the text waits for it.
+        let rests = goal::is_reached(sim) && sim.world.borrow().living(unit.as_str()).is_none();
+        let resolved = rests
+            || handled["taken"] != "accepted"
             || sim.check.text_arrived(&asked.id)
             || sim.check.failed_texts.contains(&asked.id)
             || epoch != asked.epoch

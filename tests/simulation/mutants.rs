@@ -335,7 +335,8 @@ fn caught(mutant: &Mutant) -> Option<String> {
 #[test]
 fn every_planted_bug_is_caught() {
     let only = std::env::var("MUTANT").unwrap_or_default();
-    let mutants: Vec<&Mutant> = MUTANTS.iter().chain(of_plans::MUTANTS).filter(|mutant| mutant.name.contains(&only)).collect();
+    let mutants: Vec<&Mutant> =
+        MUTANTS.iter().chain(of_plans::MUTANTS).filter(|mutant| mutant.name.contains(&only)).collect();
     let said = on_two_threads(&mutants, |mutant| {
         let began = std::time::Instant::now();
         (caught(mutant), began.elapsed())

@@ -27,15 +27,33 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("phases go by their place", by_place, scenes::work, replanned, "phase-early"),
     mutant("the marker counts one phase too far", too_far, scenes::work, smooth, "phase-early"),
     mutant("the marker is seen late", late, scenes::work, smooth, "phase-at-once"),
-    mutant("a lost phase.json begins at the first phase", from_the_start, scenes::work, damaged, "phase-lost"),
+    mutant(
+        "a lost phase.json begins at the first phase",
+        from_the_start,
+        scenes::work,
+        damaged,
+        "phase-lost",
+    ),
     mutant("an edited phase.json is overwritten", edit_overwritten, scenes::work, edited, "edit-wins"),
     mutant("the last task is started again and again", finale_for_ever, scenes::work, hasty, "on-complete"),
     mutant("loop agents are healed after completion", heals_at_the_end, scenes::deaths, hasty, "rest"),
     mutant("the kickoff is that of the phase before", old_kickoff, scenes::work, smooth, "kickoff-phase"),
-    mutant("a kickoff under way is typed although its phase is over", stale_kickoff, scenes::deaths, restless, "kickoff-phase"),
+    mutant(
+        "a kickoff under way is typed although its phase is over",
+        stale_kickoff,
+        scenes::deaths,
+        restless,
+        "kickoff-phase",
+    ),
     mutant("news of a dead agent is forgotten", dead_forget, scenes::deaths, smooth, "ping-lost"),
     mutant("ids of news are not remembered", ids_forgotten, scenes::crashes, smooth, "once-only-ping"),
-    mutant("news of an inbox is another one at each head", inbox_by_head, scenes::crashes, fetched, "once-only-ping"),
+    mutant(
+        "news of an inbox is another one at each head",
+        inbox_by_head,
+        scenes::crashes,
+        fetched,
+        "once-only-ping",
+    ),
     mutant("history is news at first sight", history_pinged, scenes::work, damaged, "ping-history"),
     mutant("a rewritten history is news", rewrite_pinged, scenes::work, rewritten, "ping-history"),
     mutant("a fetch beside a running one", two_fetches, scenes::work, slow, "one-fetch"),
@@ -123,7 +141,12 @@ fn with_done(
 fn too_far(config: &Config, state: &State, seen: &Observation) -> Decision {
     with_done(config, state, seen, |done| {
         let phases = config.sequence.iter().flat_map(|plan| &plan.phases);
-        let more: Vec<String> = phases.clone().zip(phases.skip(1)).filter(|(one, _)| done.contains(&one.id)).map(|(_, next)| next.id.clone()).collect();
+        let more: Vec<String> = phases
+            .clone()
+            .zip(phases.skip(1))
+            .filter(|(one, _)| done.contains(&one.id))
+            .map(|(_, next)| next.id.clone())
+            .collect();
         done.extend(more);
     })
 }
@@ -257,7 +280,8 @@ fn history_pinged(config: &Config, state: &State, seen: &Observation) -> Decisio
     facts.since = history(facts.head.clone());
     with_state(config, state, &seen, |state| {
         let plan = config.sequence.as_ref();
-        state.git.source = plan.map(|plan| format!("{} {}", plan.repo.display(), plan.tracking())).unwrap_or_default();
+        state.git.source =
+            plan.map(|plan| format!("{} {}", plan.repo.display(), plan.tracking())).unwrap_or_default();
         state.git.head = Some("0".repeat(40));
         // The rest is as it was.
         if let Some(BranchSeen::At(facts)) = &seen.branch {
@@ -267,7 +291,10 @@ fn history_pinged(config: &Config, state: &State, seen: &Observation) -> Decisio
 }
 
 fn history(id: String) -> SinceSeen {
-    SinceSeen::Commits(vec![watchkeeper::model::seen::Commit { id, subject: "feat: claim(old) long ago".into() }])
+    SinceSeen::Commits(vec![watchkeeper::model::seen::Commit {
+        id,
+        subject: "feat: claim(old) long ago".into(),
+    }])
 }
 
 fn rewrite_pinged(config: &Config, state: &State, seen: &Observation) -> Decision {

@@ -117,8 +117,7 @@ impl Remote {
 
     /// A commit on top of the branch, pushed.
     pub fn commit(&mut self, subject: &str, change: impl FnOnce(&mut Snapshot)) {
-        let mut next =
-            Snapshot { parent: self.origin, subject: subject.to_owned(), ..self.at(self.origin) };
+        let mut next = Snapshot { parent: self.origin, subject: subject.to_owned(), ..self.at(self.origin) };
         change(&mut next);
         self.add(next);
     }
@@ -263,17 +262,20 @@ impl Remote {
         let found = self.commits.iter().find(|commit| commit.id == query.head);
         let Some(commit) = found else { return Err(format!("its commit {} is not there", query.head)) };
         let done = query.status.iter().filter(|(_, path)| commit.done.contains(*path));
-        let inboxes = query.inboxes.iter().filter_map(|(name, path)| {
-            Some((name.clone(), format!("{:040x}", commit.inboxes.get(path)?)))
-        });
+        let inboxes = query
+            .inboxes
+            .iter()
+            .filter_map(|(name, path)| Some((name.clone(), format!("{:040x}", commit.inboxes.get(path)?))));
         let since = match query.since.as_ref().filter(|old| **old != query.head) {
             None => SinceSeen::Nothing,
             Some(old) => match self.between(old, &query.head) {
                 None => SinceSeen::Rewritten,
                 Some(commits) => {
                     let skipped = commits.len().saturating_sub(COMMITS_MAX);
-                    let commit =
-                        |commit: &&Snapshot| Commit { id: commit.id.clone(), subject: commit.subject.clone() };
+                    let commit = |commit: &&Snapshot| Commit {
+                        id: commit.id.clone(),
+                        subject: commit.subject.clone(),
+                    };
                     SinceSeen::Commits(commits[skipped..].iter().map(commit).collect())
                 }
             },

@@ -159,7 +159,10 @@ impl Phases {
         if was.id.is_empty() {
             let open = plan.phases.iter().find(|phase| !pushed(&phase.id)).map(|phase| phase.id.as_str());
             if open.is_some_and(|open| open != is.id || is.completed) || (open.is_none() && !is.completed) {
-                let detail = format!("nothing was known, {open:?} is the first that is not done, {} is in force", is.id);
+                let detail = format!(
+                    "nothing was known, {open:?} is the first that is not done, {} is in force",
+                    is.id
+                );
                 bad = Some(("phase-lost", detail));
             }
         } else {
@@ -169,7 +172,13 @@ impl Phases {
                 from <= to && plan.phases[from..to].iter().all(|phase| pushed(&phase.id))
             });
             if !good {
-                bad = Some(("phase-early", format!("{} is in force after {}: not all between is pushed as done ({was:?} {is:?})", is.id, was.id)));
+                bad = Some((
+                    "phase-early",
+                    format!(
+                        "{} is in force after {}: not all between is pushed as done ({was:?} {is:?})",
+                        is.id, was.id
+                    ),
+                ));
             }
         }
         if was.id != is.id && !self.entered.insert(is.id.clone()) {
@@ -192,7 +201,10 @@ impl Phases {
                 None
             };
             if let Some(wanted) = wanted.filter(|wanted| *wanted != is.id) {
-                world.violate("edit-wins", format!("phase.json was edited to {wanted}, and {} is in force", is.id));
+                world.violate(
+                    "edit-wins",
+                    format!("phase.json was edited to {wanted}, and {} is in force", is.id),
+                );
             }
         }
         if !matches!(report.seen.branch, Some(BranchSeen::At(_) | BranchSeen::Missing)) {
@@ -241,7 +253,9 @@ impl Phases {
         self.looked = false;
         self.served += starts;
         match &self.completion {
-            None => world.violate("on-complete", "it was started although the plan is not complete".to_owned()),
+            None => {
+                world.violate("on-complete", "it was started although the plan is not complete".to_owned())
+            }
             Some(last) if self.served > 1 => {
                 let detail = format!("it was started {} times for the completion of {last}", self.served);
                 world.violate("on-complete", detail);
@@ -257,8 +271,7 @@ impl Phases {
 
     /// The plan's files can't be judged: nothing is done to those who work on it.
     fn stands_still(&self, world: &mut World) {
-        let of_plan =
-            |unit: &str| unit == FINAL || world.units.get(unit).is_some_and(|truth| truth.loops);
+        let of_plan = |unit: &str| unit == FINAL || world.units.get(unit).is_some_and(|truth| truth.loops);
         let effect = world.effects.iter().find(|effect| of_plan(&effect.unit) || effect.what == "job");
         if let Some(effect) = effect.cloned() {
             let detail = format!("{}: {} while the plan's files are broken", effect.unit, effect.what);
@@ -271,9 +284,11 @@ impl Phases {
         let tells = |text: &str| text.starts_with("fetching `") && text.contains("does not work");
         let owed = report.decision.next.mail.owed.iter().filter(|owed| tells(&owed.text)).count();
         let owed_before = report.before.mail.owed.iter().filter(|owed| tells(&owed.text)).count();
-        let again = report.decision.events.iter().any(|event| {
-            event.kind == EventKind::Fleet && event.text.ends_with("works again")
-        });
+        let again = report
+            .decision
+            .events
+            .iter()
+            .any(|event| event.kind == EventKind::Fleet && event.text.ends_with("works again"));
         if again {
             self.told = false;
         }
@@ -316,14 +331,20 @@ pub fn acts_on_the_plan(world: &mut World, disk: &Disk, action: &Action, unit: &
         Action::NewSession { launch } | Action::Respawn { launch, .. } if loops => {
             let recorded = Some(in_force.id.clone()).filter(|id| !id.is_empty() && !in_force.completed);
             if launch.phase != recorded {
-                found.push(("phase-record", format!("{unit}: started for {:?}, recorded is {recorded:?}", launch.phase)));
+                found.push((
+                    "phase-record",
+                    format!("{unit}: started for {:?}, recorded is {recorded:?}", launch.phase),
+                ));
             }
         }
         Action::Paste { pane, buffer } if pane_number(pane).is_some() => {
             let text = world.server.as_ref().and_then(|server| server.buffers.get(buffer));
             let phase = text.and_then(|text| kickoff_phase(text));
             if let Some(phase) = phase.filter(|phase| *phase != in_force.id || in_force.completed) {
-                found.push(("kickoff-phase", format!("{unit}: the kickoff of {phase} is typed, {in_force:?} is in force")));
+                found.push((
+                    "kickoff-phase",
+                    format!("{unit}: the kickoff of {phase} is typed, {in_force:?} is in force"),
+                ));
             }
         }
         Action::RunJob { .. } => {

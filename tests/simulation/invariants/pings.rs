@@ -33,7 +33,8 @@ fn lines(text: &str) -> Vec<News> {
         let line = line.strip_prefix("[watchkeeper] ").unwrap_or(line);
         for kind in ["claim", "review"] {
             let rest = line.strip_prefix(&format!("New {kind} on origin/main, "));
-            if let Some(commit) = rest.and_then(|rest| rest.split_once(": ")).and_then(|(_, rest)| rest.split(' ').next())
+            if let Some(commit) =
+                rest.and_then(|rest| rest.split_once(": ")).and_then(|(_, rest)| rest.split(' ').next())
             {
                 news.push(format!("{commit} {kind}"));
             }
@@ -46,21 +47,33 @@ fn lines(text: &str) -> Vec<News> {
 }
 
 /// Whom the commits and inboxes between two heads concern. None: they are not of one history, and commits are no news.
-fn news(plan: &Sequence, remote: &Remote, old: &str, new: &str, inboxes: &BTreeMap<String, String>) -> Vec<(String, News, String)> {
+fn news(
+    plan: &Sequence,
+    remote: &Remote,
+    old: &str,
+    new: &str,
+    inboxes: &BTreeMap<String, String>,
+) -> Vec<(String, News, String)> {
     let mut found = Vec::new();
     let handoff = &plan.handoff;
     for commit in remote.between(old, new).unwrap_or_default() {
-        let kinds = [(&handoff.claim, &handoff.claim_pings, "claim"), (&handoff.review, &handoff.review_pings, "review")];
+        let kinds = [
+            (&handoff.claim, &handoff.claim_pings, "claim"),
+            (&handoff.review, &handoff.review_pings, "review"),
+        ];
         for (pattern, whom, kind) in kinds {
             if pattern.as_ref().is_some_and(|pattern| pattern.is_match(&commit.subject)) {
                 let short: String = commit.id.chars().take(10).collect();
-                found.extend(whom.iter().map(|unit| (unit.to_string(), format!("{short} {kind}"), String::new())));
+                found.extend(
+                    whom.iter().map(|unit| (unit.to_string(), format!("{short} {kind}"), String::new())),
+                );
             }
         }
     }
     for (file, whom) in &handoff.inboxes {
         let path = plan.in_repo(file);
-        let is = remote.inboxes_at(new).and_then(|inboxes| inboxes.get(&path)).map(|text| format!("{text:040x}"));
+        let is =
+            remote.inboxes_at(new).and_then(|inboxes| inboxes.get(&path)).map(|text| format!("{text:040x}"));
         let Some(is) = is.filter(|is| inboxes.get(file) != Some(is)) else { continue };
         found.extend(whom.iter().map(|unit| (unit.to_string(), path.clone(), format!("{old} {is}"))));
     }
@@ -93,7 +106,10 @@ impl Pings {
             if may == 0 {
                 world.violate("ping-history", format!("{}: told of {}, which was no news", key.0, key.1));
             } else if *times > may {
-                world.violate("once-only-ping", format!("{}: told of {} {times} times, {may} are due", key.0, key.1));
+                world.violate(
+                    "once-only-ping",
+                    format!("{}: told of {} {times} times, {may} are due", key.0, key.1),
+                );
             }
             if let Some(must) = self.must.get_mut(&key) {
                 *must -= 1;
@@ -135,7 +151,10 @@ impl Pings {
         let mut given_up = Vec::new();
         for (key, must) in &self.must {
             let Some(state) = unit(disk, &key.0) else { continue };
-            let in_git = git.pings.iter().filter(|ping| ping.unit.as_str() == key.0 && !state.handoff.taken.contains(&ping.id));
+            let in_git = git
+                .pings
+                .iter()
+                .filter(|ping| ping.unit.as_str() == key.0 && !state.handoff.taken.contains(&ping.id));
             let in_git = in_git.filter(|ping| lines(&ping.text).contains(&key.1)).count() as u32;
             let owed = |ping: &&watchkeeper::state::unit::Ping| lines(&ping.text).contains(&key.1);
             let in_unit = state.handoff.owed.iter().filter(owed).count() as u32;
@@ -143,20 +162,32 @@ impl Pings {
                 continue;
             }
             // What was owed before this tick, and its delivery came to no clear end.
-            let before = report.before.units.get(key.0.as_str()).map(|unit| unit.handoff.owed.clone()).unwrap_or_default();
+            let before = report
+                .before
+                .units
+                .get(key.0.as_str())
+                .map(|unit| unit.handoff.owed.clone())
+                .unwrap_or_default();
             let unknown = before.iter().filter(owed).any(|ping| {
                 state.delivery.past.iter().any(|past| {
                     Some(past.id) == ping.delivery && matches!(past.outcome, DeliveryOutcome::Unknown { .. })
                 })
             });
-            if unknown { given_up.push(key.clone()) } else { lost.push((key.clone(), *must, in_git, in_unit)) }
+            if unknown {
+                given_up.push(key.clone())
+            } else {
+                lost.push((key.clone(), *must, in_git, in_unit))
+            }
         }
         for key in given_up {
             self.must.remove(&key);
         }
         for ((unit, news), must, in_git, in_unit) in lost {
             self.must.remove(&(unit.clone(), news.clone()));
-            world.violate("ping-lost", format!("{unit}: {must} times owed {news}; git.json has {in_git}, its own file {in_unit}"));
+            world.violate(
+                "ping-lost",
+                format!("{unit}: {must} times owed {news}; git.json has {in_git}, its own file {in_unit}"),
+            );
         }
     }
 
