@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ impl Pane {
         all.extend(["new-session", "-d", "-s", "a", "-x", "80", "-y", "24"]);
         let transcript = format!("DEMO_TRANSCRIPT={}", pane.transcript_path().display());
         let given: Vec<String> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        for variable in ["DEMO_START=0", "DEMO_SCRIPT=", "DEMO_TRUST=", &transcript]
+        for variable in ["DEMO_START=0", "DEMO_SCRIPT=", "DEMO_TRUST=", "DEMO_WORKER=", &transcript]
             .into_iter()
             .chain(given.iter().map(String::as_str))
         {
@@ -544,4 +545,79 @@ fn without_a_terminal_standard_input_is_the_prompt() {
 
 fn kill(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+}
+
+/// An agent that hands its prompts to this script; idle.
+fn with_worker(script: &str) -> (Pane, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("worker.sh");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let pane = Pane::start(&[("MARK", "kept")], &["--worker", path.to_str().unwrap()]);
+    pane.wait_for(IDLE);
+    (pane, dir)
+}
+
+#[test]
+fn a_worker_gets_the_prompt_and_its_output_is_the_answer() {
+    let (pane, _dir) = with_worker("echo \"$MARK: $(cat)\"; echo ! API Error: 500 server error >&2; exit 3");
+    pane.send("do it", "do it");
+    // Nothing that it says is an error of the agent's own.
+    let answer =
+        "> do it\n• kept: do it\n• ! API Error: 500 server error\n• the worker ended with exit status 3";
+    pane.wait_for_bottom(&format!("{answer}\n{IDLE}"));
+    assert_eq!(pane.recorded("error"), [""; 0]);
+    pane.send("SAY a directive is still one", "SAY a directive is still one");
+    pane.wait_for_bottom(&format!("> SAY a directive is still one\n• a directive is still one\n{IDLE}"));
+}
+
+#[test]
+fn the_agent_is_busy_while_its_worker_works_and_escape_ends_all_of_it() {
+    let (pane, dir) = with_worker("echo $$ > $0.pid; sleep 600 & echo $! >> $0.pid; echo at work; wait");
+    pane.send("go", "go");
+    pane.wait_for("• at work\n");
+    pane.wait_for_format("#{pane_title}", "demo: busy");
+    pane.wait_for("s · esc to interrupt)\n──");
+    pane.keys(&["Escape"]);
+    pane.wait_for_bottom(&format!("• at work\n• interrupted\n{IDLE}"));
+    await_deaths(&dir);
+}
+
+#[test]
+fn a_worker_dies_with_its_agent_however_that_dies() {
+    for signal in ["-TERM", "-KILL"] {
+        let (pane, dir) = with_worker("echo $$ > $0.pid; sleep 600 & echo $! >> $0.pid; echo at work; wait");
+        pane.send("go", "go");
+        pane.wait_for("• at work\n");
+        kill(signal, &pane.format("#{pane_pid}"));
+        await_deaths(&dir);
+    }
+}
+
+/// Waits until the worker whose pids are noted in `dir`, and its child, are gone.
+fn await_deaths(dir: &tempfile::TempDir) {
+    let pids = std::fs::read_to_string(dir.path().join("worker.sh.pid")).unwrap();
+    assert_eq!(pids.lines().count(), 2, "{pids}");
+    wait("the end of the worker", || {
+        let alive = |pid: &&str| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        let left: Vec<&str> = pids.lines().filter(alive).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?} live")) }
+    });
+}
+
+#[test]
+fn each_turn_has_its_made_up_price() {
+    let pane = Pane::idle();
+    pane.send("eight by", "eight by");
+    pane.wait_for_bottom(&format!("• ACK: eight by\n{IDLE}"));
+    let text = std::fs::read_to_string(pane.transcript_path()).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    // 8 bytes in, 13 out, four to a token.
+    assert_eq!(
+        (&last["type"], &last["input"], &last["output"], &last["id"]),
+        (&"usage".into(), &2.into(), &4.into(), &4.into())
+    );
 }

@@ -11,6 +11,7 @@ use watchkeeper::state::clocks::Clocks;
 use watchkeeper::state::heartbeat::Heartbeat;
 use watchkeeper::state::json::{self, Loaded};
 use watchkeeper::state::mail::Mail;
+use watchkeeper::state::tokens::Tokens;
 use watchkeeper::state::unit::UnitState;
 
 /// What a later version planted, everywhere.
@@ -122,6 +123,9 @@ fn the_other_files_of_version_1_load_for_ever() {
         clocks.units.values_mut().for_each(|unit| unit.tools.as_mut().unwrap().used_ms += 1);
     });
     check::<Mail>("mail.json", |mail| mail.inbox_done += 1);
+    check::<Tokens>("tokens.json", |tokens| {
+        tokens.agents.values_mut().for_each(|agent| std::sync::Arc::make_mut(agent).used.messages += 1);
+    });
     check::<Heartbeat>("heartbeat.json", |heartbeat| heartbeat.tick += 1);
 }
 

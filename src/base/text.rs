@@ -3,12 +3,17 @@
 /// A stable 64-bit FNV-1a digest as 16 hex digits. For change detection, not for security.
 /// Source of the constants: the FNV reference by Fowler, Noll and Vo.
 pub fn digest(bytes: &[u8]) -> String {
+    format!("{:016x}", digest_u64(bytes))
+}
+
+/// The same as a number.
+pub fn digest_u64(bytes: &[u8]) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in bytes {
         hash ^= u64::from(*byte);
         hash = hash.wrapping_mul(0x0000_0100_0000_01b3);
     }
-    format!("{hash:016x}")
+    hash
 }
 
 /// Text without control bytes but newline; tabs become a space, CR LF and CR become LF. What goes into a pane must

@@ -10,8 +10,10 @@ pub mod doctor;
 pub mod down;
 pub mod ensure;
 pub mod events;
+pub mod init;
 pub mod inspect;
 pub mod job;
+pub mod log;
 pub mod man;
 pub mod nudge;
 pub mod pause;
@@ -21,6 +23,7 @@ pub mod resume;
 pub mod run;
 pub mod status;
 pub mod tick;
+pub mod tokens;
 pub mod units;
 pub mod up;
 pub mod why;
@@ -83,6 +86,8 @@ pub enum Words {
     MaybeUnitAndText,
     /// What to do with the phases.
     Phase,
+    /// Perhaps a template's name, perhaps a folder.
+    Template,
     /// A shell's name.
     Shell,
     /// Everything, flags too: it is handed on.
@@ -118,6 +123,9 @@ pub const COMMANDS: &[Command] = &[
     why::COMMAND,
     inspect::COMMAND,
     events::COMMAND,
+    log::COMMAND,
+    tokens::COMMAND,
+    init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,
     completions::COMMAND,

@@ -2,6 +2,7 @@
 
 use super::args::GLOBAL_FLAGS;
 use super::commands::{Command, Flag, Words, public};
+use super::templates::TEMPLATES;
 use std::fmt::Write as _;
 
 /// A shell that we know.
@@ -42,12 +43,16 @@ fn takes_names(command: &Command) -> bool {
         | Words::Units
         | Words::UnitAndText
         | Words::MaybeUnitAndText => true,
-        Words::None | Words::Shell | Words::Phase | Words::All => false,
+        Words::None | Words::Shell | Words::Phase | Words::Template | Words::All => false,
     }
 }
 
 fn names(commands: impl Iterator<Item = &'static Command>) -> String {
     commands.map(|command| command.name).collect::<Vec<_>>().join(" ")
+}
+
+fn template_names() -> String {
+    TEMPLATES.iter().map(|template| template.name).collect::<Vec<_>>().join(" ")
 }
 
 fn flag_words(flags: &[Flag]) -> String {
@@ -86,12 +91,14 @@ _watchkeeper() {{
   case $command in
     '') COMPREPLY=($(compgen -W "$commands" -- "$cur")) ;;
     completions) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
+    init) COMPREPLY=($(compgen -d -W "{templates}" -- "$cur")) ;;
     {with_names}) COMPREPLY=($(compgen -W "$(watchkeeper list-units 2>/dev/null)" -- "$cur")) ;;
   esac
 }}
 complete -F _watchkeeper watchkeeper
 "#,
         commands = names(public()),
+        templates = template_names(),
         globals = flag_words(GLOBAL_FLAGS),
     )
 }
@@ -108,6 +115,8 @@ fn zsh() -> String {
             specs.push("'1:shell:(bash zsh fish)'".to_owned());
         } else if command.words == Words::Phase {
             specs.push("'1:what:(show set advance reset)'".to_owned());
+        } else if command.words == Words::Template {
+            specs.push(format!("'1:template:({})' '2:folder:_files -/'", template_names()));
         }
         let _ = writeln!(cases, "    {}) _arguments $globals {} ;;", command.name, specs.join(" "));
     }
@@ -182,6 +191,8 @@ fn fish() -> String {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'bash zsh fish'");
         } else if command.words == Words::Phase {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'show set advance reset'");
+        } else if command.words == Words::Template {
+            let _ = writeln!(text, "complete -c watchkeeper {when} -a '{}'", template_names());
         }
     }
     text

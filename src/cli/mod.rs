@@ -11,10 +11,13 @@ mod event_log;
 mod explain;
 mod help;
 mod invocation;
+mod ledger;
 mod load;
 mod orders;
 mod out;
 mod snapshot;
+pub mod templates;
+mod transcripts;
 mod watchdog;
 
 pub use invocation::Invocation;

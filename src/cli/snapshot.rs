@@ -15,6 +15,7 @@ use crate::state::heartbeat::Heartbeat;
 use crate::state::json::{self, Broken};
 use crate::state::mail::Mail;
 use crate::state::phase::PhaseState;
+use crate::state::tokens::Tokens;
 use crate::state::unit::UnitState;
 use crate::state::{State, table};
 use crate::sys::clock::Clock;
@@ -74,6 +75,8 @@ impl Snapshot {
             load::<Clocks>(&mut files, table::CLOCKS, now).ok().flatten().unwrap_or_default();
         snapshot.state.phase =
             load::<PhaseState>(&mut files, table::PHASE, now).ok().flatten().unwrap_or_default();
+        snapshot.state.tokens =
+            load::<Tokens>(&mut files, table::TOKENS, now).ok().flatten().unwrap_or_default();
         snapshot.state.mail = load::<Mail>(&mut files, table::MAIL, now).ok().flatten().unwrap_or_default();
         for name in config.units.keys() {
             match load::<UnitState>(&mut files, &table::unit(name), now) {

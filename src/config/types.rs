@@ -51,6 +51,19 @@ pub struct Watchdog {
     pub stagger_s: f64,
     /// Longest that an ordered restart waits for the end of a turn, seconds.
     pub advance_grace_s: f64,
+    /// Count tokens, and keep the ledger.
+    pub log_tokens: bool,
+    /// When the ledger gets a record.
+    pub token_granularity: Granularity,
+}
+
+/// When the token ledger gets a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granularity {
+    /// With each claimed label of a phase.
+    Gate,
+    /// With each phase.
+    Phase,
 }
 
 impl Default for Watchdog {
@@ -67,6 +80,8 @@ impl Default for Watchdog {
             max_disruptions: 3,
             stagger_s: 2.0,
             advance_grace_s: 300.0,
+            log_tokens: true,
+            token_granularity: Granularity::Gate,
         }
     }
 }

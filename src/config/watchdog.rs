@@ -3,7 +3,7 @@
 use super::interpolate::Places;
 use super::problem::{Sink, quoted};
 use super::raw::{At, Seconds, Table};
-use super::types::{Permission, Watch, Watchdog};
+use super::types::{Granularity, Permission, Watch, Watchdog};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -13,6 +13,10 @@ const SIGNAL_INTERVAL: Seconds = Seconds { max: 86_400.0, ..Seconds::INTERVAL };
 /// The words of `watch`.
 pub(super) const WATCH: [(&str, Watch); 3] =
     [("none", Watch::None), ("heal", Watch::Heal), ("heal+stall", Watch::HealStall)];
+
+/// The words of `token_granularity`.
+pub(super) const GRANULARITY: [(&str, Granularity); 2] =
+    [("gate", Granularity::Gate), ("phase", Granularity::Phase)];
 
 /// The words of `permission`.
 pub(super) const PERMISSION: [(&str, Permission); 3] =
@@ -49,9 +53,13 @@ pub(super) fn watchdog(root: &Table<'_>, places: &Places<'_>) -> (Watchdog, Opti
         max_disruptions: table.count("max_disruptions", &(1..=1000)).unwrap_or(standard.max_disruptions),
         stagger_s: seconds("stagger_s", duration, standard.stagger_s),
         advance_grace_s: seconds("advance_grace_s", duration, standard.advance_grace_s),
+        log_tokens: flag("log_tokens", standard.log_tokens),
+        token_granularity: table
+            .choice("token_granularity", &GRANULARITY)
+            .unwrap_or(standard.token_granularity),
     };
     let state_dir = table.string("state_dir").and_then(|path| places.path("state_dir", path, table.sink));
-    table.later(&["heavy_interval", "log_tokens", "token_granularity", "record"]);
+    table.later(&["heavy_interval", "record"]);
     table.finish();
     (watchdog, state_dir)
 }

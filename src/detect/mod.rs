@@ -1,9 +1,10 @@
-//! Pure: text to facts. Screens, reset times, cron times, declared waits. No I/O, no clock, no state.
+//! Pure: text to facts. Screens, transcripts, reset times, cron times, declared waits, secrets. No I/O, no clock, no state.
 
 pub mod cron;
-pub mod done;
+pub mod mask;
 pub mod pause;
 pub mod reset_time;
 pub mod screen;
+pub mod transcript;
 pub mod wait;
 pub mod zone;

@@ -14,6 +14,7 @@ use crate::state::heartbeat::Heartbeat;
 use crate::state::json::{self, Broken, Loaded};
 use crate::state::mail::Mail;
 use crate::state::phase::PhaseState;
+use crate::state::tokens::Tokens;
 use crate::state::unit::UnitState;
 use crate::state::{State, table};
 use crate::sys::{Files, Replaced, Sync};
@@ -48,6 +49,7 @@ pub struct Image {
     mail: Kept<Mail>,
     phase: Kept<PhaseState>,
     git: Kept<GitState>,
+    tokens: Kept<Tokens>,
     heartbeat: Kept<Heartbeat>,
     /// Files that did not parse at the last look, with the digest of their bytes: an editor may be saving.
     suspects: BTreeMap<String, String>,
@@ -66,6 +68,8 @@ pub struct LoadReport {
     pub mail_held: bool,
     /// phase.json or git.json can't be judged now: the plan stands still.
     pub plan_held: bool,
+    /// tokens.json can't be judged now: nothing is counted.
+    pub tokens_held: bool,
 }
 
 /// What a write came to.
@@ -79,6 +83,8 @@ pub struct CommitReport {
     pub phase_failed: Option<String>,
     /// The same for git.json.
     pub git_failed: Option<String>,
+    /// The same for tokens.json: what was read is read again.
+    pub tokens_failed: Option<String>,
     /// Files written.
     pub written: usize,
 }
@@ -161,6 +167,17 @@ impl Image {
             &mut report,
         );
         report.plan_held = !(phase && git);
+        let tokens = refresh(
+            files,
+            table::TOKENS,
+            CLOCKS_BYTES,
+            now,
+            &mut self.tokens,
+            &mut self.suspects,
+            suspects,
+            &mut report,
+        );
+        report.tokens_held = !tokens;
         report
     }
 
@@ -176,6 +193,7 @@ impl Image {
             mail: self.mail.loaded.value.clone(),
             phase: self.phase.loaded.value.clone(),
             git: self.git.loaded.value.clone(),
+            tokens: self.tokens.loaded.value.clone(),
         }
     }
 
@@ -249,6 +267,20 @@ impl Image {
         }
     }
 
+    /// Writes tokens.json if it changed.
+    pub fn commit_tokens<F: Files>(
+        &mut self,
+        files: &mut F,
+        next: &State,
+        now: &Now,
+        report: &mut CommitReport,
+    ) {
+        match write(files, table::TOKENS, &mut self.tokens, &next.tokens, now, Sync::Durable) {
+            Ok(wrote) => report.written += usize::from(wrote),
+            Err(error) => report.tokens_failed = Some(error.message()),
+        }
+    }
+
     /// Writes the heartbeat.
     pub fn beat<F: Files>(&mut self, files: &mut F, heartbeat: &Heartbeat, now: &Now) -> Result<(), Error> {
         write(files, table::HEARTBEAT, &mut self.heartbeat, heartbeat, now, Sync::Cheap).map(|_| ())
@@ -258,7 +290,7 @@ impl Image {
 /// Reads one file if it changed. False: it can't be judged now.
 #[expect(
     clippy::too_many_arguments,
-    reason = "one plain reader for four files; every argument is a different thing"
+    reason = "one plain reader for five files; every argument is a different thing"
 )]
 fn refresh<T: Serialize + DeserializeOwned + Default, F: Files>(
     files: &mut F,
@@ -338,6 +370,22 @@ fn judge<T: Default, F: Files>(
             false
         }
     }
+}
+
+/// Files that are only written or appended to are never read as a whole, so nobody would notice that something else (a
+/// directory, a link, a FIFO) stands in their way: it is put aside, and they are made anew.
+pub fn make_room<F: Files>(files: &mut F, now: &Now) -> Vec<Trouble> {
+    let events = table::events(now.wall);
+    let mut troubles = Vec::new();
+    for path in [table::INBOX, table::OUTBOX, table::STATUS, &events] {
+        let Some(what) = files.irregular(path) else { continue };
+        let text = match files.quarantine(path) {
+            Ok(place) => format!("{path}: {what}; moved to {place}, it is made anew"),
+            Err(error) => format!("{path}: {what}; it could not be put aside: {}", error.message()),
+        };
+        troubles.push(Trouble { key: text.clone(), text });
+    }
+    troubles
 }
 
 /// Writes one file if its contents changed. An editor that was faster wins: that is an error for the acts.

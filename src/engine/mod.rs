@@ -11,3 +11,4 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod tick;
+pub mod usage;

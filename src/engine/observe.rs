@@ -1,5 +1,6 @@
 //! Gathers one tick's facts: one list call, one capture call for the panes that changed, and what the policies need.
 
+use super::usage;
 use crate::base::names::UnitName;
 use crate::base::text::digest;
 use crate::base::time::Now;
@@ -43,6 +44,8 @@ pub struct Memory {
     pub troubles: Vec<Trouble>,
     /// The last look into the branch.
     branch: branch::BranchMemory,
+    /// Of the transcripts.
+    usage: usage::UsageMemory,
 }
 
 #[derive(Debug)]
@@ -102,6 +105,7 @@ pub fn gather<H: Host, F: Files>(
         details(host, unit, state, &needs, &list, &mut seen);
         units.insert(name.clone(), seen);
     }
+    let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);
     let mut troubles = memory.troubles.clone();
     let (requests, inbox_end) = requests(files, state, &now, &mut troubles);
     let branch = branch::branch(host, config, state, now.awake_s, &mut memory.branch);
@@ -122,6 +126,7 @@ pub fn gather<H: Host, F: Files>(
         complete: branch.is_some() && files.stamp(table::SEQUENCE_COMPLETE).is_some(),
         branch,
         troubles,
+        usage,
         server: list.server,
         now,
     }

@@ -26,6 +26,9 @@ pub struct RecordedState {
     /// The branch.
     #[serde(default)]
     pub git: crate::state::git::GitState,
+    /// Tokens.
+    #[serde(default)]
+    pub tokens: crate::state::tokens::Tokens,
 }
 
 impl RecordedState {
@@ -39,6 +42,7 @@ impl RecordedState {
             mail: state.mail.clone(),
             phase: state.phase.clone(),
             git: state.git.clone(),
+            tokens: state.tokens.clone(),
         }
     }
 
@@ -47,7 +51,14 @@ impl RecordedState {
         let mut clocks = self.clocks;
         clocks.looked_awake_s = self.looked_awake_s;
         clocks.gap_s = self.gap_s;
-        State { units: self.units, clocks, mail: self.mail, phase: self.phase, git: self.git }
+        State {
+            units: self.units,
+            clocks,
+            mail: self.mail,
+            phase: self.phase,
+            git: self.git,
+            tokens: self.tokens,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ const EVENTS_MAX: usize = 2000;
 
 /// Appends this tick's events to the day's file. The first error is returned; the tick goes on.
 pub fn events<F: Files>(files: &mut F, now: &Now, events: &[Event]) -> Option<String> {
-    let path = format!("events/{}.jsonl", now.wall.day());
+    let path = table::events(now.wall);
     let mut first = None;
     for event in events.iter().take(EVENTS_MAX) {
         let record = serde_json::to_string(event).unwrap_or_default();
@@ -40,6 +40,18 @@ pub fn outbox<F: Files>(
         let record = serde_json::to_string(alert).unwrap_or_default();
         if let Err(error) = files.append(table::OUTBOX, &record) {
             first.get_or_insert(format!("writing {}: {}", table::OUTBOX, error.message()));
+        }
+    }
+    first
+}
+
+/// Appends the records that the token ledger may not have yet. They stay owed until a later tick sees them there.
+pub fn ledger<F: Files>(files: &mut F, state: &State, logged: &[String]) -> Option<String> {
+    let mut first = None;
+    for owed in state.tokens.owed.iter().filter(|owed| !logged.contains(&owed.id())) {
+        let record = serde_json::to_string(owed).unwrap_or_default();
+        if let Err(error) = files.append(table::TOKEN_LOG, &record) {
+            first.get_or_insert(format!("writing {}: {}", table::TOKEN_LOG, error.message()));
         }
     }
     first

@@ -1,8 +1,8 @@
 //! The loop: tick, sleep to the next due time, wake on a signal or a poke, read the config again, become the new binary.
 
 use super::home::{self, Home, LoadedConfig};
-use super::tick::{Identity, TickReport, Watchdog};
-use crate::base::error::Result;
+use super::tick::{Identity, TickReport, Watchdog, remove_any};
+use crate::base::error::{Error, Result};
 use crate::config::Config;
 use crate::model::seen::{Scope, ServerSeen};
 use crate::state::{State, table};
@@ -83,14 +83,19 @@ pub fn run(
 ) -> Result<()> {
     let mut loaded = home.load()?;
     let mut watchdog = open(&loaded.config, "run")?;
-    let lock = lock(&loaded.config, "run")?;
+    let mut lock = self::lock(&loaded.config, "run")?;
     let _ = watchdog.files.clean_leftovers();
     let mut signals = Signals::register()?;
     let binary = Binary::running().ok();
     let mut refused: Option<Binary> = None;
     let mut judged = loaded.stamp.clone();
     loop {
-        let _ = watchdog.files.remove(table::POKE);
+        if !lock.stands() {
+            // Somebody deleted the state directory: the new one is another's if another locked it first.
+            RealFiles::create(&loaded.config.state_dir)?;
+            lock = self::lock(&loaded.config, "run")?;
+        }
+        let _ = remove_any(&mut watchdog.files, table::POKE);
         let report = watchdog.tick(&loaded.config, Scope::All);
         told(&loaded.config, &report);
         match sleep(&mut watchdog, &mut signals, report.due_s) {
@@ -200,7 +205,7 @@ pub fn tick(
     let mut watchdog = open_unasked(&loaded.config, "tick")?;
     let _lock = lock(&loaded.config, "tick")?;
     let _ = watchdog.files.clean_leftovers();
-    let _ = watchdog.files.remove(table::POKE);
+    let _ = remove_any(&mut watchdog.files, table::POKE);
     let (seconds, ticks) = match patience {
         Patience::FollowUps => (FOLLOW_UP_S, FOLLOW_UPS_MAX),
         Patience::UntilQuiet => (QUIET_S, usize::MAX),
@@ -218,11 +223,21 @@ pub fn tick(
             Patience::UntilQuiet | Patience::FollowUps => report.due_s,
         };
         if done >= ticks || nap_s > deadline.since_s(clock::awake()) || is_quiet(patience, &report) {
-            break;
+            return written_down(&report);
         }
         outside::nap(nap_s);
     }
     Ok(())
+}
+
+/// The last tick's record was kept; else who called it must hear that nothing was done without one.
+fn written_down(report: &TickReport) -> Result<()> {
+    match report.unwritten.first() {
+        None => Ok(()),
+        Some(why) => Err(Error::again(why.clone()).hint(
+            "mend or empty the disk; what could not be recorded was not done, the next tick tries again",
+        )),
+    }
 }
 
 fn is_quiet(patience: Patience, report: &TickReport) -> bool {

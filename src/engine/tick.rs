@@ -1,8 +1,9 @@
 //! One tick: load, observe, decide, commit, act, report. Straight down, nothing goes back up.
 
-use super::commit::{CommitReport, Image, Suspects};
+use super::commit::{self, CommitReport, Image, Suspects};
 use super::observe::{self, Memory};
 use super::report;
+use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
@@ -64,6 +65,8 @@ pub struct TickReport {
     pub decision: Decision,
     /// Actions that did not work: unit, action, why.
     pub failed: Vec<String>,
+    /// What could not be written down.
+    pub unwritten: Vec<String>,
     /// State files written, the heartbeat not counted.
     pub written: usize,
     /// Seconds until the next tick is due, at most the interval.
@@ -128,7 +131,8 @@ impl<H: Host, F: Files> Watchdog<H, F> {
     /// One whole tick.
     pub fn tick(&mut self, config: &Config, scope: Scope) -> TickReport {
         let began = self.host.now();
-        let loaded = self.image.load(&mut self.files, config, &began, Suspects::Quarantine);
+        let mut loaded = self.image.load(&mut self.files, config, &began, Suspects::Quarantine);
+        loaded.troubles.extend(commit::make_room(&mut self.files, &began));
         let before = self.image.state();
         let narrowed = without(config, &loaded.held);
         let judged = narrowed.as_ref().unwrap_or(config);
@@ -156,6 +160,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
         let mut decision = (self.decide)(judged, &before, &seen);
         decision.events.extend(news);
+        if loaded.tokens_held {
+            decision.next.tokens = before.tokens.clone();
+        }
         for name in &loaded.held {
             // It did not stop.
             policy::activity::carry(config, &before, &seen, name, &mut decision.next);
@@ -197,16 +204,19 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         } else if !loaded.mail_held {
             self.image.commit_mail(&mut self.files, &decision.next, &seen.now, &mut commit);
         }
+        if !loaded.tokens_held {
+            self.image.commit_tokens(&mut self.files, &decision.next, &seen.now, &mut commit);
+        }
         let mut events = drop_unrecorded(&mut decision, &commit, seen.now.wall);
         failed.extend(self.act(&decision, &mut events, seen.now.wall));
         decision.events.extend(events);
 
-        let errors = self.report(config, &seen, &decision, &commit);
-        self.last_error = errors.into_iter().chain(failed.iter().cloned()).next().or(self.last_error.take());
+        let mut unwritten = self.report(config, &seen, &decision, &commit);
+        self.last_error = unwritten.iter().chain(&failed).next().cloned().or(self.last_error.take());
         let interval = config.watchdog.signal_interval_s;
         let due_s = [decision.due_s, loaded.due_s].into_iter().flatten().fold(interval, f64::min);
-        self.beat(&began, &decision, interval);
-        TickReport { seen, before, decision, failed, written: commit.written, due_s }
+        unwritten.extend(self.beat(&began, &decision, interval));
+        TickReport { seen, before, decision, failed, unwritten, written: commit.written, due_s }
     }
 
     /// Troubles with files stand until the process ends or the file is gone: they are told once, and an event once.
@@ -261,7 +271,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                     let line = format!("{}\n", one_line(text, 500));
                     self.files.replace(&path, old.as_deref(), line.as_bytes(), Sync::Durable).map(|_| ())
                 }
-                Action::Unmark { marker } => self.files.remove(&marker_path(marker)),
+                Action::Unmark { marker } => remove_any(&mut self.files, &marker_path(marker)),
                 Action::NewSession { .. }
                 | Action::Respawn { .. }
                 | Action::LoadBuffer { .. }
@@ -292,7 +302,11 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             .iter()
             .map(|(name, why)| format!("{name}: {why}"))
             .chain(commit.mail_failed.clone())
+            .chain(commit.tokens_failed.clone())
             .collect();
+        if commit.tokens_failed.is_none() {
+            errors.extend(report::ledger(&mut self.files, &decision.next, &seen.usage.logged));
+        }
         errors.extend(report::events(&mut self.files, &seen.now, &decision.events));
         let recorded = |owed: &crate::state::mail::Owed| match &owed.unit {
             Some(unit) => !commit.failed.contains_key(unit.as_str()),
@@ -304,7 +318,8 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         errors
     }
 
-    fn beat(&mut self, began: &Now, decision: &Decision, interval_s: f64) {
+    /// Writes the heartbeat; why not, if it could not.
+    fn beat(&mut self, began: &Now, decision: &Decision, interval_s: f64) -> Option<String> {
         self.ticks += 1;
         let ended = self.host.now();
         let heartbeat = Heartbeat {
@@ -320,9 +335,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             binary: self.identity.binary.clone(),
             last_error: self.last_error.clone(),
         };
-        if let Err(error) = self.image.beat(&mut self.files, &heartbeat, &ended) {
-            self.last_error = Some(error.message());
-        }
+        let error = self.image.beat(&mut self.files, &heartbeat, &ended).err()?.message();
+        self.last_error = Some(error.clone());
+        Some(error)
     }
 }
 
@@ -402,6 +417,14 @@ fn drop_unrecorded(decision: &mut Decision, commit: &CommitReport, at: Wall) -> 
             why: None,
         })
         .collect()
+}
+
+/// Removes a file; what is none (a directory) is put aside.
+pub(super) fn remove_any<F: Files>(files: &mut F, path: &str) -> Result<()> {
+    files.remove(path).or_else(|error| match files.irregular(path) {
+        Some(_) => files.quarantine(path).map(|_| ()),
+        None => Err(error),
+    })
 }
 
 fn marker_path(marker: &Marker) -> String {

@@ -4,6 +4,7 @@
 
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
+use crate::model::usage::UsageSeen;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,6 +44,9 @@ pub struct Observation {
     /// What was wrong with files: each is told once.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
+    /// What the agents' transcripts say of tokens.
+    #[serde(default, skip_serializing_if = "UsageSeen::is_empty")]
+    pub usage: UsageSeen,
 }
 
 /// What the clone says of the remote's branch, as last pushed or fetched.

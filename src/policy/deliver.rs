@@ -250,9 +250,14 @@ fn verdict(
     presses: u32,
 ) -> Verdict {
     let delay = context.agent().map_or(0.5, |agent| agent.backend.submit_delay_s);
-    // A line editor takes a line at the first press, and keeps a second one for the question that it asks next.
+    // A line editor takes a line at the first press, and keeps a second one for the question that it asks next. A line
+    // that shows after all that time was never submitted: the watchdog died before it pressed.
     let line = context.agent().is_some_and(|agent| agent.backend.signals.frame == Frame::Line);
-    let (presses_max, effect_s) = if line { (1, EFFECT_LINE_S) } else { (PRESSES_MAX, EFFECT_S) };
+    let (presses_max, again_s, effect_s) = if line {
+        (2, EFFECT_LINE_S, EFFECT_LINE_S)
+    } else {
+        (PRESSES_MAX, PRESS_AGAIN_S * f64::from(presses), EFFECT_S)
+    };
     if passed < delay {
         return Verdict::Wait;
     }
@@ -265,7 +270,7 @@ fn verdict(
         return Verdict::Wait;
     }
     match shown {
-        Shown::Yes if passed < PRESS_AGAIN_S * f64::from(presses) => Verdict::Wait,
+        Shown::Yes if passed < again_s => Verdict::Wait,
         Shown::Yes if presses < presses_max => Verdict::Press,
         Shown::Yes if passed < effect_s => Verdict::Wait,
         Shown::Yes => Verdict::Failed(format!(

@@ -12,7 +12,7 @@ use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What
 use crate::base::names::UnitName;
 use crate::base::text::{counted, one_line};
 use crate::base::time::Wall;
-use crate::config::{Config, Handoff, Sequence, Watch};
+use crate::config::{Config, Sequence, Watch};
 use crate::model::seen::{BranchFacts, BranchSeen, Commit, Observation, SinceSeen};
 use crate::policy::guard_text;
 use crate::state::State;
@@ -104,7 +104,7 @@ fn news(
         SinceSeen::Commits(commits) => {
             for commit in commits {
                 pings.extend(of_commit(plan, commit));
-                if let Some(label) = claim_label(&plan.handoff, &commit.subject) {
+                if let Some(label) = super::tokens::claimed_label(&commit.subject) {
                     git.label = label;
                 }
             }
@@ -152,17 +152,6 @@ fn of_commit(plan: &Sequence, commit: &Commit) -> Vec<OwedPing> {
         }
     }
     pings
-}
-
-/// `claim(<label>)` of a subject that claims something; a leading `feat:` is not part of the label.
-fn claim_label(handoff: &Handoff, subject: &str) -> Option<String> {
-    if !handoff.claim.as_ref()?.is_match(subject) {
-        return None;
-    }
-    let (_, rest) = subject.split_once("claim(")?;
-    let (label, _) = rest.split_once(')')?;
-    let label = label.trim().trim_start_matches("feat:").trim();
-    Some(one_line(label, 80)).filter(|label| !label.is_empty())
 }
 
 fn owe(git: &mut GitState, pings: Vec<OwedPing>, now: Wall, notes: &mut Notes) {

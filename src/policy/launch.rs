@@ -67,6 +67,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     state.launch.count += 1;
     state.launch.phase = kickoff::phase(context).map(|phase| phase.id.clone());
     state.launch.afresh = false;
+    state.launch.stopped = false;
     state.ending = None;
     state.operator.start = false;
     state.attend = Default::default();

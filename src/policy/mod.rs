@@ -30,6 +30,7 @@ pub mod summary;
 pub mod summary_text;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 pub mod veto;
 pub mod wake;
 pub mod wants;
@@ -103,6 +104,10 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     // The fleet's own folds: where the plan stands first, the others go by it.
     plan::fold(config, seen, &mut next, &mut markers, &mut notes);
     let stage = plan::stage(config, &next.phase, seen.branch.as_ref());
+    if next.phase.id != previous.phase.id {
+        // What is claimed is claimed in its phase.
+        next.git.label.clear();
+    }
     handoff::fold(config, previous, seen, &stage, &mut next, &mut notes);
     let jobs = fetch::fold(config, seen, &stage, &mut next, &mut notes).into_iter().collect();
     let fleet = Fleet::new(config, previous, &next, seen);
@@ -123,6 +128,8 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         next.units.insert(name.clone(), state);
     }
 
+    let position = tokens::Position::new(&stage, &next.git.label);
+    tokens::fold(config, seen, &position, &mut next.tokens);
     let ruling = arbiter::rule(config, seen, proposals, &mut notes);
     let mut ended = BTreeMap::new();
     for granted in &ruling.granted {

@@ -41,6 +41,8 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if state.seen.process.is_some() && context.alive().is_some() {
         alive(context, state, notes);
     } else if is_down_hard(context, state) {
+        // Whoever takes the mark away wants it back, as `up` does.
+        state.launch.stopped |= !context.is_wanted();
         dead(context, state, notes);
         if task(context) {
             failed_run(context, state);
@@ -227,7 +229,7 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
         let later = cron || super::phase::is_final(context);
         return (never && !later).then_some(Kind::Fresh);
     }
-    Some(match (never, state.seen.lost_with_server) {
+    Some(match (never || state.launch.stopped, state.seen.lost_with_server) {
         (true, _) => Kind::Fresh,
         (false, true) => Kind::Lost,
         (false, false) => Kind::Heal,

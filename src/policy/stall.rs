@@ -65,11 +65,11 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
         .max(state.stall.remedy_awake_s.unwrap_or(activity))
         .max(state.seen.alive_since_awake_s.unwrap_or(activity));
     let quiet = context.now.awake_s.since_s(quiet_from);
-    let overdue_s = match wait(context, context.now.awake_s.since_s(activity)) {
+    // A remedy that came after the wait gives a fresh window here too.
+    let overdue_s = match wait(context, quiet) {
         Wait::Holds => return None,
         Wait::None => None,
-        // A remedy gives a fresh window here too.
-        Wait::Over { by_s } => (quiet_from == activity).then_some(by_s),
+        Wait::Over { by_s } => Some(by_s),
     };
     match state.seen.state {
         ScreenState::Idle if agent.kind == AgentKind::Loop => match overdue_s {

@@ -172,6 +172,27 @@ fn a_line_editor_gets_the_submit_key_once() {
     world.expect_alerts("not delivered", 0);
 }
 
+/// The watchdog was killed between its note of the press and the press: the line stood there for ever.
+#[test]
+fn a_line_that_was_never_submitted_is_submitted_late() {
+    let mut world = World::running(&PERSISTENT.replace("gemini", "aider"));
+    world.unit("a").idle();
+    world.ticks(3);
+    ask(&mut world, "go on");
+    while !world.acts("a").contains(&"paste text") {
+        world.tick();
+    }
+    world.deaf.insert("a".into());
+    while !world.acts("a").contains(&"submit text") {
+        world.tick();
+    }
+    world.deaf.remove("a");
+    world.run(150.0);
+    assert_eq!(world.times("a", "submit text").len(), 2, "{}", world.story());
+    world.expect_alerts("not delivered", 0);
+    assert!(world.state_of("a").delivery.current.is_none(), "{}", world.story());
+}
+
 /// A text that waits behind a person's draft kept the person from being told of it.
 #[test]
 fn a_draft_is_told_though_a_text_waits_behind_it() {

@@ -111,6 +111,8 @@ pub struct UnitLine {
     pub exit: Option<String>,
     /// What is going on with it, in words.
     pub doing: Option<String>,
+    /// Tokens counted so far; None when nothing was, or the summary is for a file that tells only what changed.
+    pub tokens: Option<u64>,
 }
 
 /// What `status` says of the fleet, as far as units and markers tell.
@@ -234,6 +236,7 @@ fn unit_line(sight: &Sight<'_>, unit: &Unit) -> UnitLine {
         pane: state.seen.pane.clone(),
         exit: state.seen.exit.clone(),
         doing,
+        tokens: None,
     };
     line.urgency = urgency(unit, &line, observed != state.seen.state);
     line

@@ -168,7 +168,22 @@ pub fn notes(unit: &UnitLine, now: &Now, times: Times) -> Vec<String> {
     if let Some(at) = unit.next_wake {
         notes.push(format!("wakes {}", when(at)));
     }
+    if let Some(tokens) = unit.tokens {
+        notes.push(format!("{} tokens", short_count(tokens)));
+    }
     notes
+}
+
+/// A large number in three digits: `950`, `12.3k`, `4.56M`. Rounded down.
+pub fn short_count(n: u64) -> String {
+    let steps = [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
+    let Some((unit, letter)) = steps.into_iter().find(|(unit, _)| n >= *unit) else { return n.to_string() };
+    let (whole, thousandths) = (n / unit, n % unit * 1000 / unit);
+    match whole {
+        0..=9 => format!("{whole}.{:02}{letter}", thousandths / 10),
+        10..=99 => format!("{whole}.{}{letter}", thousandths / 100),
+        _ => format!("{whole}{letter}"),
+    }
 }
 
 /// The hold only repeats what stands before it.
@@ -310,6 +325,18 @@ mod tests {
             lines_of(&[("b", unit.clone())], None).into_iter().find(|line| line.name == name("b")).unwrap();
         let text = format!("{}: {}", state_word(&line), notes(&line, &now(), Times::FromNow).join("; "));
         assert_eq!((line.urgency, text.as_str()), (urgency, want));
+    }
+
+    #[test]
+    fn large_numbers_are_short() {
+        let check = |n: u64, want: &str| assert_eq!(short_count(n), want);
+        check(0, "0");
+        check(999, "999");
+        check(1000, "1.00k");
+        check(12_345, "12.3k");
+        check(999_999, "999k");
+        check(4_567_890, "4.56M");
+        check(12_000_000_000, "12.0G");
     }
 
     #[test]

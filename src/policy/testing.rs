@@ -13,6 +13,7 @@ use crate::model::seen::{
     AlivePane, Ask, BranchFacts, BranchSeen, Commit, Exit, HostSeen, JobSeen, Markers, Observation, PaneSeen,
     Paused, Process, Reading, Request, Scope, ScreenState, Seen, ServerId, ServerSeen, SinceSeen, Substate,
 };
+use crate::model::usage::UsageSeen;
 use crate::state::State;
 use crate::state::unit::UnitState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,6 +158,7 @@ impl World {
             fetch: JobSeen::None,
             complete: false,
             troubles: Vec::new(),
+            usage: UsageSeen::default(),
         };
         let state = State::default();
         let last = decide_with(&[], &config, &state, &seen);

@@ -10,6 +10,7 @@ pub mod json;
 pub mod mail;
 pub mod phase;
 pub mod table;
+pub mod tokens;
 pub mod unit;
 
 use crate::base::names::UnitName;
@@ -18,6 +19,7 @@ use git::GitState;
 use mail::Mail;
 use phase::PhaseState;
 use std::collections::BTreeMap;
+use tokens::Tokens;
 use unit::UnitState;
 
 /// The image of all state files that `decide` reads and rewrites.
@@ -33,4 +35,6 @@ pub struct State {
     pub phase: PhaseState,
     /// `git.json`
     pub git: GitState,
+    /// `tokens.json`
+    pub tokens: Tokens,
 }

@@ -1,6 +1,7 @@
 //! The table of state files: path, who writes it, how long it lives. README's list and `doctor` are checked against it.
 
 use crate::base::names::UnitName;
+use crate::base::time::Wall;
 
 /// Heartbeat of the watchdog.
 pub const HEARTBEAT: &str = "heartbeat.json";
@@ -16,6 +17,10 @@ pub const INBOX: &str = "inbox.jsonl";
 pub const OUTBOX: &str = "outbox.jsonl";
 /// Fleet memory: handled requests, owed alerts.
 pub const MAIL: &str = "mail.json";
+/// Token counts: cursors, sums, the open record.
+pub const TOKENS: &str = "tokens.json";
+/// The token ledger.
+pub const TOKEN_LOG: &str = "token-log.jsonl";
 /// For people: a line per unit.
 pub const STATUS: &str = "status";
 /// Who acts now.
@@ -73,6 +78,16 @@ pub const FILES: &[FileRow] = &[
         writer: "the job",
         about: "slow work beside the tick: what was started, its output, how it ended",
     },
+    FileRow {
+        path: TOKENS,
+        writer: "watchdog",
+        about: "how far transcripts were read, tokens so far; losing it, they are read again",
+    },
+    FileRow {
+        path: TOKEN_LOG,
+        writer: "watchdog",
+        about: "the token ledger: a line for each phase or gate that ended",
+    },
     FileRow { path: INBOX, writer: "commands", about: "requests from people, one JSON line each" },
     FileRow { path: OUTBOX, writer: "watchdog", about: "alerts to people, one JSON line each" },
     FileRow { path: POKE, writer: "anybody", about: "marker: tick now" },
@@ -119,6 +134,11 @@ pub const FILES: &[FileRow] = &[
         about: "state files that could not be read, untouched",
     },
 ];
+
+/// The day's events.
+pub fn events(at: Wall) -> String {
+    format!("events/{}.jsonl", at.day())
+}
 
 /// `units/<name>/unit.json`
 pub fn unit(name: &UnitName) -> String {

@@ -107,6 +107,8 @@ pub struct LaunchState {
     pub count: u64,
     /// The next start does not continue the last conversation: that one can't go on.
     pub afresh: bool,
+    /// It was down while it was marked down: no death that a restart has to be paid for.
+    pub stopped: bool,
     /// The phase that its kickoff was for; None = it works without a plan, or that is not known.
     pub phase: Option<String>,
 }

@@ -144,6 +144,10 @@ impl Files for RealFiles {
         }
     }
 
+    fn irregular(&mut self, path: &str) -> Option<String> {
+        Some(not_regular(&self.full(path).ok()?)?.message())
+    }
+
     fn quarantine(&mut self, path: &str) -> Result<String> {
         let full = self.full(path)?;
         super::quarantine::quarantine(&self.root, path, &full).map_err(|e| e.at(&full).doing("putting aside"))
@@ -192,7 +196,7 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> Result<Option<File>> 
 }
 
 /// What a path is when it is no regular file.
-fn not_regular(path: &Path) -> Option<Error> {
+pub(super) fn not_regular(path: &Path) -> Option<Error> {
     let kind = std::fs::symlink_metadata(path).ok()?.file_type();
     let what = match (kind.is_symlink(), kind.is_dir(), kind.is_file()) {
         (true, _, _) => "is a symbolic link",

@@ -5,7 +5,7 @@
 
 use super::files::read_bounded;
 use super::run::{Program, Ran};
-use crate::detect::done;
+use crate::base::done;
 use crate::model::seen::{BranchFacts, Commit, SinceSeen};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //! The file `lock` in it is text for people and for the message "held by"; nothing is decided by it.
 
 use super::clock;
-use super::files::{read_bounded, write_plain};
+use super::files::{not_regular, read_bounded, write_plain};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::time::Wall;
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,10 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still locked, so it is still our own text.
-        let _ = std::fs::remove_file(&self.text);
+        // Still locked, so it is still our own text; unless the directory is another one now.
+        if self.stands() {
+            let _ = std::fs::remove_file(&self.text);
+        }
     }
 }
 
@@ -135,6 +137,13 @@ pub fn adopt(dir: &Path, command: &str) -> Option<Lock> {
 }
 
 impl Lock {
+    /// Is the locked directory still the one that bears its name? One that was deleted or moved away locks nothing.
+    pub fn stands(&self) -> bool {
+        let there = self.text.parent().and_then(|dir| std::fs::metadata(dir).ok());
+        let ours = self.dir.metadata().ok();
+        ours.zip(there).is_some_and(|(ours, there)| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    }
+
     /// Prepares a command that this process is about to become (exec): it finds the lock with [`adopt`].
     pub fn hand_down(&self, command: &mut Command) -> Result<()> {
         let dir = self.dir.try_clone().map_err(|e| Error::from(e).doing("handing down the lock"))?;
@@ -158,7 +167,14 @@ fn sign(dir: &Path, command: &str) -> Result<()> {
     let text = Text { v: 1, pid: std::process::id(), command, since: clock::wall() };
     let mut line = serde_json::to_string(&text).map_err(|e| Error::again(e.to_string()))?;
     line.push('\n');
-    write_plain(&dir.join(TEXT), line.as_bytes())
+    let path = dir.join(TEXT);
+    write_plain(&path, line.as_bytes()).or_else(|error| match not_regular(&path) {
+        None => Err(error),
+        // Nothing hangs on this text: what is in its way must not stop who acts.
+        Some(_) => {
+            super::quarantine::quarantine(dir, TEXT, &path).and_then(|_| write_plain(&path, line.as_bytes()))
+        }
+    })
 }
 
 fn holder(dir: &Path) -> Held {

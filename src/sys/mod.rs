@@ -24,11 +24,13 @@ mod tmux_capture;
 mod tmux_list;
 mod tmux_version;
 mod transcript;
+pub mod transcript_files;
 
 use crate::base::error::Result;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
 use crate::model::seen::{BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
+use crate::model::usage::FileSeen;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -59,6 +61,26 @@ pub trait Host {
     fn branch(&mut self, query: &git::BranchQuery) -> std::result::Result<BranchFacts, String>;
     /// How a job stands.
     fn job(&mut self, id: &str) -> JobSeen;
+    /// The folders that may hold an agent's transcripts.
+    fn transcript_folders(&mut self, _: &transcript_files::Place<'_>) -> transcript_files::Folders {
+        transcript_files::Folders::default()
+    }
+    /// The transcripts in a folder, and whether there were more than are looked at.
+    fn transcript_files(&mut self, _dir: &str, _wanted: &dyn Fn(&str) -> bool) -> (Vec<FileSeen>, bool) {
+        (Vec::new(), false)
+    }
+    /// Bytes of a transcript from an offset on; None when it is another file by now.
+    fn transcript_bytes(&mut self, _file: &FileSeen, _offset: u64, _max: usize) -> Option<Vec<u8>> {
+        None
+    }
+    /// The session that a CLI says it is in, by its own status file.
+    fn session(&mut self, _status_file: &str, _pid: i32) -> Option<String> {
+        None
+    }
+    /// When a process was started, on the wall clock, at most some seconds early.
+    fn process_began(&mut self, _pid: i32) -> Option<Wall> {
+        None
+    }
     /// The host's pressure.
     fn pressure(&mut self) -> HostSeen;
     /// Carries out one action.
@@ -125,6 +147,10 @@ pub trait Files {
     fn list(&mut self, path: &str) -> Result<Vec<String>>;
     /// Removes a file; a missing one is fine.
     fn remove(&mut self, path: &str) -> Result<()>;
+    /// What stands there instead of a regular file ("is a directory"); None when it is one, or is missing.
+    fn irregular(&mut self, _path: &str) -> Option<String> {
+        None
+    }
     /// Moves a file that could not be read to `quarantine/`; identical bytes are kept once, the count is bounded.
     /// Returns its new path.
     fn quarantine(&mut self, path: &str) -> Result<String>;

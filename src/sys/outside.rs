@@ -46,6 +46,36 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(|error| Error::from(error).at(path))
 }
 
+/// What became of a file that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrote {
+    /// It was not there.
+    New,
+    /// It was there, the same.
+    Same,
+    /// Another one is there, and stays.
+    Kept,
+}
+
+/// Writes a file of this mode unless something of that name is there, whatever it is.
+pub fn write_new(path: &Path, text: &str, mode: u32) -> Result<Wrote> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let failed = |error: std::io::Error| Error::from(error).at(path);
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(failed)?;
+    }
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    match file {
+        Ok(mut file) => file.write_all(text.as_bytes()).map(|()| Wrote::New).map_err(failed),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let is = read_text(path, text.len() as u64);
+            Ok(if is.is_ok_and(|is| is == text) { Wrote::Same } else { Wrote::Kept })
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
 /// The user's home directory; `/` when there is none.
 pub fn home() -> PathBuf {
     std::env::home_dir().filter(|home| !home.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("/"))
@@ -70,7 +100,9 @@ pub fn config_path(given: Option<&Path>) -> Result<PathBuf> {
     if !path.exists() {
         let hint = match named {
             Some(_) => "name an existing file with --config or $WATCHKEEPER_CONFIG",
-            None => "run it where agents.toml is, or name it with --config; agents.example.toml is a start",
+            None => {
+                "run it where agents.toml is, or name it with --config; `watchkeeper init` writes one, agents.example.toml explains it"
+            }
         };
         return Err(Error::new(Kind::Usage, "no such config file").at(&path).hint(hint));
     }

@@ -6,11 +6,13 @@ use super::tmux::{Screens, Tmux};
 use super::tmux_list::Commands;
 use super::{
     Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, jobs, pressure, proc, tmux_act, transcript,
+    transcript_files,
 };
 use crate::base::names::UnitName;
-use crate::base::time::Now;
+use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Launch, Marker, MarkerKind, Outcome, Signal};
 use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
+use crate::model::usage::FileSeen;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -114,9 +116,21 @@ impl RealHost {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let words = tmux_act::launch_words(launch, &text(&unit_dir), &text(&prompt_file))?;
         if let Some(prompt) = tmux_act::prompt_text(launch) {
-            files::write_plain(&prompt_file, prompt.as_bytes()).map_err(|e| e.message())?;
+            let write = || files::write_plain(&prompt_file, prompt.as_bytes());
+            write()
+                .or_else(|error| self.make_room(&prompt_file).map_or(Err(error), |()| write()))
+                .map_err(|e| e.message())?;
         }
         Ok(words)
+    }
+
+    /// Puts aside what stands in the way of a file that is only written; None when that is not what is wrong.
+    fn make_room(&self, path: &Path) -> Option<()> {
+        let root = self.files.root();
+        let relative = path.strip_prefix(root).ok()?.to_str()?;
+        files::not_regular(path)
+            .and_then(|_| super::quarantine::quarantine(root, relative, path).ok())
+            .map(|_| ())
     }
 
     fn mark(&mut self, marker: &Marker, text: &str) -> Outcome {
@@ -222,6 +236,26 @@ impl Host for RealHost {
 
     fn job(&mut self, id: &str) -> JobSeen {
         jobs::seen(self.files.root(), id)
+    }
+
+    fn transcript_folders(&mut self, place: &transcript_files::Place<'_>) -> transcript_files::Folders {
+        transcript_files::folders(place)
+    }
+
+    fn transcript_files(&mut self, dir: &str, wanted: &dyn Fn(&str) -> bool) -> (Vec<FileSeen>, bool) {
+        transcript_files::list(dir, wanted)
+    }
+
+    fn transcript_bytes(&mut self, file: &FileSeen, offset: u64, max: usize) -> Option<Vec<u8>> {
+        transcript_files::read(file, offset, max)
+    }
+
+    fn session(&mut self, status_file: &str, pid: i32) -> Option<String> {
+        transcript_files::session(status_file, pid)
+    }
+
+    fn process_began(&mut self, pid: i32) -> Option<Wall> {
+        transcript::start_wall(proc::start(pid)?)
     }
 
     fn pressure(&mut self) -> HostSeen {

@@ -55,19 +55,26 @@ fn parse_vote(bytes: &[u8], pid: i32, start: Option<u64>) -> Option<Vote> {
 }
 
 /// When a process was started, on the wall clock, a little early.
-fn start_wall(ticks: u64) -> Option<Wall> {
+pub(super) fn start_wall(ticks: u64) -> Option<Wall> {
     let since_boot = i64::try_from(ticks / proc::ticks_per_s()).ok()?;
     Some(Wall(proc::boot_time_s()?.checked_add(since_boot)?.checked_sub(START_SLACK_S)?.checked_mul(1000)?))
 }
 
 /// The slots of a backend's path: `{home}` (of the process), `{pid}`, `{cwd}`, `{cwd_dashed}`.
-fn fill(template: &str, pid: i32, cwd: &str) -> String {
+pub(super) fn fill(template: &str, pid: i32, cwd: &str) -> String {
     let mut path = template.replace("{pid}", &pid.to_string());
     if path.contains("{home}") {
         let own = || std::env::var("HOME").unwrap_or_default();
         path = path.replace("{home}", &proc::environ(pid, "HOME").unwrap_or_else(own));
     }
-    path.replace("{cwd_dashed}", &cwd.replace(['/', '.'], "-")).replace("{cwd}", cwd)
+    path.replace("{cwd_dashed}", &dashed(cwd)).replace("{cwd}", cwd)
+}
+
+/// A directory as claude and qwen name a folder by it: each UTF-16 unit that is no ASCII letter or digit is a `-`.
+/// Source: the text of both programs (`replace(/[^a-zA-Z0-9]/g, "-")`).
+pub(super) fn dashed(cwd: &str) -> String {
+    let dash = |unit: u16| u8::try_from(unit).ok().filter(u8::is_ascii_alphanumeric).map_or('-', char::from);
+    cwd.encode_utf16().map(dash).collect()
 }
 
 /// The newest transcript, without a look into it.
@@ -261,6 +268,7 @@ mod tests {
         assert_eq!(seen.path, folder.join("b.jsonl").to_str().unwrap());
         assert_eq!((seen.bytes, seen.changed_at), (5, from_system(long_ago)));
         assert_eq!(newest("/no/such", "", own, "/"), None);
+        assert_eq!(dashed("/w/a_b c.ä/😀"), "-w-a-b-c-----");
     }
 
     #[test]

@@ -6,6 +6,11 @@
 //! A third one loses the answers of tmux ([`tmux_lies`]).
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what was tried, and what was skipped and why"
+)]
 
 mod cut;
 mod disk;

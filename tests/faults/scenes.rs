@@ -3,7 +3,12 @@
 
 use crate::lab::{Agent, Lab};
 use serde_json::{Value, json};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Labs that play one scene at the same time: a play mostly waits.
+pub const WORKERS: usize = 6;
 
 /// One situation.
 #[derive(Clone, Copy)]
@@ -101,8 +106,42 @@ fn leftovers(lab: &Lab) -> Vec<String> {
     all.filter(|name| name.starts_with(".wk-")).collect()
 }
 
+/// Plays the scene for each of these turns, several labs at a time, until one breaks off. `lab` is ready for the first, and
+/// holds the place of all.
+pub fn play_all<T: Send>(
+    scene: &Scene,
+    lab: Lab,
+    mut turns: Vec<T>,
+    play: impl Fn(&Lab, &T) -> ControlFlow<()> + Sync,
+) {
+    turns.reverse();
+    let turns = Mutex::new(turns);
+    let next = || turns.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = |mut own: Option<Lab>| {
+        while let Some(turn) = next() {
+            let lab = own.take().unwrap_or_else(|| scene.lab(0));
+            if play(&lab, &turn).is_break() {
+                turns.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+            own = Some(lab).filter(|_| scene.lab == Labs::Shared);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..WORKERS {
+            scope.spawn(|| work(None));
+        }
+        match scene.lab {
+            Labs::Shared => work(Some(lab)),
+            Labs::Fresh => {
+                work(None);
+                drop(lab);
+            }
+        }
+    });
+}
+
 #[track_caller]
-fn assert_same(lab: &Lab, what: &str, got: impl PartialEq<usize> + std::fmt::Debug, want: usize) {
+fn assert_same(lab: &Lab, what: &str, got: usize, want: usize) {
     assert!(got == want, "{what}: {got:?}, not {want}\n{}", lab.dump());
 }
 
@@ -175,7 +214,7 @@ pub const NUDGE: Scene = Scene {
     lab: Labs::Shared,
     ready: ready_idle,
     trigger: |lab, n| {
-        lab.ask_as(&format!("nudge-{n}"), &json!({"nudge": {"unit": "a", "text": format!("text {n}.")}}))
+        lab.ask_as(&format!("nudge-{n}"), &json!({"nudge": {"unit": "a", "text": format!("text {n}.")}}));
     },
     over: |lab, n, _| idle(lab) && lab.times_given("a", &format!("text {n}.")) > 0,
     check: |lab, n, before| {
@@ -292,7 +331,7 @@ pub const ALERT: Scene = Scene {
     trigger: |lab, n| {
         lab.press("a", &["-l", &format!("draft {n}.")]);
         lab.until("it shows", || lab.screen("a").contains(&format!("> draft {n}.")));
-        std::fs::write(lab.state("inbox.jsonl"), format!("no request {n}\n")).unwrap();
+        lab.append("inbox.jsonl", &format!("no request {n}\n"));
     },
     over: |lab, n, _| lab.alerts_with(&format!("draft {n}.")) > 0 && owes_nothing(lab),
     check: |lab, n, before| {

@@ -1,7 +1,5 @@
 //! Whole fleets under the built binary, with `demo` agents that fall ill in every way that has a remedy: one test each.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
 mod heal;
 mod host;
 mod orders;

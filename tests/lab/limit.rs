@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Labs per core: they mostly wait.
-const PER_CORE: usize = 4;
+const PER_CORE: usize = 6;
 
 static USED: Mutex<usize> = Mutex::new(0);
 static FREED: Condvar = Condvar::new();

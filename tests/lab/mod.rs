@@ -10,6 +10,7 @@ pub mod limit;
 
 use serde_json::{Value, json};
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -133,7 +134,8 @@ impl Lab {
         let units: String = agents.iter().map(|agent| agent.toml(self.path())).collect();
         let text = format!(
             "[watchdog]\n{watchdog}\n\n[defaults]\nsession_prefix = \"t-\"\ntmux_socket = \"t\"\n\
-             backend = \"demo\"\n\n[backend.demo]\nsubmit_delay_s = 0.1\n\n{units}"
+             backend = \"demo\"\n\n[backend.demo]\ncommand = [{}, \"demo-agent\"]\nsubmit_delay_s = 0.1\n\n{units}",
+            json!(env!("CARGO_BIN_EXE_watchkeeper"))
         );
         std::fs::write(self.config(), text).unwrap();
     }
@@ -435,16 +437,21 @@ impl Lab {
 
     /// Asks with an id of one's own.
     pub fn ask_as(&self, id: &str, ask: &Value) {
-        use std::io::Write;
+        let record = json!({"id": id, "at": now(), "from": "test", "ask": ask});
+        self.append("inbox.jsonl", &format!("{record}\n"));
+    }
+
+    /// Adds lines to a state file, as the commands do: on lines of their own.
+    pub fn append(&self, path: &str, text: &str) {
         let dir = self.state("");
         if !dir.exists() {
             std::fs::create_dir_all(&dir).unwrap();
             std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
         }
-        let record = json!({"id": id, "at": now(), "from": "test", "ask": ask});
-        let mut inbox =
-            std::fs::OpenOptions::new().create(true).append(true).open(self.state("inbox.jsonl")).unwrap();
-        inbox.write_all(format!("{record}\n").as_bytes()).unwrap();
+        let path = self.state(path);
+        let torn = std::fs::read(&path).is_ok_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n'));
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.write_all(format!("{}{text}", if torn { "\n" } else { "" }).as_bytes()).unwrap();
     }
 
     /// How a request was answered.
@@ -468,7 +475,8 @@ impl Lab {
         self.age_file("clocks.json", seconds);
     }
 
-    fn age_file(&self, path: &str, seconds: f64) {
+    /// The same for one file.
+    pub fn age_file(&self, path: &str, seconds: f64) {
         let mut file = self.json(path);
         if !file.is_object() {
             return;

@@ -394,3 +394,20 @@ fn a_half_drawn_screen_is_no_dialog_and_no_progress() {
         }
     }
 }
+
+/// gemini draws its composer seconds before the conversation that it resumes: a text submitted then begins another one.
+#[test]
+fn a_composer_below_nothing_is_not_ready() {
+    let (band, end) = ("▄".repeat(60), "▀".repeat(60));
+    let composer = format!(
+        "{}\n{}\n Shift+Tab to accept edits\n{band}\n >   Type your message or @path/to/file\n{end}\n workspace (/directory)      sandbox      /model\n /home/a/w                   no sandbox   Auto\n",
+        " ".repeat(60),
+        "─".repeat(60)
+    );
+    let state = |above: &str| label(&read_as("gemini", &format!("{above}{composer}"), "◇  Ready (w)"));
+    assert_eq!(state(""), "starting");
+    assert_eq!(state("\n\n"), "starting");
+    assert_eq!(state("   ▝▜▄     Gemini CLI v0.61.0\n\n"), "idle");
+    assert_eq!(state(&format!("{band}\n > hello\n{end}\n✦ ACK: hello\n\n")), "idle");
+    assert_eq!(state("  the end of a long answer\n\n"), "idle");
+}

@@ -11,7 +11,10 @@ pub const COMMAND: Command = Command {
     name: "demo-agent",
     usage: "[WORDS]",
     about: "the scripted agent of the `demo` backend",
-    long: "Started by watchkeeper; `/help` in it lists what it can be told.",
+    long: "Started by watchkeeper. A prompt that holds a directive (`HANG 0`, `LIMIT 40 s`)
+is obeyed; any other one is repeated, or, with `--worker PROGRAM` (else
+$DEMO_WORKER), handed to that program on its standard input: what it prints is
+the answer.",
     flags: &[],
     words: Words::All,
     effect: Effect::Hidden,

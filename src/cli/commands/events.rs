@@ -41,7 +41,7 @@ compared []}}; `why` only where there is one.",
 /// Events printed when nothing is said.
 const LAST: usize = 20;
 /// How often the files are looked at while following, seconds.
-const LOOK_S: f64 = 0.25;
+pub(super) const LOOK_S: f64 = 0.25;
 
 fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     let config = load::config(invocation)?;
@@ -84,7 +84,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
 }
 
 /// An instant, or an age.
-fn since(text: &str, now: Wall) -> Result<Wall> {
+pub(super) fn since(text: &str, now: Wall) -> Result<Wall> {
     let wrong = || {
         Error::usage(format!("`--since {}`: neither a time nor an age", shown(text.as_ref())))
             .hint("write 2026-11-21T10:00:00Z, or an age such as 90s, 10m, 2h, 3d")

@@ -123,7 +123,7 @@ fn of_file(invocation: &Invocation) -> Result<Reading> {
 }
 
 /// The backend as agents.toml has it, when there is one; else as it is built in.
-fn backend(invocation: &Invocation, name: &str) -> Result<Backend> {
+pub(super) fn backend(invocation: &Invocation, name: &str) -> Result<Backend> {
     let from_config = match invocation.home() {
         Ok(home) => home.load()?.config.backends.remove(name),
         // A config that was named must be there; else the built-in ones do.

@@ -12,7 +12,7 @@ pub const COMMAND: Command = Command {
     name: "job",
     usage: "DIR",
     about: "slow work beside the tick, started by the watchdog",
-    long: "DIR is a folder below `jobs/` of the state directory; its job.json says what to run.",
+    long: "DIR is a folder below `jobs/`; its job.json says what to run.",
     flags: &[],
     words: Words::All,
     effect: Effect::Hidden,

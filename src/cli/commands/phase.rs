@@ -17,17 +17,17 @@ pub const COMMAND: Command = Command {
     name: "phase",
     usage: "[show] | set ID | advance | reset",
     about: "show which phase of the plan is in force, or put another one in force",
-    long: "The watchdog moves on by itself when a phase's done marker was pushed. `set` puts
-a phase in force whatever its status file says: a done marker that stands already
-counts only once it was taken out, or with `advance`. `reset` goes back to the
-first phase. Loop agents are then started anew with that phase's kickoff, each at
-the end of its turn.
+    long: "The watchdog moves on by itself when a phase's done marker was pushed. `set`
+puts a phase in force whatever its status file says: a done marker that stands
+already counts only once it was taken out, or with `advance`. `reset` goes back
+to the first phase. Loop agents are then started anew with that phase's kickoff,
+each at the end of its turn.
 
 Exit code of `show`: 0, or 1 when the phase in force is not in the plan.
 
-JSON of `show`: {id or null, index, since, completed, plan [{id, status, done (as
-pushed; null = not known)}], branch, head, trouble}; of the others: [{unit (null),
-taken (accepted, refused, null), done, text}]",
+JSON of `show`: {id or null, index, since, completed, plan [{id, status, done
+(as pushed; null = not known)}], branch, head, trouble}; of the others: [{unit
+(null), taken (accepted, refused, null), done, text}]",
     flags: &[],
     words: Words::Phase,
     effect: Effect::Changes,

@@ -26,10 +26,11 @@ or nobody watches.
 
 JSON: {healthy, at, state_dir, tmux (did it answer), watchdog {health, pid,
 last_tick, age_s, ticks, last_error}, fleet {up, wanted, units, paused, down,
-person, phase (null without [loop]) {id, number, phases, since, completed}}, units [{name, kind, wanted, up, state, substate, since, urgency, needs,
+person, phase (null without [loop]) {id, number, phases, since, completed}},
+units [{name, kind, wanted, up, state, substate, since, urgency, needs,
 hold {remedy, why, since}, paused, down, tier, tiers, restarts, breaker,
 breaker_until, limit, limit_until, next_wake, waiting_until, pane, exit,
-doing}]}",
+doing, tokens (counted so far) or null}]}",
     flags: &[],
     words: Words::None,
     effect: Effect::Reads,
@@ -52,7 +53,11 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     let mut snapshot = Snapshot::read(&config)?;
     snapshot.look(&config);
     let sight = snapshot.sight(&config);
-    let units = summary::unit_lines(&sight);
+    let mut units = summary::unit_lines(&sight);
+    for line in &mut units {
+        let agent = snapshot.state.tokens.agents.get(&line.name);
+        line.tokens = agent.map(|agent| agent.used.total).filter(|total| *total > 0);
+    }
     let fleet = summary::fleet_line(&sight, &units);
     let watchdog = Watchdog::judge(snapshot.heartbeat.as_ref(), snapshot.holder.as_ref(), &snapshot.now);
     let down =

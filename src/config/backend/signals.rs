@@ -27,7 +27,7 @@ pub struct Signals {
     pub placeholders: Vec<Pattern>,
     /// How a placeholder differs from typed text.
     pub placeholder: Placeholder,
-    /// A row below the composer that is there once the CLI is ready; empty = no such row.
+    /// A row below the composer (with bands: above it) that is there once the CLI is ready; empty = no such row.
     pub ready: Vec<Pattern>,
     /// Most rows below the composer, not counting blank ones.
     pub footer_rows_max: usize,

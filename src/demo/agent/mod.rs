@@ -17,6 +17,7 @@ mod state;
 mod terminal;
 mod transcript;
 mod turn;
+mod worker;
 
 use composer::Message;
 use input::Decoder;

@@ -27,6 +27,8 @@ pub struct Options {
     pub folder: Folder,
     /// How long the start takes, seconds.
     pub start_s: f64,
+    /// The program that does the work of a prompt without a directive.
+    pub worker: Option<String>,
 }
 
 /// A new conversation or the last one.
@@ -67,6 +69,7 @@ pub fn read(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Resu
         script: text("DEMO_SCRIPT").unwrap_or_default(),
         folder: if text("DEMO_TRUST").as_deref() == Some("1") { Folder::Unknown } else { Folder::Trusted },
         start_s: text("DEMO_START").and_then(|t| t.parse().ok()).unwrap_or(START_S).clamp(0.0, SECONDS_MAX),
+        worker: text("DEMO_WORKER"),
         ..Options::default()
     };
     let mut parser = lexopt::Parser::from_args(args);
@@ -76,6 +79,10 @@ pub fn read(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Resu
             Long("seed") => {
                 let value = parser.value().map_err(said)?;
                 options.seed = value.to_str().and_then(|v| v.parse().ok()).ok_or("--seed needs a number")?;
+            }
+            Long("worker") => {
+                options.worker =
+                    Some(lossy(&parser.value().map_err(said)?)).filter(|program| !program.is_empty());
             }
             Long("prompt") => options.prompts.push(lossy(&parser.value().map_err(said)?)),
             // There is no model; the flag is there because every agent has it.
@@ -124,6 +131,7 @@ mod tests {
                 ("DEMO_SCRIPT", "WORK 1"),
                 ("DEMO_TRUST", "1"),
                 ("DEMO_START", "0"),
+                ("DEMO_WORKER", "w.sh"),
             ],
         );
         let want = Options {
@@ -132,6 +140,7 @@ mod tests {
             conversation: Conversation::Resumed,
             script: "WORK 1".into(),
             folder: Folder::Unknown,
+            worker: Some("w.sh".into()),
             ..Options::default()
         };
         assert_eq!(asked, Ok(Asked::Run(Box::new(want))));

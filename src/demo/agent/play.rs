@@ -6,6 +6,7 @@ use super::script::{self, Directive, Menu, Said, Trouble};
 use super::state::{Agent, Gate, Grip, Leave, Step, Term, indented};
 use super::transcript::wall_now;
 use super::turn::{ATTEMPTS, Asks, Dialog, Doing, Limit, Next, Turn, Work};
+use super::worker::{Stands, Worker};
 use crate::base::time::Wall;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ impl Agent {
     pub(super) fn start_prompt(&mut self, message: &Message, now: Instant) {
         let written = self.transcript.said("user", &message.text);
         self.keep(written);
+        self.usage.read += message.text.len() as u64;
         self.script_gate = Gate::Open;
         self.output.push(String::new());
         self.output.extend(indented("> ", &message.shown));
@@ -47,6 +49,8 @@ impl Agent {
         } else if let Some(directive) = script::in_prompt(&message.text) {
             self.loop_next = None;
             (THOUGHT, Next::Play(directive))
+        } else if self.worker.is_some() {
+            (THOUGHT, Next::Work(message.text.clone()))
         } else {
             (ANSWER, Next::Answer(acknowledgement(&message.text)))
         };
@@ -64,6 +68,7 @@ impl Agent {
         let (turn, looping) = (self.turn.take(), self.loop_next.take());
         if turn.is_some() || looping.is_some() {
             self.say("interrupted");
+            self.record_usage();
         }
     }
 
@@ -100,6 +105,21 @@ impl Agent {
                     self.say("the tool is done");
                 }
                 is_over
+            }
+            Work::Worker { worker } => {
+                let (lines, stands) = worker.look();
+                for line in lines {
+                    self.say(&line);
+                }
+                match stands {
+                    Stands::Running => false,
+                    Stands::Ended(how) => {
+                        if let Some(how) = how {
+                            self.say(&how);
+                        }
+                        true
+                    }
+                }
             }
         };
         if is_over {
@@ -182,6 +202,7 @@ impl Agent {
     fn go_on(&mut self, next: Next, began: Instant, now: Instant) {
         match next {
             Next::Answer(text) => self.say(&text),
+            Next::Work(prompt) => self.start_worker(&prompt, began),
             Next::Play(directive) => self.play(directive, began, now),
             Next::Limit => self.show_limit(now),
             Next::Trouble(trouble) => self.complain(trouble.text()),
@@ -219,6 +240,17 @@ impl Agent {
                 self.turn = Some(Turn { began, work: Work::Tool { until, _burner: burner } });
             }
             Err(error) => self.complain(&format!("the tool did not start: {error}")),
+        }
+    }
+
+    fn start_worker(&mut self, prompt: &str, began: Instant) {
+        let Some(program) = &self.worker else { return };
+        match Worker::start(program, prompt) {
+            Ok(worker) => {
+                self.turn = Some(Turn { began, work: Work::Worker { worker: Box::new(worker) } });
+            }
+            // Words, not an error of the agent's own: it is the worker that is missing.
+            Err(error) => self.say(&format!("the worker did not start: {error}")),
         }
     }
 

@@ -44,6 +44,10 @@ pub struct Agent {
     /// When C-c was pressed at an empty composer.
     pub(super) interrupted_at: Option<Instant>,
     pub(super) seed: u64,
+    /// The program that does the work of a prompt without a directive.
+    pub(super) worker: Option<String>,
+    /// What the turn under way has read and said.
+    pub(super) usage: Usage,
     stage: Stage,
     folder: Folder,
     conversation: Conversation,
@@ -53,6 +57,13 @@ pub struct Agent {
     pub(super) grip: Grip,
     pub(super) term: Term,
     on_idle: OnIdle,
+}
+
+/// Bytes of text: what made-up token counts are made from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub read: u64,
+    pub said: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +137,8 @@ impl Agent {
             flaky_enters: 0,
             interrupted_at: None,
             seed: options.seed,
+            worker: options.worker.clone(),
+            usage: Usage::default(),
             stage: Stage::Starting { until: now + Duration::from_secs_f64(options.start_s) },
             folder: options.folder,
             conversation: options.conversation,
@@ -229,6 +242,7 @@ impl Agent {
     /// Prints a line of its own and records it.
     pub(super) fn say(&mut self, text: &str) {
         self.output.extend(indented("• ", text));
+        self.usage.said += text.len() as u64;
         let written = self.transcript.said("assistant", text);
         self.keep(written);
     }
@@ -247,6 +261,13 @@ impl Agent {
         }
     }
 
+    /// The turn is over: what it cost, made up from its length (about four bytes are a token).
+    pub(super) fn record_usage(&mut self) {
+        let Usage { read, said } = std::mem::take(&mut self.usage);
+        let written = self.transcript.usage(read.div_ceil(4), said.div_ceil(4));
+        self.keep(written);
+    }
+
     /// The first thing that is due, if any.
     fn step(&mut self, now: Instant) -> Step {
         if let Stage::Starting { until } = self.stage {
@@ -260,8 +281,9 @@ impl Agent {
             if self.step_turn(now) == Step::Nothing {
                 return Step::Nothing;
             }
-            if self.turn.is_none() && self.loop_next.is_some() {
-                self.loop_next = Some(now + LOOP_GAP);
+            if self.turn.is_none() {
+                self.record_usage();
+                self.loop_next = self.loop_next.map(|_| now + LOOP_GAP);
             }
         } else if let Some(message) = self.queue.pop_front() {
             self.start_prompt(&message, now);

@@ -55,6 +55,11 @@ impl Transcript {
         self.append(kind, &[("name", name.into())])
     }
 
+    /// What a turn cost, tokens.
+    pub fn usage(&mut self, input: u64, output: u64) -> io::Result<()> {
+        self.append("usage", &[("input", input.into()), ("output", output.into())])
+    }
+
     fn append(&mut self, kind: &str, fields: &[(&str, Value)]) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         self.events += 1;

@@ -4,6 +4,7 @@
 use super::child::Burner;
 use super::region::{Busy, View};
 use super::script::{Directive, Menu, Said, Trouble};
+use super::worker::Worker;
 use crate::base::time::Wall;
 use std::time::{Duration, Instant};
 
@@ -28,12 +29,16 @@ pub enum Work {
     Quiet { until: Option<Instant>, doing: Doing, at_end: Option<String> },
     /// A child process burns CPU.
     Tool { until: Instant, _burner: Burner },
+    /// A program works; it is looked at with each frame of the spinner.
+    Worker { worker: Box<Worker> },
 }
 
 /// What comes after the short thought.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
     Answer(String),
+    /// The worker gets this prompt.
+    Work(String),
     Play(Directive),
     Limit,
     Trouble(Trouble),
@@ -118,13 +123,16 @@ impl Work {
             Work::Steps { left: 0, until, .. } | Work::Tool { until, .. } => Some(*until),
             Work::Steps { next_at, until, .. } => Some(*next_at.min(until)),
             Work::Quiet { until, .. } => *until,
+            Work::Worker { .. } => None,
         }
     }
 
     /// What the spinner says.
     fn doing(&self) -> Doing {
         match self {
-            Work::Then { .. } | Work::Steps { .. } | Work::Tool { .. } => Doing::Working,
+            Work::Then { .. } | Work::Steps { .. } | Work::Tool { .. } | Work::Worker { .. } => {
+                Doing::Working
+            }
             Work::Quiet { doing, .. } => *doing,
         }
     }

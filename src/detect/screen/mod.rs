@@ -147,10 +147,11 @@ fn with_composer(
             let rested = if empty { ScreenState::Idle } else { ScreenState::Draft };
             match judge(voted, &signs) {
                 Some((Verdict::Busy, found)) => busy(reading, &signs, found),
-                Some((Verdict::Idle, found)) => conclude(reading, rested, None, found),
-                None if not_ready(signals, screen, composer) => {
+                // gemini's title is ready before it is.
+                Some((Verdict::Idle, _)) | None if not_ready(signals, screen, composer) => {
                     conclude(reading, ScreenState::Starting, None, prompt.clone());
                 }
+                Some((Verdict::Idle, found)) => conclude(reading, rested, None, found),
                 None => {
                     let open =
                         turn::open(signals, screen, composer.top).filter(|_| look.title.trim().is_empty());
@@ -257,9 +258,18 @@ fn waiting(signals: &Signals, look: &Look<'_>) -> Option<Evidence> {
     any(&signals.title_blocked, title).then(|| Evidence { signal: "title.blocked".into(), line: 0, text })
 }
 
-/// The composer is drawn, but the row that comes with the connection is missing, and nothing was said yet.
+/// The composer is drawn, but the row that comes with the connection is missing, and nothing was said yet. Between bands
+/// that row stands above: a greeting, or the conversation that is resumed.
 fn not_ready(signals: &Signals, screen: &Screen, composer: &Composer) -> bool {
-    if signals.ready.is_empty() || composer.footer.clone().any(|row| any(&signals.ready, screen.text(row))) {
+    let mut rows = match signals.frame {
+        Frame::Bands => 0..composer.top,
+        Frame::Rules | Frame::Glyph | Frame::Bar | Frame::Line | Frame::Shell => composer.footer.clone(),
+    };
+    let comes = |row: usize| {
+        any(&signals.ready, screen.text(row))
+            && !(signals.frame == Frame::Bands && any(&signals.skip, screen.text(row)))
+    };
+    if signals.ready.is_empty() || rows.any(comes) {
         return false;
     }
     !has_history(signals, screen, composer.top)

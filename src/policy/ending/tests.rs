@@ -218,3 +218,26 @@ fn a_unit_that_is_disabled_while_it_waits_for_its_end_is_left_alone() {
     assert_eq!(world.state_of("a").ending, None);
     assert_eq!(world.state_of("a").seen.state, ScreenState::Busy);
 }
+
+#[test]
+fn a_down_marker_that_is_removed_lets_it_come_back_at_once_whatever_it_went_through() {
+    let mut world = World::running(LOOP);
+    for _ in 0..6 {
+        world.unit("a").seen().markers.down = Some(String::new());
+        world.run(60.0);
+        world.unit("a").seen().markers.down = None;
+        world.forget();
+        world.run(31.0);
+        assert_eq!(world.acts("a"), ["start"], "{}", world.story());
+        world.unit("a").idle();
+        world.run(5.0);
+        world.unit("a").busy();
+        world.run(30.0);
+    }
+    assert_eq!(world.state_of("a").restart.past_awake_s, [], "none of it is paid from the budget of deaths");
+    // Only once: the next death is one.
+    world.forget();
+    world.unit("a").dies(Exit::Status(1));
+    world.run(31.0);
+    assert_eq!(world.acts("a"), ["restart"], "{}", world.story());
+}

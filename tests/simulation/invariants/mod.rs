@@ -282,10 +282,13 @@ impl Checker {
                 past.opened = None;
             }
         }
-        self.looked_at = t;
         self.clocks_lost = false;
-        if gap > interval_ms / 2 && !killed {
-            self.gap_ms = gap;
+        // A look that was killed is not remembered: the gap is measured from the one before it.
+        if !killed {
+            self.looked_at = t;
+            if gap > interval_ms / 2 {
+                self.gap_ms = gap;
+            }
         }
         if killed {
             return;
