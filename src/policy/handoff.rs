@@ -12,7 +12,7 @@ use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What
 use crate::base::names::UnitName;
 use crate::base::text::{counted, one_line};
 use crate::base::time::Wall;
-use crate::config::{Config, Sequence, Watch};
+use crate::config::{Config, Handoff, Sequence, Watch};
 use crate::model::seen::{BranchFacts, BranchSeen, Commit, Observation, SinceSeen};
 use crate::policy::guard_text;
 use crate::state::State;
