@@ -100,9 +100,7 @@ fn news(
     notes: &mut Notes,
 ) -> Vec<OwedPing> {
     let mut pings = Vec::new();
-    if git.head.is_none() {
-        return pings;
-    }
+    let Some(handed_on) = git.head.clone() else { return pings };
     match &facts.since {
         SinceSeen::Commits(commits) => {
             for commit in commits {
@@ -130,7 +128,7 @@ fn news(
             let text =
                 format!("{} changed on {}: read it and act on it.", plan.in_repo(file), plan.tracking());
             // By what it was before and is now: found again after a kill, at whatever head, it is the same news.
-            let id = format!("{} {file} {is}", git.head.as_deref().unwrap_or_default());
+            let id = format!("{handed_on} {file} {is}");
             pings.push(OwedPing { id, unit: unit.clone(), text });
         }
     }
@@ -240,6 +238,12 @@ fn outcome(delivery: &DeliveryState, id: u64) -> Carried {
         Some(DeliveryOutcome::Failed { why }) => Carried::Failed(why.clone()),
         None => Carried::Failed("what became of it is not remembered".into()),
     }
+}
+
+/// Is the text that was pasted last news that is still owed? It will be typed again.
+pub fn types_again(state: &UnitState) -> bool {
+    let mut owed = state.handoff.owed.iter().filter(|ping| ping.delivery.is_none());
+    owed.any(|ping| state.delivery.last_text.contains(ping.text.as_str()))
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {

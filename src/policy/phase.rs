@@ -81,7 +81,7 @@ fn has_run(context: &UnitContext<'_>, state: &UnitState) -> bool {
         PaneSeen::Dead { at, .. } => {
             let started = state.launch.at.unwrap_or_default();
             // tmux counts in whole seconds.
-            at.is_some_and(|at| at.since_s(started) > -1.0)
+            at.is_none_or(|at| at.since_s(started) >= -1.0)
         }
         PaneSeen::Absent | PaneSeen::Unknown => false,
     }
@@ -105,7 +105,9 @@ fn move_on(context: &UnitContext<'_>, state: &UnitState, id: &str, out: &mut Pro
     let was = state.launch.phase.as_deref().map_or("no phase".to_owned(), |was| format!("phase {was}"));
     let held = context
         .gate(state, Watch::Heal)
-        .or_else(|| state.limit.active.as_ref().map(|limit| format!("it is limited until {}", limit.until)));
+        .or_else(|| state.limit.active.as_ref().map(|limit| format!("it is limited until {}", limit.until)))
+        // It could not be started again.
+        .or_else(|| context.account_held());
     if let Some(why) = held {
         return out.hold("restart", format!("phase {id} is in force, its kickoff was for {was}; {why}"));
     }

@@ -139,6 +139,9 @@ pub struct Ending {
     pub step: EndStep,
     /// Since when it is wanted.
     pub since_awake_s: Awake,
+    /// The ladder's tier that it is: comes again when the end is called off.
+    #[serde(default)]
+    pub tier: Option<usize>,
 }
 
 /// What follows an end.
