@@ -192,7 +192,8 @@ impl Phases {
     /// What is seen counts in this very tick.
     fn at_once(&mut self, world: &mut World, plan: &Sequence, was: &View, is: &View, report: &TickReport) {
         let asked = report.seen.requests.iter().any(|request| matches!(request.ask, Ask::Phase { .. }));
-        if !was.written.1.is_empty() && !asked && !(self.by_hand && is.completed) {
+        let by_hand = self.by_hand && is.completed;
+        if !was.written.1.is_empty() && !asked && !by_hand {
             let wanted = if was.id != was.written.1 {
                 Some(was.id.clone()).filter(|id| plan.phase(id).is_some())
             } else if was.index != was.written.0 {
@@ -254,7 +255,7 @@ impl Phases {
         self.served += starts;
         match &self.completion {
             None => {
-                world.violate("on-complete", "it was started although the plan is not complete".to_owned())
+                world.violate("on-complete", "it was started although the plan is not complete".to_owned());
             }
             Some(last) if self.served > 1 => {
                 let detail = format!("it was started {} times for the completion of {last}", self.served);
