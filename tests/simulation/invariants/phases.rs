@@ -65,6 +65,8 @@ pub struct Phases {
     /// The completion that stands, by its last phase, and how often the last task was started for it.
     completion: Option<String>,
     served: u32,
+    /// One of its two records was lost since.
+    damaged: bool,
     /// Its last start was seen by a tick since.
     looked: bool,
     pub completions: u32,
@@ -89,7 +91,9 @@ impl Phases {
         self.held = self.is_held(disk);
         self.before = view(disk);
         let (phase, task) = self.records(disk);
-        if self.served > 0 && !phase && !task {
+        let task_file = format!("units/{FINAL}/unit.json");
+        self.damaged |= ["phase.json", task_file.as_str()].iter().any(|path| known(disk, path).is_none());
+        if self.served > 0 && self.damaged && !phase && !task {
             // Both records of it are lost.
             self.served = 0;
         }
@@ -228,6 +232,7 @@ impl Phases {
         if completion != self.completion {
             self.completions += u32::from(completion.is_some());
             self.completion = completion;
+            self.damaged = false;
             self.served = 0;
         }
         // A hung or lost one is healed as any other unit.
