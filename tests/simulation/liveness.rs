@@ -226,8 +226,10 @@ fn waiting_text(sim: &Sim) -> Option<String> {
         let enabled = sim.config.units.get(unit).is_some_and(|unit| {
             unit.enabled && unit.agent().is_some_and(|agent| agent.kind != AgentKind::Task)
         });
-        // A loop agent that ended after the plan did is nobody's to start; the text waits for it.
-        let rests = goal::is_reached(sim) && sim.world.borrow().living(unit.as_str()).is_none();
+        // A loop agent that ended after the plan did is nobody's to start, one that is limited nobody's to ask; the text
+        // waits for it.
+        let rests = goal::is_reached(sim)
+            && sim.world.borrow().living(unit.as_str()).is_none_or(|pane| pane.cli.banner);
         let resolved = rests
             || handled["taken"] != "accepted"
             || sim.check.text_arrived(&asked.id)

@@ -322,7 +322,8 @@ fn caught(mutant: &Mutant) -> Option<String> {
             seed,
             decide: mutant.decide,
             thorough: false,
-            safety_ticks: TICKS,
+            // A plan takes its time to be complete.
+            safety_ticks: if mutant.friction.is_some() { 2 * TICKS } else { TICKS },
             liveness: false,
             swarm: Some((mutant.troubles)()),
             work: Some(mutant.friction.map(|friction| friction())),

@@ -88,13 +88,13 @@ fn a_remote_that_never_answers_is_told_once() {
         (3, Friction { stuck: 1000, ..Friction::default() }),
     ] {
         let mut sim = Sim::new(&plan(seed, friction));
-        sim.calm_turns(250);
+        sim.calm_turns(120);
         let outbox = sim.disk.borrow().get("outbox.jsonl").map(<[u8]>::to_vec).unwrap_or_default();
         let told = String::from_utf8_lossy(&outbox).matches("does not work").count();
         assert_eq!(told, 1, "seed {seed}");
         assert_eq!(in_force(&sim), "p1", "what is not fetched is not known");
         friction::remove(&mut sim);
-        sim.calm_turns(250);
+        sim.calm_turns(120);
         assert_ne!(in_force(&sim), "p1", "it works again");
     }
 }
@@ -102,10 +102,8 @@ fn a_remote_that_never_answers_is_told_once() {
 /// Nothing goes wrong: phase after phase, everybody with its kickoff, each commit told once, the last task once.
 #[test]
 fn a_plan_is_worked_through() {
-    for seed in 1..=2 {
-        let plan = plan(seed, Friction::default());
-        if let Err(failure) = run(&plan) {
-            panic!("{}\n{}", failure.story.join("\n"), failure.line());
-        }
+    let plan = Plan { safety_ticks: 100, ..plan(1, Friction { pushes: 600, ..Friction::default() }) };
+    if let Err(failure) = run(&plan) {
+        panic!("{}\n{}", failure.story.join("\n"), failure.line());
     }
 }

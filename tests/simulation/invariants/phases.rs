@@ -65,6 +65,8 @@ pub struct Phases {
     /// The completion that stands, by its last phase, and how often the last task was started for it.
     completion: Option<String>,
     served: u32,
+    /// One of its two records was lost since.
+    damaged: bool,
     /// Its last start was seen by a tick since.
     looked: bool,
     pub completions: u32,
@@ -89,7 +91,9 @@ impl Phases {
         self.held = self.is_held(disk);
         self.before = view(disk);
         let (phase, task) = self.records(disk);
-        if self.served > 0 && !phase && !task {
+        let task_file = format!("units/{FINAL}/unit.json");
+        self.damaged |= ["phase.json", task_file.as_str()].iter().any(|path| known(disk, path).is_none());
+        if self.served > 0 && self.damaged && !phase && !task {
             // Both records of it are lost.
             self.served = 0;
         }
@@ -192,7 +196,8 @@ impl Phases {
     /// What is seen counts in this very tick.
     fn at_once(&mut self, world: &mut World, plan: &Sequence, was: &View, is: &View, report: &TickReport) {
         let asked = report.seen.requests.iter().any(|request| matches!(request.ask, Ask::Phase { .. }));
-        if !was.written.1.is_empty() && !asked && !(self.by_hand && is.completed) {
+        let by_hand = self.by_hand && is.completed;
+        if !was.written.1.is_empty() && !asked && !by_hand {
             let wanted = if was.id != was.written.1 {
                 Some(was.id.clone()).filter(|id| plan.phase(id).is_some())
             } else if was.index != was.written.0 {
@@ -231,6 +236,7 @@ impl Phases {
         if completion != self.completion {
             self.completions += u32::from(completion.is_some());
             self.completion = completion;
+            self.damaged = false;
             self.served = 0;
         }
         // A hung or lost one is healed as any other unit.
@@ -258,7 +264,7 @@ impl Phases {
         self.served += starts;
         match &self.completion {
             None => {
-                world.violate("on-complete", "it was started although the plan is not complete".to_owned())
+                world.violate("on-complete", "it was started although the plan is not complete".to_owned());
             }
             Some(last) if self.served > 1 => {
                 let detail = format!("it was started {} times for the completion of {last}", self.served);

@@ -174,9 +174,9 @@ impl Pings {
                 })
             });
             if unknown {
-                given_up.push(key.clone())
+                given_up.push(key.clone());
             } else {
-                lost.push((key.clone(), *must, in_git, in_unit))
+                lost.push((key.clone(), *must, in_git, in_unit));
             }
         }
         for key in given_up {
