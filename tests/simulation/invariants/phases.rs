@@ -292,8 +292,8 @@ impl Phases {
     /// A remote that does not work is told once, until it works again.
     fn told(&mut self, world: &mut World, report: &TickReport) {
         let tells = |text: &str| text.starts_with("fetching `") && text.contains("does not work");
-        let owed = report.decision.next.mail.owed.iter().filter(|owed| tells(&owed.text)).count();
-        let owed_before = report.before.mail.owed.iter().filter(|owed| tells(&owed.text)).count();
+        let owed = report.decision.next.phase.owed.iter().filter(|owed| tells(&owed.text)).count();
+        let owed_before = report.before.phase.owed.iter().filter(|owed| tells(&owed.text)).count();
         let again = report
             .decision
             .events
