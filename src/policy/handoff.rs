@@ -9,6 +9,7 @@ use super::Policy;
 use super::context::UnitContext;
 use super::plan::Stage;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
+use crate::base::names::UnitName;
 use crate::base::text::{counted, one_line};
 use crate::base::time::Wall;
 use crate::config::{Config, Sequence, Watch};
@@ -61,7 +62,8 @@ pub fn fold(
     git.pings.retain(|ping| {
         let unit = previous.units.get(&ping.unit);
         let has = unit.is_some_and(|unit| unit.handoff.taken.contains(&ping.id));
-        !has && config.units.contains_key(&ping.unit)
+        // One whose file can't be judged now is left out of the config for a tick: who is named in the plan is known.
+        !has && (config.units.contains_key(&ping.unit) || hears(plan, &ping.unit))
     });
     if *stage == Stage::Complete {
         git.pings.clear();
@@ -76,11 +78,18 @@ pub fn fold(
         git.head = Some(facts.head.clone());
         git.head_at = Some(now);
         git.inboxes.clone_from(&facts.inboxes);
+        git.watched = plan.handoff.inboxes.keys().cloned().collect();
     }
-    for ping in &git.pings {
+    for ping in git.pings.iter().filter(|ping| config.units.contains_key(&ping.unit)) {
         let unit = next.units.entry(ping.unit.clone()).or_default();
         take(&mut unit.handoff, ping);
     }
+}
+
+fn hears(plan: &Sequence, unit: &UnitName) -> bool {
+    let handoff = &plan.handoff;
+    let named = handoff.claim_pings.iter().chain(&handoff.review_pings);
+    named.chain(handoff.inboxes.values().flatten()).any(|name| name == unit)
 }
 
 /// What is new at this head. The first sight of a branch is only remembered.
@@ -121,13 +130,15 @@ fn news(
         SinceSeen::Nothing => {}
     }
     for (file, whom) in &plan.handoff.inboxes {
-        let is = facts.inboxes.get(file);
-        // Emptied or deleted is consumed.
-        let changed = is.is_some() && is != git.inboxes.get(file);
+        // Emptied or deleted is consumed; a file that is watched since now is only remembered.
+        let Some(is) = facts.inboxes.get(file).filter(|_| git.watched.contains(file)) else { continue };
+        let changed = Some(is) != git.inboxes.get(file);
         for unit in whom.iter().filter(|_| changed) {
             let text =
                 format!("{} changed on {}: read it and act on it.", plan.in_repo(file), plan.tracking());
-            pings.push(OwedPing { id: format!("{} {file}", facts.head), unit: unit.clone(), text });
+            // By what it was before and is now: found again after a kill, at whatever head, it is the same news.
+            let id = format!("{} {file} {is}", git.head.as_deref().unwrap_or_default());
+            pings.push(OwedPing { id, unit: unit.clone(), text });
         }
     }
     pings

@@ -3,6 +3,7 @@
 use super::belief;
 use super::context::UnitContext;
 use super::kickoff;
+use super::plan::Stage;
 use super::proposal::Origin;
 use crate::config::backend::PromptDelivery;
 use crate::config::{Agent, AgentKind, Role};
@@ -65,6 +66,10 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
         (true, Origin::Person) => Kickoff::Ordered,
     };
     state.launch.count += 1;
+    if super::phase::is_final(context) && context.fleet.stage == Stage::Complete {
+        state.phase.completed = context.fleet.last_phase.clone();
+        state.phase.ran = false;
+    }
     state.launch.phase = kickoff::phase(context).map(|phase| phase.id.clone());
     state.launch.afresh = false;
     state.launch.stopped = false;

@@ -30,6 +30,14 @@ pub struct GitState {
     pub fetch_awake_s: Option<Awake>,
     /// The fetch that was ordered last: its number.
     pub fetches: u64,
+    /// Inbox files that were looked for at that head: another one is first only remembered.
+    pub watched: Vec<String>,
+    /// The last fetch whose end was noted.
+    pub judged: u64,
+    /// Fetches that failed in a row.
+    pub failures: u32,
+    /// How long the next fetch may take, seconds; 0 = the usual.
+    pub patience_s: u32,
     /// The trouble with the remote that was told and stands.
     pub told: Option<String>,
 }

@@ -374,6 +374,8 @@ pub struct PhaseMemory {
     pub nudged: Option<String>,
     /// It was started as `on_complete`: the phase that was the last one then.
     pub completed: Option<String>,
+    /// A process of that start was seen: until then it is started again.
+    pub ran: bool,
 }
 
 /// News of the work that the unit is owed.

@@ -170,6 +170,11 @@ impl Fleet {
 pub struct Watchdog(Child);
 
 impl Watchdog {
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// kill -9
     pub fn kill(&mut self) {
         let _ = self.0.kill();

@@ -250,3 +250,49 @@ fn hostile_subjects_become_one_clean_line() {
     let text = pings(&world, "critic")[0];
     assert!(text.len() < 400 && !text.chars().any(char::is_control), "{text:?}");
 }
+
+#[test]
+fn an_inbox_that_is_watched_since_now_is_only_remembered() {
+    let mut world = quiet();
+    world.branch.inboxes.insert("INBOX-critic.md".into(), "old".into());
+    world.state.git.inboxes.clear();
+    world.state.git.watched = vec!["INBOX-builder.md".into()];
+    world.branch.push("something else");
+    live(&mut world, 60.0);
+    expect(&world, [0, 0, 0]);
+    world.branch.inboxes.insert("INBOX-critic.md".into(), "new".into());
+    world.branch.push("inbox");
+    live(&mut world, 60.0);
+    expect(&world, [0, 1, 0]);
+}
+
+#[test]
+fn an_inbox_ping_that_is_found_again_at_another_head_is_the_same_ping() {
+    let mut world = quiet();
+    world.branch.inboxes.insert("INBOX-critic.md".into(), "d1".into());
+    world.branch.push("inbox");
+    let git = world.state.git.clone();
+    world.tick_now();
+    // git.json was not written, and the head moved on meanwhile.
+    world.state.git = git;
+    world.branch.push("unrelated");
+    live(&mut world, 120.0);
+    expect(&world, [0, 1, 0]);
+}
+
+#[test]
+fn a_unit_whose_file_can_t_be_judged_for_a_while_keeps_its_pings() {
+    let mut world = quiet();
+    world.branch.push("claim(a): x");
+    // The engine leaves a held unit out of the config for a tick.
+    let (whole, units) = (world.config.clone(), world.seen.units.clone());
+    let critic = world.state.units.remove(&name("critic")).unwrap();
+    world.config.units.remove(&name("critic"));
+    world.seen.units.remove(&name("critic"));
+    world.tick_now();
+    world.config = whole;
+    world.seen.units = units;
+    world.state.units.insert(name("critic"), critic);
+    live(&mut world, 120.0);
+    expect(&world, [0, 1, 1]);
+}
