@@ -27,8 +27,8 @@ records are made when the phase, or its newest claimed label, changes (gate).
 By agent is the sum of the records, or of all that was counted where there are
 none. What goes on now has no end. Agents that can't be counted are named.
 
-A scripted `demo` agent keeps a transcript where DEMO_HOME is set; its figures are
-made up: a token for every four bytes that were read or said.
+A scripted `demo` agent keeps a transcript where DEMO_HOME is set; its figures
+are made up: a token for every four bytes that were read or said.
 
 With `--file`: any transcript of claude, codex, gemini, qwen or demo; `-` is
 standard input.
