@@ -18,6 +18,7 @@ use crate::policy::guard_text;
 use crate::state::State;
 use crate::state::git::{GitState, OwedPing, PINGS_MAX};
 use crate::state::mail::Level;
+use crate::state::phase::PhaseState;
 use crate::state::unit::{
     DeliveryOutcome, DeliveryState, HandoffState, Kickoff, Message, Ping, Purpose, UnitState,
 };
@@ -70,7 +71,7 @@ pub fn fold(
     if let Some(BranchSeen::At(facts)) = &seen.branch
         && git.head.as_ref() != Some(&facts.head)
     {
-        let news = news(plan, git, facts, now, notes);
+        let news = news(plan, &next.phase, git, facts, now, notes);
         if *stage != Stage::Complete {
             owe(git, news, now, notes);
         }
@@ -94,6 +95,7 @@ fn hears(plan: &Sequence, unit: &UnitName) -> bool {
 /// What is new at this head. The first sight of a branch is only remembered.
 fn news(
     plan: &Sequence,
+    phase: &PhaseState,
     git: &mut GitState,
     facts: &BranchFacts,
     now: Wall,
@@ -103,10 +105,15 @@ fn news(
     let Some(handed_on) = git.head.clone() else { return pings };
     match &facts.since {
         SinceSeen::Commits(commits) => {
-            for commit in commits {
+            // What was pushed before the phase began was claimed in another one.
+            let began = commits.iter().position(|commit| commit.id == phase.head).map_or(0, |at| at + 1);
+            for (place, commit) in commits.iter().enumerate() {
                 pings.extend(of_commit(plan, commit));
-                if let Some(label) = super::tokens::claimed_label(&commit.subject) {
+                if place >= began
+                    && let Some(label) = super::tokens::claimed_label(&commit.subject)
+                {
                     git.label = label;
+                    git.label_phase.clone_from(&phase.id);
                 }
             }
         }

@@ -85,14 +85,10 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
 
 fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
     let unit = context.unit;
-    let mut env = unit.env.clone();
     let mut env_remove = Vec::new();
     let (argv, prompt) = match &unit.role {
         Role::Service { command } => (command.clone(), None),
         Role::Agent(agent) => {
-            for (key, value) in &agent.backend.env {
-                env.entry(key.clone()).or_insert_with(|| value.clone());
-            }
             env_remove.clone_from(&agent.backend.env_remove);
             let resume = resumes(context, state);
             (argv(context, agent, resume), prompt(context, agent, resume))
@@ -103,7 +99,7 @@ fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
         session: unit.session.clone(),
         dir: unit.dir.to_string_lossy().into_owned(),
         argv,
-        env,
+        env: unit.process_env(),
         env_remove,
         prompt,
         phase: kickoff::phase(context).map(|phase| phase.id.clone()),

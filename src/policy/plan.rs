@@ -82,8 +82,16 @@ pub fn fold(
         phase.owe(now, Level::Info, told);
     }
     marker(seen, &mut phase, markers);
-    phase.written = Written { index: phase.index, id: phase.id.clone() };
+    write(&done, &mut phase);
     next.phase = phase;
+}
+
+/// What is kept of a phase beside itself: where the branch stood when it came in force, and that it is our own word.
+fn write(done: &Done<'_>, phase: &mut PhaseState) {
+    if phase.id != phase.written.id {
+        done.head.clone_into(&mut phase.head);
+    }
+    phase.written = Written { index: phase.index, id: phase.id.clone() };
 }
 
 /// What the branch says of done markers.
@@ -405,7 +413,7 @@ pub fn order(
     };
     phase.id = chosen.id.clone();
     by_person(plan, &done, phase, now);
-    phase.written = Written { index: phase.index, id: phase.id.clone() };
+    write(&done, phase);
     let hint = if phase.ignore_done && done.is_done(&phase.id) {
         format!(
             "; its done marker stands already and counts only after it was taken out of {}, or `watchkeeper phase advance`",

@@ -22,8 +22,10 @@ pub struct GitState {
     pub inboxes: BTreeMap<String, String>,
     /// News that a unit's own file does not have yet.
     pub pings: Vec<OwedPing>,
-    /// The newest claimed label, `claim(<label>)`; "" before the first of this phase.
+    /// The newest claimed label, `claim(<label>)`; "" before the first one.
     pub label: String,
+    /// The phase in which it was claimed. Said here, because phase.json may be of a later tick.
+    pub label_phase: String,
     /// When the last fetch was ordered.
     pub fetch_awake_s: Option<Awake>,
     /// The fetch that was ordered last: its number.
@@ -38,6 +40,13 @@ pub struct GitState {
     pub patience_s: u32,
     /// The trouble with the remote that was told and stands.
     pub told: Option<String>,
+}
+
+impl GitState {
+    /// The newest label that was claimed in a phase; "" before the first one.
+    pub fn label_of(&self, phase: &str) -> &str {
+        if self.label_phase == phase { &self.label } else { "" }
+    }
 }
 
 /// News for one unit.

@@ -14,6 +14,8 @@ pub struct PhaseState {
     pub id: String,
     /// Since when it is in force.
     pub since: Option<Wall>,
+    /// The branch's head when it came in force; "" = not known. What was pushed up to there belongs to other phases.
+    pub head: String,
     /// When the last phase was done; None while there is work.
     pub completed: Option<Wall>,
     /// A done marker that stands already does not count: a person put this phase in force although it is done. Over when the

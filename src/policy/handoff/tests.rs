@@ -82,7 +82,36 @@ fn claims_and_reviews_ping_their_agents_once() {
     expect(&world, [1, 1, 1]);
     live(&mut world, 3600.0);
     expect(&world, [1, 1, 1]);
-    assert_eq!(world.state.git.label, "a");
+    assert_eq!(world.state.git.label_of("1"), "a");
+}
+
+/// phase.json is written before git.json: a kill in between brings the old git.json into the new phase.
+#[test]
+fn a_label_belongs_to_the_phase_in_which_it_was_claimed() {
+    let phases = r#"phases = [ { id = "1", status = "S1.md" }, { id = "2", status = "S2.md" } ]"#;
+    for kill in [false, true] {
+        let mut world = World::new(&PLAN.replace(r#"phases = [ { id = "1", status = "S1.md" } ]"#, phases));
+        world.branch.push("begin");
+        live(&mut world, 30.0);
+        world.branch.push("claim(a): x");
+        live(&mut world, 60.0);
+        let git = world.state.git.clone();
+        assert_eq!(git.label_of("1"), "a");
+        // Claimed and done at one look.
+        world.branch.push("claim(b): y");
+        world.branch.done("1");
+        world.tick();
+        assert_eq!((world.state.phase.id.as_str(), world.state.git.label_of("2")), ("2", ""));
+        if kill {
+            world.state.git = git;
+        }
+        world.branch.push("status");
+        live(&mut world, 60.0);
+        assert_eq!(world.state.git.label_of("2"), "", "killed: {kill}");
+        world.branch.push("claim(c): z");
+        live(&mut world, 60.0);
+        assert_eq!(world.state.git.label_of("2"), "c", "killed: {kill}");
+    }
 }
 
 #[test]
@@ -99,7 +128,7 @@ fn several_commits_of_both_kinds_in_one_fetch_go_in_one_text_to_each() {
             && critic.contains("claim(feat: b): z")
             && !critic.contains("New review")
     );
-    assert_eq!(world.state.git.label, "b");
+    assert_eq!(world.state.git.label_of("1"), "b");
 }
 
 #[test]
