@@ -120,7 +120,7 @@ fn launch_said(said: &DeTable<'_>, over: &toml::Table) -> String {
     let keys = ["command", "model_flag", "prompt_delivery", "env", "env_remove"];
     let mut launch: toml::Table =
         keys.iter().filter_map(|key| Some(((*key).to_owned(), over.get(*key)?.clone()))).collect();
-    if let Some(DeValue::String(like)) = said.get("like").map(|like| like.get_ref()) {
+    if let Some(DeValue::String(like)) = said.get("like").map(toml::Spanned::get_ref) {
         launch.insert("like".to_owned(), toml::Value::String(like.to_string()));
     }
     if launch.is_empty() { String::new() } else { serde_json::to_string(&launch).unwrap_or_default() }

@@ -52,6 +52,8 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let text =
             format!("end called off: it made progress while it was about to be ended ({})", ending.why);
         notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+        // It was not carried out: the ladder is not at its end because of it.
+        state.stall.tier = ending.tier.unwrap_or(state.stall.tier);
         state.ending = None;
         state.launch.afresh = false;
     }
@@ -119,7 +121,14 @@ fn ordered(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
 
 /// A new end.
 pub fn ending(context: &UnitContext<'_>, then: Then, cause: EndCause, why: &Reason) -> Ending {
-    Ending { then, cause, why: why.sentence(), step: EndStep::Wanted, since_awake_s: context.now.awake_s }
+    Ending {
+        then,
+        cause,
+        why: why.sentence(),
+        step: EndStep::Wanted,
+        since_awake_s: context.now.awake_s,
+        tier: None,
+    }
 }
 
 fn step(context: &UnitContext<'_>, state: &UnitState, ending: &Ending, out: &mut Proposals) {

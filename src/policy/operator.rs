@@ -235,6 +235,7 @@ fn restart(
         why: "a person ordered a restart".into(),
         step,
         since_awake_s: seen.now.awake_s,
+        tier: None,
     });
     Ok(format!(
         "`{name}`: restart ordered; it waits for the end of the turn, at most {:.0} s",

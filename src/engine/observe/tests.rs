@@ -295,7 +295,7 @@ fn an_alert_in_an_outbox_that_was_put_aside_is_owed_no_more() {
     assert_eq!(outbox_has(&mut files, &state), [""; 0]);
     files.append(table::OUTBOX, &serde_json::to_string(&state.mail.owed[0]).unwrap()).unwrap();
     files.rotate(table::OUTBOX, table::OUTBOX_OLD, 0).unwrap();
-    assert_eq!(outbox_has(&mut files, &state), [id.clone()]);
+    assert_eq!(outbox_has(&mut files, &state), std::slice::from_ref(&id));
     files.append(table::OUTBOX, "{}").unwrap();
     assert_eq!(outbox_has(&mut files, &state), [id]);
 }
