@@ -196,8 +196,8 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     if context.agent().is_none() || pane.reading.overlay || !context.is_wanted() {
         return;
     }
-    if state.limit.active.is_some() && matches!(state.seen.state, ScreenState::Error | ScreenState::Shell) {
-        return; // No heal while limited: the limit's own probe finds out.
+    if state.limit.active.is_some() && state.seen.state == ScreenState::Error {
+        return; // No heal while limited: the limit's own probe finds out. (It can't where a shell was left behind.)
     }
     let task = context.agent().is_some_and(|agent| agent.kind == AgentKind::Task);
     if task && state.seen.state == ScreenState::Shell {
