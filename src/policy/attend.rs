@@ -101,6 +101,8 @@ fn answer(context: &UnitContext<'_>, pane: &AlivePane) -> Option<(Vec<String>, &
         (ScreenState::Onboarding, _) => {
             pane.reading.answer_keys.as_ref().and_then(|keys| some(keys, "answer dialog"))
         }
+        // That it waits may be the word of its status file alone: keys are pressed on a dialog that was recognised.
+        (ScreenState::Blocked, Permission::Approve | Permission::Deny) if !has_text(pane) => None,
         (ScreenState::Blocked, Permission::Approve) => some(&agent.backend.approve_keys, "approve dialog"),
         (ScreenState::Blocked, Permission::Deny) => some(&agent.backend.deny_keys, "deny dialog"),
         (ScreenState::Blocked, Permission::Alert) => None,
@@ -117,6 +119,11 @@ fn answer(context: &UnitContext<'_>, pane: &AlivePane) -> Option<(Vec<String>, &
             _,
         ) => None,
     }
+}
+
+/// Was the open dialog read?
+fn has_text(pane: &AlivePane) -> bool {
+    pane.reading.dialog.as_ref().is_some_and(|text| !text.trim().is_empty())
 }
 
 fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
