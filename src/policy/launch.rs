@@ -2,6 +2,7 @@
 
 use super::belief;
 use super::context::UnitContext;
+use super::guard_text;
 use super::kickoff;
 use super::proposal::Origin;
 use crate::config::backend::PromptDelivery;
@@ -126,7 +127,8 @@ fn prompt(context: &UnitContext<'_>, agent: &Agent, resume: bool) -> Option<Laun
     }
     match agent.backend.prompt_delivery {
         PromptDelivery::Paste => None,
-        PromptDelivery::Arg => Some(LaunchPrompt::Arg { text }),
+        // As an argument it must not look like an option, nor as a command.
+        PromptDelivery::Arg => Some(LaunchPrompt::Arg { text: guard_text::guarded(&text) }),
         PromptDelivery::Stdin => Some(LaunchPrompt::Stdin { text }),
     }
 }

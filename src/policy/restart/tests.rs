@@ -1,4 +1,6 @@
+use crate::model::action::{Action, LaunchPrompt};
 use crate::model::seen::{Ask, Exit, ScreenState, ServerId, ServerSeen};
+use crate::policy::proposal::What;
 use crate::policy::testing::{World, name};
 use crate::state::unit::Breaker;
 
@@ -375,4 +377,16 @@ fn a_start_that_is_ordered_opens_no_breaker() {
     world.unit("a").dies(Exit::Status(1));
     world.ticks(2);
     assert_ne!(world.state_of("a").restart.breaker, Breaker::Closed, "{}", world.story());
+}
+
+#[test]
+fn a_prompt_that_goes_with_the_start_is_guarded() {
+    const ARG: &str = "[[agent]]\nname = \"a\"\nkind = \"task\"\nbackend = \"mine\"\nwake = { interval = 3600, prompt = \"-v is what counts\" }\n[backend.mine]\ncommand = [\"mine\"]\nprompt_delivery = \"arg\"\n";
+    let mut world = World::new(ARG);
+    world.tick();
+    let launched = world.last.granted.iter().find_map(|granted| match &granted.what {
+        What::Act(Action::NewSession { launch }) => launch.prompt.clone(),
+        _ => None,
+    });
+    assert_eq!(launched, Some(LaunchPrompt::Arg { text: "Message: -v is what counts".into() }));
 }
