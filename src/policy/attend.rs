@@ -74,7 +74,7 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     if !stable {
         // Another dialog (trust, then login, then key) has tries of its own.
         if state.attend.answers > 0 && state.attend.dialogs < DIALOGS_MAX {
-            state.attend.dialogs += 1;
+            state.attend.dialogs = state.attend.dialogs.saturating_add(1);
             state.attend.answers = 0;
         }
         state.attend.dialog_look = Some(look);
@@ -141,7 +141,7 @@ fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let look = digest(text.as_bytes());
     let now = context.now.awake_s;
     let draft = match state.attend.draft.take() {
-        Some(draft) if draft.digest == look => Draft { looks: (draft.looks + 1).min(DRAFT_LOOKS), ..draft },
+        Some(draft) if draft.digest == look => Draft { looks: draft.looks.saturating_add(1).min(DRAFT_LOOKS), ..draft },
         Some(_) | None => Draft { digest: look, looks: 1, since_awake_s: now, ..Draft::default() },
     };
     let ready = draft.looks >= DRAFT_LOOKS && !draft.handled && !is_ours(state, &text);
@@ -380,7 +380,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     }
     match granted.claim {
         Claim::Answer => {
-            state.attend.answers += 1;
+            state.attend.answers = state.attend.answers.saturating_add(1);
             state.attend.answered_awake_s = Some(now);
         }
         Claim::Submit => {
@@ -391,7 +391,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         }
         Claim::Kill => state.launch.afresh = granted.why.rule == CONTEXT_RULE,
         Claim::Continue => {
-            state.attend.error_nudges += 1;
+            state.attend.error_nudges = state.attend.error_nudges.saturating_add(1);
             state.attend.error_awake_s = Some(now);
         }
         Claim::End

@@ -65,7 +65,7 @@ pub fn begin(context: &UnitContext<'_>, state: &mut UnitState, message: Message)
     if let Some(place) = state.delivery.queue.iter().position(|queued| *queued == message) {
         state.delivery.queue.remove(place);
     }
-    state.delivery.count += 1;
+    state.delivery.count = state.delivery.count.saturating_add(1);
     state.delivery.current = Some(Delivery {
         id: state.delivery.count,
         message,
@@ -626,22 +626,22 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         (What::Act(Action::DropBuffer { .. }), _) => delivery.step = DeliveryStep::Wanted,
         (What::Act(Action::LoadBuffer { .. }), _) => {
             delivery.step = DeliveryStep::Loaded { at_awake_s };
-            delivery.tries += 1;
+            delivery.tries = delivery.tries.saturating_add(1);
         }
         (What::Act(Action::Paste { .. }), _) => {
-            delivery.tries += 1;
+            delivery.tries = delivery.tries.saturating_add(1);
             delivery.step = DeliveryStep::Pasted { at_awake_s, content };
             delivery.process = process;
             state.delivery.last_text = delivery.message.text.clone();
         }
         (What::Act(Action::Keys { .. }), "submit text") => {
             let presses = match delivery.step {
-                DeliveryStep::Submitted { presses, .. } => presses + 1,
+                DeliveryStep::Submitted { presses, .. } => presses.saturating_add(1),
                 DeliveryStep::Wanted | DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. } => 1,
             };
             delivery.step = DeliveryStep::Submitted { at_awake_s, presses, content };
         }
-        (What::Act(Action::Keys { .. }), _) => delivery.clears += 1,
+        (What::Act(Action::Keys { .. }), _) => delivery.clears = delivery.clears.saturating_add(1),
         (What::Act(_) | What::Deliver(_) | What::End(_), _) => {}
     }
 }

@@ -47,7 +47,7 @@ pub fn fold(
         return None;
     }
     next.git.fetch_awake_s = Some(now.awake_s);
-    next.git.fetches += 1;
+    next.git.fetches = next.git.fetches.saturating_add(1);
     Some(job(plan))
 }
 

@@ -65,7 +65,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
         (true, Origin::Policy) => Kickoff::Due,
         (true, Origin::Person) => Kickoff::Ordered,
     };
-    state.launch.count += 1;
+    state.launch.count = state.launch.count.saturating_add(1);
     state.launch.phase = kickoff::phase(context).map(|phase| phase.id.clone());
     state.launch.afresh = false;
     state.launch.stopped = false;

@@ -111,7 +111,7 @@ fn still(
     }
     let account = context.agent().map_or("", |agent| agent.account.as_str());
     let (probes, told) = context.fleet.limits.others(account, context.name, &limit);
-    let probes = probes + limit.probes;
+    let probes = probes.saturating_add(limit.probes);
     if probes >= LOUD_PROBES && !limit.loud && told == Told::No {
         limit.loud = true;
         let words = format!(
@@ -152,7 +152,7 @@ fn speaks_again(context: &UnitContext<'_>, limit: &Limit, text: String, answered
         return next;
     }
     Limit {
-        probes: limit.probes + 1,
+        probes: limit.probes.saturating_add(1),
         armed: context.now.wall,
         menu_presses: 0,
         probing_awake_s: None,
@@ -201,7 +201,7 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
     if silent || delivery_failed(context, &limit) {
         limit.until = context.now.wall.plus_s(context.config.watchdog.limit_probe_fallback_s);
         if silent {
-            limit.probes += 1;
+            limit.probes = limit.probes.saturating_add(1);
             limit.armed = context.now.wall;
         }
         limit.probing_awake_s = None;
@@ -340,7 +340,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     let Some(limit) = &mut state.limit.active else { return };
     match &granted.what {
         What::Act(Action::Keys { .. }) => {
-            limit.menu_presses += 1;
+            limit.menu_presses = limit.menu_presses.saturating_add(1);
             limit.menu_awake_s = Some(context.now.awake_s);
         }
         What::Deliver(_) => {

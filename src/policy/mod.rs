@@ -149,7 +149,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         for policy in policies.iter().filter(|policy| policy.name == granted.by) {
             (policy.charge)(&context, granted, &mut state);
         }
-        state.acts += 1;
+        state.acts = state.acts.saturating_add(1);
         state.last_act = Some(granted.as_last_act(seen.now.wall));
         next.units.insert(granted.unit.clone(), state);
     }

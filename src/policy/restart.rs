@@ -312,7 +312,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         if past.len() > PAST_MAX {
             past.remove(0);
         }
-        state.restart.total += 1;
+        state.restart.total = state.restart.total.saturating_add(1);
         if UnitContext::breaker_open(state) {
             state.restart.breaker = Breaker::HalfOpen { since_awake_s: now };
         }

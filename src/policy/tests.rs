@@ -1,6 +1,6 @@
 //! Stories that cross policies; each policy has its own tables beside it.
 
-use super::testing::World;
+use super::testing::{World, name};
 
 const LOOP: &str = "[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\n";
 
@@ -78,4 +78,29 @@ fn a_fleet_whose_memory_is_lost_is_left_alone() {
     }
     world.expect_no_act("a");
     world.expect_alerts("", 0);
+}
+
+#[test]
+fn counters_of_an_edited_file_overflow_nothing() {
+    let mut world = World::running("[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\npermission = \"approve\"\n");
+    let state = world.state.units.get_mut(&name("a")).unwrap();
+    (state.acts, state.alerts, state.launch.count) = (u64::MAX, u64::MAX, u64::MAX);
+    (state.delivery.count, state.restart.total) = (u64::MAX, u64::MAX);
+    (state.stall.tier, state.attend.dialogs) = (usize::MAX, u32::MAX);
+    world.state.mail.alerts = u64::MAX;
+    world.unit("a").asks("Run make?");
+    world.run(60.0);
+    world.unit("a").fails(crate::model::seen::Substate::Server);
+    world.state.units.get_mut(&name("a")).unwrap().attend.error_nudges = u32::MAX;
+    world.run(600.0);
+    world.unit("a").idle();
+    world.run(900.0);
+    world.unit("a").dies(crate::model::seen::Exit::Status(1));
+    world.run(60.0);
+    world.unit("a").limited("limit reached ∙ resets 3pm");
+    world.tick();
+    let limit = world.state.units.get_mut(&name("a")).unwrap().limit.active.as_mut().unwrap();
+    (limit.probes, limit.menu_presses) = (u32::MAX, u32::MAX);
+    world.run(8.0 * 3600.0);
+    world.expect_act("a", "probe limit");
 }

@@ -518,7 +518,7 @@ pub struct LastAct {
 impl UnitState {
     /// Adds an alert about this unit.
     pub fn owe(&mut self, name: &str, at: Wall, level: super::mail::Level, text: String) {
-        self.alerts += 1;
+        self.alerts = self.alerts.saturating_add(1);
         let id = format!("{name}-{}-{}", self.alerts, at.0);
         self.owed.push(Owed { id, at, level, unit: Some(name.to_owned()), text });
         if self.owed.len() > super::mail::OWED_MAX {
