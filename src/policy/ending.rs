@@ -41,6 +41,17 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let text = "marked down: it is not started after its end";
         notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     }
+    if let Some(other) = replaced(context, ending) {
+        if ending.cause == EndCause::Down {
+            // The mark still stands: this one is ended too, from the beginning.
+            ending.step = EndStep::Wanted;
+            ending.since_awake_s = context.now.awake_s;
+            ending.process = Some(other);
+            return;
+        }
+        let text = format!("end called off: a person started another process in its pane ({})", ending.why);
+        return call_off(context, state, notes, text);
+    }
     let ended =
         matches!(context.seen.pane, PaneSeen::Absent) && context.seen.tree.as_ref().is_none_or(Vec::is_empty);
     if ending.then == Then::StayDown && ended {
@@ -51,10 +62,28 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if revived(context, ending) {
         let text =
             format!("end called off: it made progress while it was about to be ended ({})", ending.why);
-        notes.event(context.now.wall, Some(context.name), EventKind::State, text);
-        state.ending = None;
-        state.launch.afresh = false;
+        call_off(context, state, notes, text);
     }
+}
+
+fn call_off(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes, text: String) {
+    notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+    state.ending = None;
+    state.launch.afresh = false;
+}
+
+/// The process that lives in the pane, when it is not the one that is to end: we start none before the end is over.
+fn replaced(context: &UnitContext<'_>, ending: &Ending) -> Option<Process> {
+    let now = context.process()?;
+    let signalled: &[Process] = match &ending.step {
+        EndStep::Wanted => &[],
+        EndStep::Termed { processes, .. } | EndStep::Killed { processes, .. } => processes,
+    };
+    let another = match ending.process {
+        Some(meant) => meant != now,
+        None => !signalled.is_empty(),
+    };
+    (another && !signalled.contains(&now)).then_some(now)
 }
 
 /// The stop is under way, and the unit is wanted again.
@@ -120,7 +149,14 @@ fn ordered(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
 
 /// A new end.
 pub fn ending(context: &UnitContext<'_>, then: Then, cause: EndCause, why: &Reason) -> Ending {
-    Ending { then, cause, why: why.sentence(), step: EndStep::Wanted, since_awake_s: context.now.awake_s }
+    Ending {
+        then,
+        cause,
+        why: why.sentence(),
+        step: EndStep::Wanted,
+        since_awake_s: context.now.awake_s,
+        process: context.process(),
+    }
 }
 
 fn step(context: &UnitContext<'_>, state: &UnitState, ending: &Ending, out: &mut Proposals) {

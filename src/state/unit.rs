@@ -139,6 +139,9 @@ pub struct Ending {
     pub step: EndStep,
     /// Since when it is wanted.
     pub since_awake_s: Awake,
+    /// The process that is to end; None = none was seen when the end began.
+    #[serde(default)]
+    pub process: Option<Process>,
 }
 
 /// What follows an end.

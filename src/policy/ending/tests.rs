@@ -241,3 +241,38 @@ fn a_down_marker_that_is_removed_lets_it_come_back_at_once_whatever_it_went_thro
     world.run(31.0);
     assert_eq!(world.acts("a"), ["restart"], "{}", world.story());
 }
+
+#[test]
+fn a_process_that_a_person_starts_during_an_end_is_not_its_target() {
+    let mut world = World::running(LOOP);
+    world.unit("a").show(ScreenState::Shell);
+    // The start that follows waits for its backoff.
+    world.tick();
+    let now = world.seen.now.awake_s;
+    world.state.units.get_mut(&name("a")).unwrap().restart.past_awake_s = vec![now];
+    world.ticks(4);
+    world.expect_acts("a", &["restart", "terminate"]);
+    world.unit("a").start();
+    world.ticks(2);
+    world.unit("a").busy();
+    world.run(120.0);
+    world.expect_acts("a", &["restart", "terminate"]);
+    assert_eq!(world.state_of("a").ending, None);
+    world.expect_events("end called off", 1);
+}
+
+#[test]
+fn a_process_that_is_started_against_the_down_mark_is_terminated_before_it_is_killed() {
+    let mut world = World::running(LOOP);
+    world.deaf.insert("a: close session".into());
+    world.unit("a").seen().markers.down = Some(String::new());
+    world.ticks(3);
+    let termed = world.state_of("a").ending.clone().unwrap();
+    assert!(matches!(termed.step, EndStep::Termed { .. }), "{termed:?}");
+    world.unit("a").start();
+    world.deaf.insert("a".into());
+    world.run(10.0);
+    world.expect_act_count("a", "terminate", 2);
+    let (terms, kills) = (world.times("a", "terminate"), world.times("a", "kill"));
+    assert!(kills.iter().all(|kill| kill - terms[1] >= 5.0) && !kills.is_empty(), "{}", world.story());
+}
