@@ -104,3 +104,18 @@ fn counters_of_an_edited_file_overflow_nothing() {
     world.run(8.0 * 3600.0);
     world.expect_act("a", "probe limit");
 }
+
+#[test]
+fn the_tools_of_an_idle_persistent_agent_are_not_sampled_for_ever() {
+    #[track_caller]
+    fn check(kind: &str, show: impl Fn(&mut World), want: bool) {
+        let mut world = World::running(&LOOP.replace("loop", kind));
+        show(&mut world);
+        world.run(270.0);
+        let needs = super::wants::wants(&world.config, &world.state, &world.seen.now);
+        assert_eq!(needs.cpu.contains(&name("a")), want, "{kind}");
+    }
+    check("persistent", |world| world.unit("a").idle(), false);
+    check("persistent", |world| world.unit("a").busy(), true);
+    check("loop", |world| world.unit("a").idle(), true);
+}
