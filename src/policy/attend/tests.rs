@@ -242,7 +242,7 @@ fn a_shell_that_is_left_behind_while_limited_is_replaced_when_the_limit_is_over(
     world.run(4.9 * 3600.0);
     world.expect_no_act("a");
     world.run(0.5 * 3600.0);
-    assert!(world.acts("a").starts_with(&["restart", "terminate", "start"]), "{}", world.story());
+    assert!(world.acts("a").starts_with(&["restart", "terminate", "restart"]), "{}", world.story());
 }
 
 #[test]

@@ -213,6 +213,6 @@ fn a_task_that_ended_while_it_was_limited_runs_again_once_the_limit_is_over() {
     world.run(4.9 * 3600.0);
     world.expect_no_act("t");
     world.expect_hold("t", "it is limited");
-    world.run(0.5 * 3600.0);
+    world.run(0.2 * 3600.0);
     world.expect_acts("t", &["run"]);
 }
