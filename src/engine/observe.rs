@@ -40,6 +40,8 @@ pub struct Memory {
     no_markers: BTreeMap<UnitName, String>,
     /// Actions of the last tick that did not work, by unit.
     pub failed: BTreeMap<UnitName, String>,
+    /// Units whose processes this process sent TERM to.
+    pub termed: BTreeSet<UnitName>,
     /// Troubles with files that stand.
     pub troubles: Vec<Trouble>,
     /// The last look into the branch.
@@ -98,6 +100,7 @@ pub fn gather<H: Host, F: Files>(
         let mut seen = Seen {
             markers: unit_markers(files, name, memory),
             failed: memory.failed.remove(name),
+            termed: memory.termed.contains(name),
             ..Seen::default()
         };
         seen.pane = pane(host, unit, &list.server, row, screens.get(name), &now, memory);

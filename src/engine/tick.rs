@@ -8,7 +8,7 @@ use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
 use crate::config::{AgentKind, Config};
-use crate::model::action::{Action, Marker, MarkerKind, Outcome};
+use crate::model::action::{Action, Marker, MarkerKind, Outcome, Signal};
 use crate::model::seen::{Observation, Request, Scope};
 use crate::policy;
 use crate::policy::proposal::{Decision, Event, EventKind, What};
@@ -246,6 +246,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
         for granted in &decision.granted {
             let What::Act(action) = &granted.what else { continue };
+            if matches!(action, Action::Signal { signal: Signal::Term, .. }) {
+                self.memory.termed.insert(granted.unit.clone());
+            }
             match self.host.perform(action) {
                 Outcome::Done => {}
                 Outcome::Failed { why } => {

@@ -178,6 +178,10 @@ pub struct Seen {
     /// The last tick's action on this unit did not work: why.
     #[serde(default)]
     pub failed: Option<String>,
+    /// Whoever looks carried out the last TERM itself. One that was recorded by a watchdog which was killed may never
+    /// have been sent.
+    #[serde(default)]
+    pub termed: bool,
 }
 
 /// A pane, as seen now.

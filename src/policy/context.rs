@@ -193,6 +193,7 @@ static NOTHING_SEEN: Seen = Seen {
     tree: None,
     buffer: None,
     failed: None,
+    termed: false,
 };
 const NO_MARKERS: crate::model::seen::Markers =
     crate::model::seen::Markers { down: None, paused: None, waiting_until: None };

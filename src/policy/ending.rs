@@ -14,6 +14,8 @@ use crate::state::unit::{EndCause, EndStep, Ending, Then, UnitState};
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "ending", fold, propose, charge };
 
+/// TERM is sent once more, with its whole grace, when it is not known whether it was sent at all.
+const TERMS_MAX: u32 = 2;
 /// A process that survives KILL this long is stuck in the kernel: KILL is sent again, and said.
 const KILL_AGAIN_S: f64 = 10.0;
 
@@ -180,6 +182,9 @@ fn step(context: &UnitContext<'_>, state: &UnitState, ending: &Ending, out: &mut
     }
     match &ending.step {
         EndStep::Wanted => first(context, state, ending, label, left, out),
+        EndStep::Termed { times, .. } if !context.seen.termed && *times < TERMS_MAX => {
+            term(ending, left, "the watchdog was started anew, it may not have been sent", out);
+        }
         EndStep::Termed { at_awake_s, .. } => {
             let passed = context.now.awake_s.since_s(*at_awake_s);
             let grace = context.unit.ladder.grace_s;
@@ -217,12 +222,13 @@ fn first(
             format!("waits for the end of its turn ({} of at most {})", human_s(waited), human_s(grace));
         return out.hold(label, why);
     }
+    term(ending, tree, &ending.why, out);
+}
+
+fn term(ending: &Ending, tree: Option<Vec<Process>>, because: &str, out: &mut Proposals) {
     let Some(processes) = tree.filter(|tree| !tree.is_empty()) else { return out.due_in(0.2) };
-    let why = Reason::new(
-        "ending.term",
-        format!("{}: TERM to {} processes, deepest first", ending.why, processes.len()),
-        vec![],
-    );
+    let text = format!("{because}: TERM to {} processes, deepest first", processes.len());
+    let why = Reason::new("ending.term", text, vec![]);
     propose_signal(ending, processes, Signal::Term, "terminate", why, out);
 }
 
@@ -267,8 +273,14 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         What::Act(Action::Signal { processes, signal }) => {
             let Some(ending) = &mut state.ending else { return };
             let processes = processes.clone();
+            let before = match &ending.step {
+                EndStep::Termed { times, .. } => *times,
+                EndStep::Wanted | EndStep::Killed { .. } => 0,
+            };
             ending.step = match signal {
-                Signal::Term => EndStep::Termed { at_awake_s, processes },
+                Signal::Term => {
+                    EndStep::Termed { at_awake_s, processes, times: before.saturating_add(1) }
+                }
                 Signal::Kill => EndStep::Killed { at_awake_s, processes },
             };
         }

@@ -113,6 +113,7 @@ impl Branch {
 struct Hidden {
     buffers: BTreeMap<String, String>,
     trees: BTreeMap<UnitName, Vec<Process>>,
+    termed: BTreeSet<UnitName>,
     outbox: Vec<String>,
     pids: i32,
     requests: u64,
@@ -295,6 +296,9 @@ impl World {
             self.done.push((at, granted.unit.to_string(), granted.label.clone(), why));
             let deaf = self.deaf.contains(granted.unit.as_str())
                 || self.deaf.contains(&format!("{}: {}", granted.unit, granted.label));
+            if let What::Act(Action::Signal { signal: Signal::Term, .. }) = &granted.what {
+                self.hidden.termed.insert(granted.unit.clone());
+            }
             if let What::Act(action) = &granted.what
                 && !deaf
             {
@@ -326,6 +330,7 @@ impl World {
                 .trees
                 .contains_key(unit)
                 .then(|| self.hidden.trees.get(unit).cloned().unwrap_or_default());
+            seen.termed = self.hidden.termed.contains(unit);
             seen.buffer = needs.buffers.get(unit).map(|buffer| self.hidden.buffers.contains_key(buffer));
             if needs.cpu.contains(unit) {
                 seen.tools_cpu_ms.get_or_insert(0);
@@ -383,6 +388,11 @@ impl World {
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
             Action::RunJob { .. } => {}
         }
+    }
+
+    /// The watchdog was killed right behind its last commit, and is started anew.
+    pub fn killed(&mut self) {
+        self.hidden.termed.clear();
     }
 
     /// tmux lost its buffers.

@@ -178,8 +178,13 @@ pub enum EndCause {
 pub enum EndStep {
     /// Wanted; an ordered one waits for the end of the turn.
     Wanted,
-    /// TERM was sent to these.
-    Termed { at_awake_s: Awake, processes: Vec<Process> },
+    /// TERM was sent to these, that many times.
+    Termed {
+        at_awake_s: Awake,
+        processes: Vec<Process>,
+        #[serde(default)]
+        times: u32,
+    },
     /// KILL was sent.
     Killed { at_awake_s: Awake, processes: Vec<Process> },
 }

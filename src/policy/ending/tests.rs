@@ -276,3 +276,27 @@ fn a_process_that_is_started_against_the_down_mark_is_terminated_before_it_is_ki
     let (terms, kills) = (world.times("a", "terminate"), world.times("a", "kill"));
     assert!(kills.iter().all(|kill| kill - terms[1] >= 5.0) && !kills.is_empty(), "{}", world.story());
 }
+
+#[test]
+fn term_is_sent_once_more_when_the_watchdog_was_killed_behind_its_record() {
+    let mut world = World::running(LOOP);
+    world.deaf.insert("a".into());
+    world.unit("a").seen().markers.down = Some(String::new());
+    world.ticks(2);
+    world.expect_acts("a", &["stop", "terminate"]);
+    world.killed();
+    world.run(30.0);
+    let (terms, kills) = (world.times("a", "terminate"), world.times("a", "kill"));
+    assert_eq!(terms.len(), 2, "{}", world.story());
+    assert!((5.0..6.0).contains(&(kills[0] - terms[1])), "{}", world.story());
+    // A watchdog that is killed again and again does not keep it alive.
+    let mut world = World::running(LOOP);
+    world.deaf.insert("a".into());
+    world.unit("a").seen().markers.down = Some(String::new());
+    for _ in 0..100 {
+        world.tick();
+        world.killed();
+    }
+    world.expect_act_count("a", "terminate", 2);
+    world.expect_act("a", "kill");
+}
