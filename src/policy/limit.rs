@@ -278,7 +278,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         return out.hold("probe", why);
     }
     if pane.reading.state == ScreenState::Limited && pane.reading.substate == Some(Substate::Menu) {
-        return menu(context, limit, pane, &agent.backend.limit_menu_keys, out);
+        return menu(context, state, limit, pane, &agent.backend.limit_menu_keys, out);
     }
     if let Some(why) = context.account_held() {
         return out.hold("probe limit", why);
@@ -307,7 +307,14 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
 }
 
 /// The limit's own menu: its keys choose to wait. Believed on the second look, like every dialog.
-fn menu(context: &UnitContext<'_>, limit: &Limit, pane: &AlivePane, keys: &[String], out: &mut Proposals) {
+fn menu(
+    context: &UnitContext<'_>,
+    state: &UnitState,
+    limit: &Limit,
+    pane: &AlivePane,
+    keys: &[String],
+    out: &mut Proposals,
+) {
     const LABEL: &str = "close limit menu";
     if keys.is_empty() || limit.menu_presses >= MENU_KEYS_MAX {
         return out.hold(LABEL, "waits for a person");
@@ -321,7 +328,7 @@ fn menu(context: &UnitContext<'_>, limit: &Limit, pane: &AlivePane, keys: &[Stri
         return out.hold(LABEL, why);
     }
     if pane.in_mode {
-        return context.leave_mode(Claim::Answer, LABEL, out);
+        return context.leave_mode(state, Claim::Answer, LABEL, out);
     }
     let pressed = limit.menu_awake_s.map(|at| context.now.awake_s.since_s(at));
     if pressed.is_some_and(|ago| ago < MENU_GAP_S) {
