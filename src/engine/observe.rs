@@ -10,8 +10,8 @@ use crate::model::seen::{
     AlivePane, BranchSeen, JobSeen, Markers, Observation, PaneSeen, Process, Reading, Request, Scope,
     ScreenState, Seen, ServerSeen, Trouble, Vote,
 };
-use crate::policy::fetch;
 use crate::policy::wants::{Wants, wants};
+use crate::policy::{deliver, fetch};
 use crate::state::State;
 use crate::state::table;
 use crate::sys::{Files, Host, PaneList, PaneRow};
@@ -105,7 +105,7 @@ pub fn gather<H: Host, F: Files>(
         };
         seen.pane = pane(host, unit, &list.server, row, screens.get(name), &now, memory);
         seen.foreign = foreign(unit, &list, stamp, row);
-        details(host, unit, state, &needs, &list, &mut seen);
+        details(host, config, unit, state, &needs, &list, &mut seen);
         units.insert(name.clone(), seen);
     }
     let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);
@@ -306,6 +306,7 @@ fn read(unit: &Unit, row: &PaneRow, text: &str, vote: Option<Vote>) -> Reading {
 /// The costly facts, only where the state needs them.
 fn details<H: Host>(
     host: &mut H,
+    config: &Config,
     unit: &Unit,
     state: &State,
     needs: &Wants,
@@ -321,6 +322,7 @@ fn details<H: Host>(
     {
         seen.buffer = Some(list.buffers.contains(buffer));
     }
+    seen.buffers = deliver::buffered(config, name, &list.buffers);
     let PaneSeen::Alive(pane) = &seen.pane else { return };
     let Some(agent) = unit.agent() else { return };
     if needs.cpu.contains(name) {

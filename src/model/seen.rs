@@ -182,6 +182,9 @@ pub struct Seen {
     /// have been sent.
     #[serde(default)]
     pub termed: bool,
+    /// Numbers of the unit's deliveries whose buffers tmux holds; bounded.
+    #[serde(default)]
+    pub buffers: Vec<u64>,
 }
 
 /// A pane, as seen now.

@@ -3,7 +3,7 @@
 //! Deliberately not here: limits and their menu (limit), silence (stall).
 
 use super::Policy;
-use super::context::UnitContext;
+use super::context::{MODE_TRIES, UnitContext};
 use super::ending::ending;
 use super::guard_text;
 use super::proposal::{Claim, Notes, Proposal, Proposals, Reason, What};
@@ -47,12 +47,38 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, _notes: &mut Notes) {
         state.attend.draft = None;
         return;
     };
+    mode(context, state, pane);
     if pane.reading.overlay {
         return;
     }
     dialogs(context, state, pane);
     drafts(context, state, pane);
     errors(context, state);
+}
+
+/// A mode that swallows keys, and that is not left although it was tried: a person is told once.
+fn mode(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
+    if !pane.in_mode {
+        state.attend.mode_tries = 0;
+        state.attend.mode_awake_s = None;
+        state.attend.mode_told = false;
+        return;
+    }
+    let spent = state.attend.mode_tries >= MODE_TRIES && context.mode_pause_s(state) <= 0.0;
+    if spent && !state.attend.mode_told {
+        state.attend.mode_told = true;
+        let text = format!(
+            "the pane of `{}` is in copy mode or another mode and can't be made to leave it: no key reaches it",
+            context.name
+        );
+        state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    }
+}
+
+/// Some policy ordered that the mode is left.
+pub fn left_mode(context: &UnitContext<'_>, state: &mut UnitState) {
+    state.attend.mode_tries = state.attend.mode_tries.saturating_add(1);
+    state.attend.mode_awake_s = Some(context.now.awake_s);
 }
 
 fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
@@ -141,7 +167,9 @@ fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let look = digest(text.as_bytes());
     let now = context.now.awake_s;
     let draft = match state.attend.draft.take() {
-        Some(draft) if draft.digest == look => Draft { looks: draft.looks.saturating_add(1).min(DRAFT_LOOKS), ..draft },
+        Some(draft) if draft.digest == look => {
+            Draft { looks: draft.looks.saturating_add(1).min(DRAFT_LOOKS), ..draft }
+        }
         Some(_) | None => Draft { digest: look, looks: 1, since_awake_s: now, ..Draft::default() },
     };
     let ready = draft.looks >= DRAFT_LOOKS && !draft.handled && !is_ours(state, &text);
@@ -240,7 +268,7 @@ fn propose_answer(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
         return out.hold(label, why);
     }
     if pane.in_mode {
-        return context.leave_mode(Claim::Answer, label, out);
+        return context.leave_mode(state, Claim::Answer, label, out);
     }
     if state.attend.answers >= ANSWERS_MAX {
         return out.hold(label, format!("answered {ANSWERS_MAX} times in vain; waits for a person"));
@@ -286,7 +314,7 @@ fn propose_submit(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
         return; // The next text clears it away.
     }
     if pane.in_mode {
-        return context.leave_mode(Claim::Submit, "submit draft", out);
+        return context.leave_mode(state, Claim::Submit, "submit draft", out);
     }
     let Some(agent) = context.agent() else { return };
     let since = human_s(context.now.awake_s.since_s(draft.since_awake_s));
@@ -404,7 +432,8 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         | Claim::Probe
         | Claim::Nudge
         | Claim::Wake
-        | Claim::Report => {}
+        | Claim::Report
+        | Claim::Tidy => {}
     }
 }
 

@@ -278,9 +278,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
                 EndStep::Wanted | EndStep::Killed { .. } => 0,
             };
             ending.step = match signal {
-                Signal::Term => {
-                    EndStep::Termed { at_awake_s, processes, times: before.saturating_add(1) }
-                }
+                Signal::Term => EndStep::Termed { at_awake_s, processes, times: before.saturating_add(1) },
                 Signal::Kill => EndStep::Killed { at_awake_s, processes },
             };
         }

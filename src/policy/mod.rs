@@ -41,6 +41,7 @@ mod stories;
 mod tests;
 
 use crate::config::Config;
+use crate::model::action::Action;
 use crate::model::seen::Observation;
 use crate::state::State;
 use crate::state::unit::UnitState;
@@ -137,6 +138,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         let Some(mut state) = next.units.get(&granted.unit).cloned() else { continue };
         let context = UnitContext::new(config, seen, &fleet, previous, &next, &granted.unit, unit);
         match &granted.what {
+            What::Act(Action::LeaveMode { .. }) => attend::left_mode(&context, &mut state),
             What::Act(_) => {}
             What::Deliver(message) => deliver::begin(&context, &mut state, message.clone()),
             // A text under way waits for what comes of it: the next process, or the end being called off.

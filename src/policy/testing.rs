@@ -331,6 +331,8 @@ impl World {
                 .contains_key(unit)
                 .then(|| self.hidden.trees.get(unit).cloned().unwrap_or_default());
             seen.termed = self.hidden.termed.contains(unit);
+            let held: Vec<String> = self.hidden.buffers.keys().cloned().collect();
+            seen.buffers = super::deliver::buffered(&self.config, unit, &held);
             seen.buffer = needs.buffers.get(unit).map(|buffer| self.hidden.buffers.contains_key(buffer));
             if needs.cpu.contains(unit) {
                 seen.tools_cpu_ms.get_or_insert(0);
@@ -388,6 +390,16 @@ impl World {
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
             Action::RunJob { .. } => {}
         }
+    }
+
+    /// The names of tmux's buffers.
+    pub fn buffers(&self) -> Vec<&str> {
+        self.hidden.buffers.keys().map(String::as_str).collect()
+    }
+
+    /// A buffer that tmux holds.
+    pub fn hold_buffer(&mut self, buffer: &str) {
+        self.hidden.buffers.insert(buffer.to_owned(), String::new());
     }
 
     /// The watchdog was killed right behind its last commit, and is started anew.

@@ -82,7 +82,9 @@ fn a_fleet_whose_memory_is_lost_is_left_alone() {
 
 #[test]
 fn counters_of_an_edited_file_overflow_nothing() {
-    let mut world = World::running("[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\npermission = \"approve\"\n");
+    let mut world = World::running(
+        "[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\npermission = \"approve\"\n",
+    );
     let state = world.state.units.get_mut(&name("a")).unwrap();
     (state.acts, state.alerts, state.launch.count) = (u64::MAX, u64::MAX, u64::MAX);
     (state.delivery.count, state.restart.total) = (u64::MAX, u64::MAX);

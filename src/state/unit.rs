@@ -315,6 +315,12 @@ pub struct AttendState {
     pub error_awake_s: Option<Awake>,
     /// The condition (auth, billing, …) that was told and stands.
     pub told: Option<String>,
+    /// Times that the mode was to be left in which the pane is.
+    pub mode_tries: u32,
+    /// The last one.
+    pub mode_awake_s: Option<Awake>,
+    /// That it does not leave it was told.
+    pub mode_told: bool,
 }
 
 /// A draft in the composer.

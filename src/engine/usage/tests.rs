@@ -70,7 +70,10 @@ impl Host for Disk {
         Ok(None)
     }
 
-    fn branch(&mut self, _: &crate::sys::git::BranchQuery) -> Result<crate::model::seen::BranchFacts, String> {
+    fn branch(
+        &mut self,
+        _: &crate::sys::git::BranchQuery,
+    ) -> Result<crate::model::seen::BranchFacts, String> {
         Err("there is none".into())
     }
 

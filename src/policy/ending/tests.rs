@@ -250,7 +250,7 @@ fn a_process_that_a_person_starts_during_an_end_is_not_its_target() {
     world.tick();
     let now = world.seen.now.awake_s;
     world.state.units.get_mut(&name("a")).unwrap().restart.past_awake_s = vec![now];
-    world.ticks(4);
+    world.ticks(3);
     world.expect_acts("a", &["restart", "terminate"]);
     world.unit("a").start();
     world.ticks(2);
