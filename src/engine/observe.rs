@@ -244,7 +244,8 @@ fn pane<H: Host>(
         return PaneSeen::Unknown;
     }
     if row.dead {
-        return PaneSeen::Dead { pane: row.pane.clone(), exit: row.exit, at: row.dead_at };
+        let pid = Some(row.pid).filter(|pid| *pid > 0);
+        return PaneSeen::Dead { pane: row.pane.clone(), exit: row.exit, at: row.dead_at, pid };
     }
     let vote = unit
         .agent()

@@ -204,6 +204,9 @@ pub enum PaneSeen {
         exit: Option<Exit>,
         /// When.
         at: Option<Wall>,
+        /// The process that ended in it.
+        #[serde(default)]
+        pid: Option<i32>,
     },
     /// The process lives.
     Alive(Box<AlivePane>),

@@ -76,7 +76,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     state.stall.progress_since_awake_s = None;
     state.stall.approved = false;
     state.limit.active = None;
-    belief::started(context.now, &mut state.seen);
+    belief::started(context.now, &context.seen.pane, &mut state.seen);
 }
 
 fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {

@@ -634,12 +634,12 @@ impl Hand<'_> {
     /// The process ends; the pane is kept.
     pub fn dies(&mut self, exit: Exit) {
         self.world.hidden.trees.entry(self.name.clone()).or_default().retain(|p| p.start != 7);
-        let pane = match &self.seen().pane {
-            PaneSeen::Alive(pane) => pane.pane.clone(),
-            PaneSeen::Dead { pane, .. } => pane.clone(),
+        let (pane, pid) = match &self.seen().pane {
+            PaneSeen::Alive(pane) => (pane.pane.clone(), Some(pane.pid)),
+            PaneSeen::Dead { pane, pid, .. } => (pane.clone(), *pid),
             PaneSeen::Unknown | PaneSeen::Absent => return,
         };
-        self.seen().pane = PaneSeen::Dead { pane, exit: Some(exit), at: None };
+        self.seen().pane = PaneSeen::Dead { pane, exit: Some(exit), at: None, pid };
     }
 
     /// Its session is gone.

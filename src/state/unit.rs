@@ -46,6 +46,17 @@ pub struct UnitState {
     pub owed: Vec<Owed>,
     /// Alerts made so far.
     pub alerts: u64,
+    /// News for its parent that the parent's file does not have yet; bounded.
+    pub news: Vec<News>,
+}
+
+/// News of a unit for its parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    /// Unique: the parent takes each once.
+    pub id: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// What is believed of the unit.
@@ -80,6 +91,19 @@ pub struct SeenState {
     pub foreign: bool,
     /// Compaction under way since.
     pub compacting_since_awake_s: Option<Awake>,
+    /// What stood in the pane when the last start was ordered: as long as it stands there, that start did not happen.
+    pub corpse: Option<Corpse>,
+    /// Times in a row that an ordered start was seen not to have happened.
+    pub unstarted: u32,
+}
+
+/// A dead pane, by the process that ended in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Corpse {
+    /// The pane.
+    pub pane: String,
+    /// The process.
+    pub pid: i32,
 }
 
 /// A state on its first look.
@@ -363,6 +387,8 @@ pub struct DeliveryState {
     pub queue: Vec<Message>,
     /// How the last ones ended; bounded.
     pub past: Vec<PastDelivery>,
+    /// Ids of the last news taken over from children; bounded.
+    pub taken: Vec<String>,
     /// The text last pasted: a draft that holds it is ours.
     pub last_text: String,
     /// Deliveries so far: the next one's number.
