@@ -112,3 +112,36 @@ fn observe_only_says_what_it_would_do_once() {
     world.run(60.0);
     assert_eq!(world.times("c0", "restart").len(), 1);
 }
+
+#[test]
+fn a_death_is_reported_once_whichever_file_was_written() {
+    #[track_caller]
+    fn check(lost: bool) {
+        let mut world = family(1);
+        let before = world.state_of("boss").clone();
+        world.unit("c0").dies(Exit::Status(7));
+        world.poke();
+        world.tick();
+        if lost {
+            // The watchdog was killed when the child's file was written and the parent's was not.
+            world.state.units.insert(name("boss"), before);
+        }
+        world.run(600.0);
+        let heard = world.typed("boss").join("\n");
+        assert_eq!(heard.matches("`c0`: busy → dead: exit status 7").count(), 1, "{heard}");
+        assert_eq!(world.state_of("c0").news, []);
+    }
+    check(false);
+    check(true);
+}
+
+#[test]
+fn the_news_that_a_parent_took_are_forgotten_some_time() {
+    let mut world = family(1);
+    let taken = (0..500).map(|i| format!("old-{i}")).collect();
+    world.state.units.get_mut(&name("boss")).unwrap().delivery.taken = taken;
+    world.unit("c0").dies(Exit::Status(7));
+    world.run(600.0);
+    assert!(world.state_of("boss").delivery.taken.len() < 10);
+    assert_eq!(world.typed("boss").join("\n").matches("busy → dead").count(), 1);
+}
