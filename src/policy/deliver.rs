@@ -367,7 +367,7 @@ fn drop_leftover(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposa
     let Some(id) = context.seen.buffers.iter().find(|id| Some(**id) != current) else { return };
     // Nothing hangs on it: after a failure it waits for the next look, and who only observes does not hear of it.
     let held = context.gate(state, Watch::None).is_some() || context.config.watchdog.observe_only;
-    if held || context.seen.failed.is_some() {
+    if held || !context.is_wanted() || context.seen.failed.is_some() {
         return;
     }
     let buffer = buffer(context.config, context.name, *id);
