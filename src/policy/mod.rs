@@ -117,9 +117,11 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     for (name, unit) in &config.units {
         let mut state = next.units.get(name).cloned().unwrap_or_default();
         let context = UnitContext::new(config, seen, &fleet, previous, &next, name, unit);
+        let alerts = state.alerts;
         for policy in policies {
             (policy.fold)(&context, &mut state, &mut notes);
         }
+        state.order_owed(alerts);
         let mut wanted = Proposals::new(name);
         for policy in policies {
             wanted.by(policy.name);

@@ -121,3 +121,33 @@ fn the_tools_of_an_idle_persistent_agent_are_not_sampled_for_ever() {
     check("persistent", |world| world.unit("a").busy(), true);
     check("loop", |world| world.unit("a").idle(), true);
 }
+
+#[test]
+fn two_alerts_of_one_tick_have_the_same_numbers_in_any_order_of_the_policies() {
+    let told = |reversed: bool| {
+        let mut world = World::running(LOOP);
+        if reversed {
+            world.policies.reverse();
+        }
+        // A text that is submitted in vain, and still stands there when nobody looked for long.
+        world.unit("a").idle();
+        world.ticks(2);
+        world.ask(crate::model::seen::Ask::Nudge { unit: name("a"), text: "look at the tests".into() });
+        world.deaf.insert("a: submit text".into());
+        for _ in 0..60 {
+            world.tick();
+            if world.times("a", "submit text").len() == 3 {
+                break;
+            }
+        }
+        world.state.units.get_mut(&name("a")).unwrap().attend.error_nudges = 5;
+        world.unit("a").fails(crate::model::seen::Substate::Server);
+        world.unit("a").composer("look at the tests");
+        world.pass(700.0);
+        world.tick_now();
+        world.state_of("a").owed.clone()
+    };
+    let owed = told(false);
+    assert!(owed.len() >= 2, "{owed:?}");
+    assert_eq!(owed, told(true));
+}

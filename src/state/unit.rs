@@ -565,4 +565,16 @@ impl UnitState {
             self.owed.remove(0);
         }
     }
+
+    /// Puts the alerts that were added since there were `count` into an order that does not hang on who spoke first.
+    pub fn order_owed(&mut self, count: u64) {
+        let added = usize::try_from(self.alerts.saturating_sub(count)).unwrap_or(usize::MAX);
+        let start = self.owed.len().saturating_sub(added);
+        let Some(added) = self.owed.get_mut(start..) else { return };
+        let ids: Vec<String> = added.iter().map(|owed| owed.id.clone()).collect();
+        added.sort_by(|a, b| a.text.cmp(&b.text));
+        for (owed, id) in added.iter_mut().zip(ids) {
+            owed.id = id;
+        }
+    }
 }
