@@ -96,6 +96,16 @@ until_() {
 
 pushed() { git -C "$fleet/work/origin.git" log --format=%s main | grep -qE "$1"; }
 happened() { cat "$state"/events/*.jsonl 2>/dev/null | grep -qE "$1"; }
+# What each turn used, by the agents' own transcripts, oldest first; the sum of that; and what the watchdog counted.
+turns() {
+  cat "$fleet"/work/.demo/*/*.jsonl | sort -t'"' -k8,8 |
+    sed -nE 's/^\{"type":"usage",.*"input":([0-9]+),"output":([0-9]+),.*/\1 \2/p' | awk '{ print $1 + $2 }'
+}
+sum() { awk '{ n += $1 } END { print n + 0 }'; }
+counted() { wk status --json | sed -nE 's/^ *"tokens": ([0-9]+).*/\1/p' | sum; }
+all_is_counted() { [ "$(counted)" = "$(turns | sum)" ]; }
+# The grand total of `tokens --by $1`.
+total_by() { wk tokens --by "$1" --json | sed -nE '/^  "total": \{/,/\}/s/^ *"total": ([0-9]+).*/\1/p'; }
 phase_is() { grep -q "\"id\": \"$1\"" "$state/phase.json"; }
 
 # check WHAT COMMAND…
@@ -162,8 +172,13 @@ took=$SECONDS
 step "SEQUENCE-COMPLETE"
 until_ 30 "the news of it" grep -q 'the plan is complete' "$state/outbox.jsonl"
 
+until_ 30 "the count of the last turn" all_is_counted
+
 printf '\nWhat was pushed, oldest first:\n'
 git -C "$fleet/work/origin.git" log --reverse --format='  %an: %s' main
+
+printf '\nwatchkeeper tokens --by gate (what demo agents use is made up: a token for every four bytes read or said)\n'
+wk tokens --by gate | sed 's/^/  /'
 
 printf '\nIs it all there?\n'
 subjects=$(git -C "$fleet/work/origin.git" log --format=%s main)
@@ -180,9 +195,29 @@ check "the killed builder was restarted, and the reason is in the events" happen
 check "the hung adversary was ended on proof: two stale clocks" happened 'stale clocks needed'
 check "people were told that the plan is complete" grep -q 'the plan is complete' "$state/outbox.jsonl"
 check "both agents live, and rest" sh -c "tmux -L builder-adversary list-panes -a -F '#{pane_dead}' | grep -c 0 | grep -qx 2"
-if [ -e "$state/token-log.jsonl" ]; then
-  check "token-log.jsonl has a record for each phase" sh -c "grep -q '\"1-count\"' '$state/token-log.jsonl' && grep -q '\"2-report\"' '$state/token-log.jsonl'"
-fi
+# A record for each phase before its first claim and for each claimed step; none where nobody's turn ended in between.
+gates="1-count 1-count:1-count.lines 1-count:1-count.words 2-report 2-report:2-report.table 2-report:2-report.help"
+ledger_is_in_order() {
+  local ids
+  ids=$(sed -nE 's/^\{"phase_id":"([^"]*)".*/\1/p' "$state/token-log.jsonl")
+  [ "$(tr ' ' '\n' <<<"$gates" | grep -xF "$ids")" = "$ids" ] || return 1
+  for gate in 1-count:1-count.words 2-report:2-report.help; do
+    grep -qxF "$gate" <<<"$ids" || return 1
+  done
+  ! grep -q '"total":0,"messages":0' "$state/token-log.jsonl"
+}
+# All but a turn that ended after the plan did.
+ledger_adds_up() {
+  local ledger
+  ledger=$(sed -nE 's/.*"total":([0-9]+),"messages":[0-9]+\}\}$/\1/p' "$state/token-log.jsonl" | sum)
+  for by in gate phase agent; do
+    [ "$(total_by "$by")" = "$ledger" ] || return 1
+  done
+  [ "$ledger" = "$(counted)" ] || [ $((ledger + $(turns | tail -n 1))) = "$(counted)" ]
+}
+check "each turn that ended was counted once, also of agents that were killed later" all_is_counted
+check "token-log.jsonl has each phase and step once, in order, and nothing empty" ledger_is_in_order
+check "its records add up to what the agents used" ledger_adds_up
 if [ -z "$keep" ]; then
   wk down >/dev/null 2>&1 || true
   check "down leaves nothing running" sh -c "! kill -0 $hung 2>/dev/null && ! tmux -L builder-adversary list-panes -a -F '#{pane_dead}' 2>/dev/null | grep -q 0"

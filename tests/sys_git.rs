@@ -144,7 +144,7 @@ fn what_is_no_repository_says_so() {
     }
     std::fs::write(&reference, format!("{}\n", "0".repeat(40))).unwrap();
     let gone = look(&repos.query(&"0".repeat(40), None));
-    assert!(gone.unwrap_err().contains("is not there"), "a commit that is missing is not one without files");
+    assert!(gone.unwrap_err().contains("can't be read"), "a commit that is missing is not one without files");
 }
 
 #[test]
@@ -273,4 +273,41 @@ fn very_many_commits_are_bounded_to_the_newest() {
     let head = repos.fetch();
     let subjects = repos.subjects(&head, &old);
     assert_eq!((subjects.len(), subjects[499].as_str()), (500, "c599"));
+}
+
+#[test]
+fn a_partial_clone_says_so_instead_of_nothing_is_done() {
+    let repos = Repos::new();
+    repos.commit("status", &[("docs/S1.md", "## DONE\n")]);
+    repos.push(&[]);
+    repos.git("origin.git", &["config", "uploadpack.allowFilter", "true"]);
+    let url = format!("file://{}", repos.path("origin.git").display());
+    repos.git(".", &["clone", "-q", "--no-checkout", "--filter=blob:none", &url, "partial"]);
+    let head = repos.tip("partial").unwrap().unwrap();
+    let query = BranchQuery { repo: repos.path("partial"), ..repos.query(&head, None) };
+    assert!(look(&query).unwrap_err().contains("partial clone"));
+}
+
+#[test]
+fn a_large_file_is_left_out_by_name_and_the_others_count() {
+    let repos = Repos::new();
+    let large = format!("{}\n## DONE\n", "x".repeat(2 << 20));
+    repos.commit("status", &[("docs/S1.md", &large), ("docs/S 2.md", "## DONE\n"), ("docs/IN.md", &large)]);
+    repos.push(&[]);
+    let head = repos.fetch();
+    let facts = look(&repos.query(&head, None)).unwrap();
+    assert_eq!(facts.done, ["2"]);
+    assert!(facts.inboxes.contains_key("IN.md"), "an inbox need not be read to have changed");
+    assert_eq!(facts.left_out.len(), 2, "{:?}", facts.left_out);
+    assert!(facts.left_out.iter().any(|text| text.contains("docs/S1.md")));
+}
+
+#[test]
+fn a_folder_inside_another_repository_is_not_that_repository() {
+    let repos = Repos::new();
+    let head = repos.fetch();
+    std::fs::create_dir(repos.path("reader").join("inner")).unwrap();
+    assert!(repos.tip("reader/inner").unwrap_err().contains("no git repository"));
+    let query = BranchQuery { repo: repos.path("reader").join("inner"), ..repos.query(&head, None) };
+    assert!(look(&query).is_err());
 }

@@ -18,26 +18,44 @@ pub fn is_marked(text: &str, marker: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Text,
-    /// Between two fences of this character.
-    Code(char),
+    /// Between two fences: of this character, at least so many.
+    Code(char, usize),
     /// Inside `<!-- -->`.
     Comment,
 }
 
 fn after(place: Place, line: &str) -> Place {
-    let fence = |c: char| line.trim_start().starts_with(&String::from(c).repeat(3));
     match place {
-        Place::Code(c) if fence(c) && line.trim().chars().all(|other| other == c) => Place::Text,
-        Place::Code(c) => Place::Code(c),
+        Place::Code(c, least) => match fence(line) {
+            Some((found, length, "")) if found == c && length >= least => Place::Text,
+            Some(_) | None => place,
+        },
         Place::Comment if line.contains("-->") => Place::Text,
         Place::Comment => Place::Comment,
-        Place::Text if fence('`') => Place::Code('`'),
-        Place::Text if fence('~') => Place::Code('~'),
-        Place::Text => match line.rfind("<!--") {
-            Some(open) if !line[open..].contains("-->") => Place::Comment,
+        Place::Text => match fence(line) {
+            // A backtick behind the opening ones makes it code in a line.
+            Some((c, length, rest)) if c == '~' || !rest.contains('`') => Place::Code(c, length),
+            Some(_) | None if opens_comment(line) => Place::Comment,
             Some(_) | None => Place::Text,
         },
     }
+}
+
+/// A fence (CommonMark 4.5): at most three blanks, then three or more backticks or tildes. Its character, length and what
+/// follows.
+fn fence(line: &str) -> Option<(char, usize, &str)> {
+    let text = line.trim_start_matches(' ');
+    let c = text.chars().next().filter(|c| matches!(c, '`' | '~') && line.len() - text.len() <= 3)?;
+    let rest = text.trim_start_matches(c);
+    let length = text.len() - rest.len();
+    (length >= 3).then(|| (c, length, rest.trim()))
+}
+
+/// A comment that begins here, outside of code in the line, and does not end here.
+fn opens_comment(line: &str) -> bool {
+    // What stands between two backticks is code.
+    let text: String = line.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+    text.rfind("<!--").is_some_and(|open| !text[open..].contains("-->"))
 }
 
 #[cfg(test)]
@@ -74,5 +92,10 @@ mod tests {
         check("Write:\n```\n## DONE\n```\n## DONE\n", true);
         check("~~~\n```\n## DONE\n~~~\n", false);
         check("<!-- never closed\n## DONE\n", false);
+        check("````\n```\n## DONE\n````\n## DONE\n", true);
+        check("````\n```\n## DONE\n````\n", false);
+        check("``` cargo test ``` passes\n## DONE\n", true);
+        check("Write `<!--` to hide a line\n## DONE\n", true);
+        check("    ```\n## DONE\n", true);
     }
 }

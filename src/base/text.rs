@@ -16,6 +16,13 @@ pub fn digest_u64(bytes: &[u8]) -> u64 {
     hash
 }
 
+/// A directory as claude, qwen and the demo agent name a folder by it: each UTF-16 unit that is no ASCII letter or digit
+/// is a `-`. Source: the text of the first two (`replace(/[^a-zA-Z0-9]/g, "-")`).
+pub fn dashed(cwd: &str) -> String {
+    let dash = |unit: u16| u8::try_from(unit).ok().filter(u8::is_ascii_alphanumeric).map_or('-', char::from);
+    cwd.encode_utf16().map(dash).collect()
+}
+
 /// Text without control bytes but newline; tabs become a space, CR LF and CR become LF. What goes into a pane must
 /// never carry an escape sequence: `ESC[201~` would end a bracketed paste early.
 pub fn strip_controls(text: &str) -> String {

@@ -57,15 +57,10 @@ pub fn newest(config: &Config, tokens: &Tokens, unit: &Unit) -> Option<(Format, 
         return Some((format, file));
     }
     let place = format.place();
-    let below = backend.transcript_dir.as_deref().unwrap_or(place.below);
-    let place = Place {
-        home_env: place.home_env,
-        home: place.home,
-        below,
-        env: &unit.env,
-        pid: None,
-        cwd: &unit.dir,
-    };
+    let below = format.below(backend.transcript_dir.as_deref());
+    let env = unit.process_env();
+    let place =
+        Place { home_env: place.home_env, home: place.home, below, env: &env, pid: None, cwd: &unit.dir };
     let folders = transcript_files::folders(&place);
     // Not those that are another agent's.
     let others: Vec<_> = config.units.keys().filter(|name| **name != unit.name).collect();

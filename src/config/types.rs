@@ -316,4 +316,13 @@ impl Unit {
             Role::Service { .. } => None,
         }
     }
+
+    /// What its process gets as environment: the unit's own, and its backend's where that says more.
+    pub fn process_env(&self) -> BTreeMap<String, String> {
+        let mut env = self.env.clone();
+        for (key, value) in self.agent().into_iter().flat_map(|agent| &agent.backend.env) {
+            env.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        env
+    }
 }

@@ -116,6 +116,11 @@ pub fn gather<H: Host, F: Files>(
         let text = format!("[loop] repo `{}`, branch {}: {why}", plan.repo.display(), plan.tracking());
         troubles.push(Trouble { key: "branch".into(), text });
     }
+    if let Some(BranchSeen::At(facts)) = &branch {
+        troubles.extend(
+            facts.left_out.iter().map(|text| Trouble { key: format!("left out {text}"), text: text.clone() }),
+        );
+    }
     Observation {
         host: host.pressure(),
         scope,
@@ -450,6 +455,7 @@ fn outbox_has<F: Files>(files: &mut F, state: &State) -> Vec<String> {
         .values()
         .flat_map(|unit| &unit.owed)
         .chain(&state.mail.owed)
+        .chain(&state.phase.owed)
         .map(|owed| &owed.id)
         .collect();
     if owed.is_empty() {

@@ -35,7 +35,8 @@ pub fn outbox<F: Files>(
     recorded: impl Fn(&Owed) -> bool,
 ) -> Option<String> {
     let mut first = None;
-    let owed = state.units.values().flat_map(|unit| &unit.owed).chain(&state.mail.owed);
+    let owed =
+        state.units.values().flat_map(|unit| &unit.owed).chain(&state.mail.owed).chain(&state.phase.owed);
     for alert in owed.filter(|alert| !outbox_has.contains(&alert.id) && recorded(alert)) {
         let record = serde_json::to_string(alert).unwrap_or_default();
         if let Err(error) = files.append(table::OUTBOX, &record) {

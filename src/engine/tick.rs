@@ -9,11 +9,11 @@ use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
 use crate::config::{AgentKind, Config};
 use crate::model::action::{Action, Marker, MarkerKind, Outcome, Signal};
-use crate::model::seen::{Observation, Request, Scope};
+use crate::model::seen::{Ask, Observation, Request, Scope};
 use crate::policy;
 use crate::policy::proposal::{Decision, Event, EventKind, What};
 use crate::state::heartbeat::Heartbeat;
-use crate::state::mail::Taken;
+use crate::state::mail::{Owed, Taken};
 use crate::state::{State, table};
 use crate::sys::{Files, Host, Sync};
 use std::collections::BTreeSet;
@@ -151,7 +151,10 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         seen.strays.retain(|session| !config.units.values().any(|unit| unit.session == *session));
         // A unit that can't be judged now is not unknown: what is asked of it waits.
         let asked = seen.requests.len();
-        seen.requests.retain(|request| request.ask.unit().is_none_or(|unit| !loaded.held.contains(unit)));
+        seen.requests.retain(|request| {
+            let of_plan = matches!(request.ask, Ask::Phase { .. }) && loaded.plan_held;
+            !of_plan && request.ask.unit().is_none_or(|unit| !loaded.held.contains(unit))
+        });
         if loaded.mail_held {
             seen.requests.clear();
         }
@@ -173,13 +176,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
 
         let mut commit = CommitReport::default();
         if loaded.plan_held {
-            stand_still(
-                judged,
-                &before,
-                &mut decision,
-                &mut commit,
-                "phase.json or git.json can't be judged now",
-            );
+            stand_still(judged, &before, &mut decision, &mut commit, PLAN_HELD);
         } else {
             // First, for what the agents do hangs on the phase in force.
             self.image.commit_phase(&mut self.files, &decision.next, &seen.now, &mut commit);
@@ -311,8 +308,10 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             errors.extend(report::ledger(&mut self.files, &decision.next, &seen.usage.logged));
         }
         errors.extend(report::events(&mut self.files, &seen.now, &decision.events));
-        let recorded = |owed: &crate::state::mail::Owed| match &owed.unit {
+        let of_plan = |owed: &Owed| decision.next.phase.owed.contains(owed);
+        let recorded = |owed: &Owed| match &owed.unit {
             Some(unit) => !commit.failed.contains_key(unit.as_str()),
+            None if of_plan(owed) => commit.phase_failed.is_none(),
             None => commit.mail_failed.is_none(),
         };
         errors.extend(report::outbox(&mut self.files, &decision.next, &seen.outbox_has, recorded));
@@ -404,12 +403,16 @@ fn stand_still(
     }
 }
 
+/// Why the plan's agents are left alone while one of its files can't be read: that was told when the file was looked at.
+const PLAN_HELD: &str = "phase.json or git.json can't be judged now";
+
 /// No record, no act: what hangs on a file that was not written is dropped, and said.
 fn drop_unrecorded(decision: &mut Decision, commit: &CommitReport, at: Wall) -> Vec<Event> {
     decision.granted.retain(|granted| !commit.failed.contains_key(&granted.unit));
     commit
         .failed
         .iter()
+        .filter(|(_, why)| *why != PLAN_HELD)
         .map(|(name, why)| (Some(name.to_string()), why))
         .chain(commit.mail_failed.iter().chain(&commit.git_failed).map(|why| (None, why)))
         .map(|(unit, why)| Event {

@@ -238,11 +238,12 @@ impl<'l, H: Host> Looker<'l, H> {
             let candidates = self.candidates;
             let Candidate { unit, agent, format, pid, known } = &candidates[index];
             let place = format.place();
+            let env = unit.process_env();
             let place = Place {
                 home_env: place.home_env,
                 home: place.home,
-                below: agent.backend.transcript_dir.as_deref().unwrap_or(place.below),
-                env: &unit.env,
+                below: format.below(agent.backend.transcript_dir.as_deref()),
+                env: &env,
                 pid: *pid,
                 cwd: &unit.dir,
             };
@@ -302,14 +303,16 @@ impl<'l, H: Host> Looker<'l, H> {
         }
         let bytes = self.host.transcript_bytes(file, 0, HEAD_BYTES)?;
         let head = transcript::head(candidate.format, &bytes);
-        let same: Vec<usize> =
+        let mut same: Vec<usize> =
             (0..candidates.len()).filter(|i| candidates[*i].format == candidate.format).collect();
-        let claims: Vec<(Folders, Claimant)> = same.iter().map(|i| self.claim(*i).clone()).collect();
         // A folder that is named by a directory needs no further proof.
         let by_dir = candidate.format.place().below.contains("{cwd_dashed}")
             || candidate.agent.backend.transcript_dir.as_deref().is_some_and(|dir| dir.contains("{cwd"));
         let lies_in =
             |folders: &Folders| folders.dirs.iter().any(|dir| file.path.starts_with(&format!("{dir}/")));
+        // Who has another home never looks here: the file would be nobody's for ever. A dead one's home is not known.
+        same.retain(|i| *i == index || candidates[*i].pid.is_none() || lies_in(&self.claim(*i).0));
+        let claims: Vec<(Folders, Claimant)> = same.iter().map(|i| self.claim(*i).clone()).collect();
         let own_dir: Vec<usize> = (0..same.len()).filter(|i| by_dir && lies_in(&claims[*i].0)).collect();
         let claimants: Vec<Claimant> = claims.into_iter().map(|(_, claimant)| claimant).collect();
         match owner(candidate.format, &head, &claimants, &own_dir) {

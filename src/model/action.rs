@@ -35,6 +35,9 @@ pub enum Action {
     RunJob { job: Job },
 }
 
+/// In the words of a job that was ended because its time was over.
+pub const JOB_LATE: &str = "its deadline";
+
 /// Slow work beside the tick: a program whose end a later tick sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {

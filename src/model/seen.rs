@@ -75,6 +75,9 @@ pub struct BranchFacts {
     pub inboxes: BTreeMap<String, String>,
     /// What came since the head that was remembered.
     pub since: SinceSeen,
+    /// Files that were left out, and why.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 /// The commits since a remembered head.
@@ -416,8 +419,11 @@ pub enum Ask {
 pub enum PhaseStep {
     /// The one of this id.
     Set { id: String },
-    /// The one after the present one.
-    Advance,
+    /// The one after the present one, which the asker saw; another one by now is no longer meant.
+    Advance {
+        #[serde(default)]
+        from: Option<String>,
+    },
     /// The first one.
     Reset,
 }

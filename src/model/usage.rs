@@ -76,7 +76,7 @@ pub struct Counted {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReaderState {
-    /// Codex: the thread that the file belongs to.
+    /// Codex: the thread that the file belongs to. Demo: the session of the last start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
     /// Codex: the file begins with a copy of another thread's history.

@@ -5,9 +5,10 @@
 use super::activity::gap_excess_s;
 use super::context::typed_ago_s;
 use super::guard_text;
+use super::plan;
 use crate::base::names::UnitName;
 use crate::base::time::{Awake, Wall};
-use crate::config::{Config, Unit, Watch};
+use crate::config::{AgentKind, Config, Unit, Watch};
 use crate::model::seen::{AlivePane, Observation, PaneSeen, ScreenState, Seen, Substate};
 use crate::state::State;
 use crate::state::unit::{Limit, Purpose, UnitState};
@@ -55,6 +56,7 @@ impl Accounts {
     /// Gathers the limits that held before this tick. `next` has this tick's beliefs.
     pub fn new(config: &Config, previous: &State, next: &State, seen: &Observation) -> Accounts {
         let mut accounts: BTreeMap<(String, String), Account> = BTreeMap::new();
+        let over = plan::stage(config, &next.phase, seen.branch.as_ref()) == plan::Stage::Complete;
         // Time in which nobody looked does not count against who asks.
         let judged_at = seen.now.awake_s.plus_s(-gap_excess_s(config, previous, seen));
         for (name, unit) in &config.units {
@@ -70,8 +72,11 @@ impl Accounts {
             let Some(limit) = before.limit.active.clone() else { continue };
             let here = seen.units.get(name);
             let believed = next.units.get(name).unwrap_or(before);
-            let unable = here.map_or(Some("it was not seen".to_owned()), |here| {
-                unable(unit, here, before, believed.seen.state, seen)
+            let rests =
+                (over && agent.kind == AgentKind::Loop).then(|| "the plan is complete: it rests".to_owned());
+            let unable = rests.or_else(|| match here {
+                None => Some("it was not seen".to_owned()),
+                Some(here) => unable(unit, here, before, believed.seen.state, seen),
             });
             let asks = here.is_some_and(|here| is_asking(&limit, &here.pane, judged_at));
             let account = accounts.entry(key(&limit.kind)).or_default();

@@ -313,6 +313,12 @@ fn propose_submit(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
     if state.delivery.current.is_some() {
         return; // The next text clears it away.
     }
+    if super::handoff::types_again(state) {
+        return out.hold("submit draft", "it is typed anew: submitted now, it would be told twice");
+    }
+    if super::phase::is_behind(context, state) {
+        return out.hold("submit draft", "it is started anew, for the phase in force");
+    }
     if pane.in_mode {
         return context.leave_mode(state, Claim::Submit, "submit draft", out);
     }

@@ -47,6 +47,7 @@ const CLEARS_MAX: u32 = 5;
 const WORKS_AGAIN: &str = "it works again";
 const ENDED_BEFORE: &str = "its process ended before";
 const LIMITED: &str = "it became limited";
+const RESTS: &str = "the plan is complete";
 /// Buffers of one unit that are looked at in one tick.
 const BUFFERS_MAX: usize = 20;
 /// Ended deliveries remembered.
@@ -106,13 +107,24 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let why = format!("tmux did not take it in {TRIES_MAX} tries{said}");
         return finish(context, state, delivery, DeliveryOutcome::Failed { why }, notes);
     }
-    if context.unfolded.limit.active.is_some() && delivery.message.purpose != Purpose::Probe {
+    // The first prompt for a phase that is over meanwhile: what is started anew gets the one of the phase in force.
+    let over =
+        delivery.message.purpose == Purpose::Kickoff && super::phase::is_behind(context, context.unfolded);
+    if over || (context.unfolded.limit.active.is_some() && delivery.message.purpose != Purpose::Probe) {
         match delivery.step {
             DeliveryStep::Wanted | DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. } => {
                 return step_aside(context, state, delivery, notes);
             }
             DeliveryStep::Submitted { .. } => {}
         }
+    }
+    let begun = matches!(delivery.step, DeliveryStep::Submitted { .. });
+    if !begun && rests(context) && origin(context.unfolded, &delivery.message) == Origin::Policy {
+        if delivery.message.purpose == Purpose::Kickoff {
+            state.delivery.current = None;
+            return;
+        }
+        return finish(context, state, delivery, DeliveryOutcome::Failed { why: RESTS.to_owned() }, notes);
     }
     match &delivery.step {
         DeliveryStep::Wanted | DeliveryStep::Loaded { .. } => obsolete(context, state, delivery, notes),
@@ -135,6 +147,11 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
             }
         }
     }
+}
+
+/// Its work is done: nothing but what people say is typed.
+fn rests(context: &UnitContext<'_>) -> bool {
+    super::phase::rests(context).is_some()
 }
 
 /// What tmux was last told to do with the text did not happen.
@@ -263,6 +280,10 @@ fn verdict(
     if dialog(pane).is_some() && shown != Shown::Yes {
         return Verdict::Seen; // Its turn began and asks already.
     }
+    // A tool in the foreground looks like a shell for a moment: what does not show then is not gone.
+    if pane.reading.state == ScreenState::Shell && passed < effect_s {
+        return Verdict::Wait;
+    }
     match shown {
         Shown::Yes if passed < again_s => Verdict::Wait,
         Shown::Yes if presses < presses_max => Verdict::Press,
@@ -320,7 +341,7 @@ fn is_news(purpose: Purpose, outcome: &DeliveryOutcome) -> bool {
         DeliveryOutcome::Seen => false,
         DeliveryOutcome::Unknown { .. } => true,
         DeliveryOutcome::Failed { why } => {
-            let quiet = [WORKS_AGAIN, ENDED_BEFORE, LIMITED].contains(&why.as_str());
+            let quiet = [WORKS_AGAIN, ENDED_BEFORE, LIMITED, RESTS].contains(&why.as_str());
             // The handoff speaks for its pings.
             !matches!(purpose, Purpose::Probe | Purpose::Ping) && !quiet
         }
@@ -596,10 +617,13 @@ fn next(context: &UnitContext<'_>, state: &UnitState, agent: &Agent, out: &mut P
     if waits && let Some(limit) = &state.limit.active {
         return out.hold("type", format!("it is limited until {}", limit.until));
     }
-    if state.launch.kickoff != Kickoff::Done {
+    // A policy's text that rests with its agent is in nobody's way.
+    let rests = rests(context);
+    if state.launch.kickoff == Kickoff::Ordered || (state.launch.kickoff == Kickoff::Due && !rests) {
         return kickoff(context, state, agent, out);
     }
-    let Some(message) = state.delivery.queue.first().cloned() else { return };
+    let mut waiting = state.delivery.queue.iter();
+    let Some(message) = waiting.find(|text| !rests || text.request.is_some()).cloned() else { return };
     // Not every limit can be seen for as long as it holds: gemini shows only a menu, and that was closed.
     if state.seen.state == ScreenState::Limited || state.limit.active.is_some() {
         return out.hold("type what waits", "it is limited");

@@ -64,6 +64,8 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if revived(context, ending) {
         let text =
             format!("end called off: it made progress while it was about to be ended ({})", ending.why);
+        // It was not carried out: the ladder is not at its end because of it.
+        state.stall.tier = ending.tier.unwrap_or(state.stall.tier);
         call_off(context, state, notes, text);
     }
 }
@@ -158,6 +160,7 @@ pub fn ending(context: &UnitContext<'_>, then: Then, cause: EndCause, why: &Reas
         step: EndStep::Wanted,
         since_awake_s: context.now.awake_s,
         process: context.process(),
+        tier: None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::Policy;
 use super::context::UnitContext;
 use super::plan::Stage;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
+use crate::base::names::UnitName;
 use crate::base::text::{counted, one_line};
 use crate::base::time::Wall;
 use crate::config::{Config, Sequence, Watch};
@@ -17,6 +18,7 @@ use crate::policy::guard_text;
 use crate::state::State;
 use crate::state::git::{GitState, OwedPing, PINGS_MAX};
 use crate::state::mail::Level;
+use crate::state::phase::PhaseState;
 use crate::state::unit::{
     DeliveryOutcome, DeliveryState, HandoffState, Kickoff, Message, Ping, Purpose, UnitState,
 };
@@ -60,7 +62,8 @@ pub fn fold(
     git.pings.retain(|ping| {
         let unit = previous.units.get(&ping.unit);
         let has = unit.is_some_and(|unit| unit.handoff.taken.contains(&ping.id));
-        !has && config.units.contains_key(&ping.unit)
+        // One whose file can't be judged now is left out of the config for a tick: who is named in the plan is known.
+        !has && (config.units.contains_key(&ping.unit) || hears(plan, &ping.unit))
     });
     if *stage == Stage::Complete {
         git.pings.clear();
@@ -68,38 +71,49 @@ pub fn fold(
     if let Some(BranchSeen::At(facts)) = &seen.branch
         && git.head.as_ref() != Some(&facts.head)
     {
-        let news = news(plan, git, facts, now, notes);
+        let news = news(plan, &next.phase, git, facts, now, notes);
         if *stage != Stage::Complete {
             owe(git, news, now, notes);
         }
         git.head = Some(facts.head.clone());
         git.head_at = Some(now);
         git.inboxes.clone_from(&facts.inboxes);
+        git.watched = plan.handoff.inboxes.keys().cloned().collect();
     }
-    for ping in &git.pings {
+    for ping in git.pings.iter().filter(|ping| config.units.contains_key(&ping.unit)) {
         let unit = next.units.entry(ping.unit.clone()).or_default();
         take(&mut unit.handoff, ping);
     }
 }
 
+fn hears(plan: &Sequence, unit: &UnitName) -> bool {
+    let handoff = &plan.handoff;
+    let named = handoff.claim_pings.iter().chain(&handoff.review_pings);
+    named.chain(handoff.inboxes.values().flatten()).any(|name| name == unit)
+}
+
 /// What is new at this head. The first sight of a branch is only remembered.
 fn news(
     plan: &Sequence,
+    phase: &PhaseState,
     git: &mut GitState,
     facts: &BranchFacts,
     now: Wall,
     notes: &mut Notes,
 ) -> Vec<OwedPing> {
     let mut pings = Vec::new();
-    if git.head.is_none() {
-        return pings;
-    }
+    let Some(handed_on) = git.head.clone() else { return pings };
     match &facts.since {
         SinceSeen::Commits(commits) => {
-            for commit in commits {
+            // What was pushed before the phase began was claimed in another one.
+            let began = commits.iter().position(|commit| commit.id == phase.head).map_or(0, |at| at + 1);
+            for (place, commit) in commits.iter().enumerate() {
                 pings.extend(of_commit(plan, commit));
-                if let Some(label) = super::tokens::claimed_label(&commit.subject) {
+                if place >= began
+                    && let Some(label) = super::tokens::claimed_label(&commit.subject)
+                {
                     git.label = label;
+                    git.label_phase.clone_from(&phase.id);
                 }
             }
         }
@@ -114,13 +128,15 @@ fn news(
         SinceSeen::Nothing => {}
     }
     for (file, whom) in &plan.handoff.inboxes {
-        let is = facts.inboxes.get(file);
-        // Emptied or deleted is consumed.
-        let changed = is.is_some() && is != git.inboxes.get(file);
+        // Emptied or deleted is consumed; a file that is watched since now is only remembered.
+        let Some(is) = facts.inboxes.get(file).filter(|_| git.watched.contains(file)) else { continue };
+        let changed = Some(is) != git.inboxes.get(file);
         for unit in whom.iter().filter(|_| changed) {
             let text =
                 format!("{} changed on {}: read it and act on it.", plan.in_repo(file), plan.tracking());
-            pings.push(OwedPing { id: format!("{} {file}", facts.head), unit: unit.clone(), text });
+            // By what it was before and is now: found again after a kill, at whatever head, it is the same news.
+            let id = format!("{handed_on} {file} {is}");
+            pings.push(OwedPing { id, unit: unit.clone(), text });
         }
     }
     pings
@@ -229,6 +245,12 @@ fn outcome(delivery: &DeliveryState, id: u64) -> Carried {
         Some(DeliveryOutcome::Failed { why }) => Carried::Failed(why.clone()),
         None => Carried::Failed("what became of it is not remembered".into()),
     }
+}
+
+/// Is the text that was pasted last news that is still owed? It will be typed again.
+pub fn types_again(state: &UnitState) -> bool {
+    let mut owed = state.handoff.owed.iter().filter(|ping| ping.delivery.is_none());
+    owed.any(|ping| state.delivery.last_text.contains(ping.text.as_str()))
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {

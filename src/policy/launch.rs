@@ -4,6 +4,7 @@ use super::belief;
 use super::context::UnitContext;
 use super::guard_text;
 use super::kickoff;
+use super::plan::Stage;
 use super::proposal::Origin;
 use crate::config::backend::PromptDelivery;
 use crate::config::{Agent, AgentKind, Role};
@@ -66,6 +67,10 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
         (true, Origin::Person) => Kickoff::Ordered,
     };
     state.launch.count = state.launch.count.saturating_add(1);
+    if super::phase::is_final(context) && context.fleet.stage == Stage::Complete {
+        state.phase.completed = context.fleet.last_phase.clone();
+        state.phase.ran = false;
+    }
     state.launch.phase = kickoff::phase(context).map(|phase| phase.id.clone());
     state.launch.afresh = false;
     state.launch.stopped = false;
@@ -81,14 +86,10 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
 
 fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
     let unit = context.unit;
-    let mut env = unit.env.clone();
     let mut env_remove = Vec::new();
     let (argv, prompt) = match &unit.role {
         Role::Service { command } => (command.clone(), None),
         Role::Agent(agent) => {
-            for (key, value) in &agent.backend.env {
-                env.entry(key.clone()).or_insert_with(|| value.clone());
-            }
             env_remove.clone_from(&agent.backend.env_remove);
             let resume = resumes(context, state);
             (argv(context, agent, resume), prompt(context, agent, resume))
@@ -99,7 +100,7 @@ fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
         session: unit.session.clone(),
         dir: unit.dir.to_string_lossy().into_owned(),
         argv,
-        env,
+        env: unit.process_env(),
         env_remove,
         prompt,
         phase: kickoff::phase(context).map(|phase| phase.id.clone()),

@@ -105,10 +105,6 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     // The fleet's own folds: where the plan stands first, the others go by it.
     plan::fold(config, seen, &mut next, &mut markers, &mut notes);
     let stage = plan::stage(config, &next.phase, seen.branch.as_ref());
-    if next.phase.id != previous.phase.id {
-        // What is claimed is claimed in its phase.
-        next.git.label.clear();
-    }
     handoff::fold(config, previous, seen, &stage, &mut next, &mut notes);
     let jobs = fetch::fold(config, seen, &stage, &mut next, &mut notes).into_iter().collect();
     let fleet = Fleet::new(config, previous, &next, seen);
@@ -131,7 +127,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         next.units.insert(name.clone(), state);
     }
 
-    let position = tokens::Position::new(&stage, &next.git.label);
+    let position = tokens::Position::new(&stage, next.git.label_of(&next.phase.id));
     tokens::fold(config, seen, &position, &mut next.tokens);
     let ruling = arbiter::rule(config, seen, proposals, &mut notes);
     let mut ended = BTreeMap::new();

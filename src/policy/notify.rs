@@ -155,10 +155,13 @@ fn alerts(seen: &Observation, name: &UnitName, before: &[Owed], state: &mut Unit
 }
 
 fn fleet_alerts(previous: &State, seen: &Observation, next: &mut State, notes: &mut Notes) {
-    for owed in next.mail.owed.iter().filter(|owed| !previous.mail.owed.contains(owed)) {
+    let of_plan = next.phase.owed.iter().filter(|owed| !previous.phase.owed.contains(owed));
+    let of_fleet = next.mail.owed.iter().filter(|owed| !previous.mail.owed.contains(owed));
+    for owed in of_fleet.chain(of_plan) {
         notes.event(seen.now.wall, None, EventKind::Alert, owed.text.clone());
     }
     next.mail.owed.retain(|owed| !seen.outbox_has.contains(&owed.id));
+    next.phase.owed.retain(|owed| !seen.outbox_has.contains(&owed.id));
 }
 
 /// The tmux server went or came back: one fact about the host.

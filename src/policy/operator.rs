@@ -237,6 +237,7 @@ fn restart(
         step,
         since_awake_s: seen.now.awake_s,
         process,
+        tier: None,
     });
     Ok(format!(
         "`{name}`: restart ordered; it waits for the end of the turn, at most {:.0} s",

@@ -11,10 +11,13 @@ use super::plan::Stage;
 use super::proposal::{Claim, Notes, Proposal, Proposals, Reason, What};
 use crate::config::{AgentKind, Watch};
 use crate::model::seen::{PaneSeen, ScreenState};
-use crate::state::unit::{EndCause, Then, UnitState};
+use crate::state::unit::{EndCause, PhaseMemory, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "phase", fold, propose, charge };
+
+/// The last task's start that came to nothing is made again after this long, seconds.
+const AGAIN_S: f64 = 15.0;
 
 /// The agent works through the plan.
 pub fn is_loop(context: &UnitContext<'_>) -> bool {
@@ -58,11 +61,29 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, _notes: &mut Notes) {
     let finale = &context.fleet.finale;
     if is_final(context) && state.phase.completed.is_none() && context.fleet.stage == Stage::Complete {
         state.phase.completed = finale.clone().filter(|_| *finale == context.fleet.last_phase);
+        state.phase.ran = state.phase.completed.is_some();
+    }
+    if state.phase.completed.is_some() && !state.phase.ran {
+        state.phase.ran = has_run(context, state);
     }
     // A plan that goes on, or is done again from the start, has an end of its own.
     if !matches!(context.fleet.stage, Stage::Complete | Stage::Unknown(_)) && state.phase.completed.is_some()
     {
-        state.phase.completed = None;
+        state.phase = PhaseMemory { nudged: state.phase.nudged.take(), ..PhaseMemory::default() };
+    }
+}
+
+/// A process of the last start was seen, alive or by its end. A start that was lost (the watchdog was killed before it, or
+/// tmux did not take it) leaves nothing.
+fn has_run(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    match &context.seen.pane {
+        PaneSeen::Alive(_) => state.ending.is_none(),
+        PaneSeen::Dead { at, .. } => {
+            let started = state.launch.at.unwrap_or_default();
+            // tmux counts in whole seconds.
+            at.is_none_or(|at| at.since_s(started) >= -1.0)
+        }
+        PaneSeen::Absent | PaneSeen::Unknown => false,
     }
 }
 
@@ -84,7 +105,9 @@ fn move_on(context: &UnitContext<'_>, state: &UnitState, id: &str, out: &mut Pro
     let was = state.launch.phase.as_deref().map_or("no phase".to_owned(), |was| format!("phase {was}"));
     let held = context
         .gate(state, Watch::Heal)
-        .or_else(|| state.limit.active.as_ref().map(|limit| format!("it is limited until {}", limit.until)));
+        .or_else(|| state.limit.active.as_ref().map(|limit| format!("it is limited until {}", limit.until)))
+        // It could not be started again.
+        .or_else(|| context.account_held());
     if let Some(why) = held {
         return out.hold("restart", format!("phase {id} is in force, its kickoff was for {was}; {why}"));
     }
@@ -96,11 +119,14 @@ fn move_on(context: &UnitContext<'_>, state: &UnitState, id: &str, out: &mut Pro
 
 /// Once per completion: a run that is under way is waited for.
 fn last_task(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
-    if context.fleet.last_phase.is_some()
-        && (state.phase.completed == context.fleet.last_phase
-            || context.fleet.finale == context.fleet.last_phase)
-    {
+    let started = state.phase.completed.is_some() && state.phase.completed == context.fleet.last_phase;
+    if started && state.phase.ran {
         return;
+    }
+    // A start that came to nothing is made again, not at once for ever.
+    let age = state.launch.at_awake_s.map(|at| context.now.awake_s.since_s(at));
+    if let Some(left) = age.map(|age| AGAIN_S - age).filter(|left| started && *left > 0.0) {
+        return out.due_in(left);
     }
     let held = context
         .gate(state, Watch::None)
@@ -125,9 +151,6 @@ fn last_task(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) 
 }
 
 fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
-    if granted.why.rule == "phase.complete" {
-        state.phase.completed = context.fleet.last_phase.clone();
-    }
     if granted.claim == Claim::Start {
         launch::charge(context, granted.origin, state);
     }

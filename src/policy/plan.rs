@@ -4,9 +4,9 @@
 
 use super::proposal::{EventKind, Notes};
 use crate::base::time::Wall;
-use crate::config::{Config, Sequence};
+use crate::config::{AgentKind, Config, Sequence};
 use crate::model::action::{Action, Marker, MarkerKind};
-use crate::model::seen::{BranchSeen, Observation, PhaseStep, Request};
+use crate::model::seen::{BranchSeen, Observation, PaneSeen, PhaseStep, Request};
 use crate::state::State;
 use crate::state::mail::{Level, Told};
 use crate::state::phase::{PhaseState, Written};
@@ -67,9 +67,9 @@ pub fn fold(
     let now = seen.now.wall;
     let done = Done::new(seen.branch.as_ref());
     edited(plan, &done, &mut phase, now, notes);
-    begin(plan, &done, &mut phase, now, notes);
+    begin(config, plan, seen, next, &mut phase, notes);
     resume(plan, &mut phase, now, notes);
-    tell_lost(plan, seen, &phase, next);
+    tell_lost(plan, seen, &done, &phase, next);
     if phase.ignore_done && done.is_open(&phase.id) {
         phase.ignore_done = false;
     }
@@ -79,11 +79,19 @@ pub fn fold(
     by_hand(plan, seen, &mut phase, now, notes);
     finale(plan, next, &mut phase);
     if let Some(told) = news(&next.phase, &phase) {
-        next.mail.owe(now, Level::Info, told);
+        phase.owe(now, Level::Info, told);
     }
     marker(seen, &mut phase, markers);
-    phase.written = Written { index: phase.index, id: phase.id.clone() };
+    write(&done, &mut phase);
     next.phase = phase;
+}
+
+/// What is kept of a phase beside itself: where the branch stood when it came in force, and that it is our own word.
+fn write(done: &Done<'_>, phase: &mut PhaseState) {
+    if phase.id != phase.written.id {
+        done.head.clone_into(&mut phase.head);
+    }
+    phase.written = Written { index: phase.index, id: phase.id.clone() };
 }
 
 /// What the branch says of done markers.
@@ -97,8 +105,8 @@ impl<'a> Done<'a> {
     fn new(branch: Option<&'a BranchSeen>) -> Done<'a> {
         match branch {
             Some(BranchSeen::At(facts)) => Done { ids: Some(&facts.done), head: &facts.head },
-            Some(BranchSeen::Missing) => Done { ids: Some(&[]), head: "" },
-            Some(BranchSeen::Unknown { .. }) | None => Done { ids: None, head: "" },
+            // A branch that is not there (not fetched yet, renamed) says nothing of done markers.
+            Some(BranchSeen::Missing | BranchSeen::Unknown { .. }) | None => Done { ids: None, head: "" },
         }
     }
 
@@ -169,19 +177,59 @@ fn by_person(plan: &Sequence, done: &Done<'_>, phase: &mut PhaseState, now: Wall
     }
 }
 
-/// Nothing is remembered: the first phase that is not done.
-fn begin(plan: &Sequence, done: &Done<'_>, phase: &mut PhaseState, now: Wall, notes: &mut Notes) {
-    if !phase.id.is_empty() || done.ids.is_none() {
+/// Nothing is remembered: the phase that all running loop agents were kicked off for, else the first one that is not
+/// done. The remote is asked first: an old clone would start everybody for a phase that is over.
+fn begin(
+    config: &Config,
+    plan: &Sequence,
+    seen: &Observation,
+    next: &State,
+    phase: &mut PhaseState,
+    notes: &mut Notes,
+) {
+    let done = match seen.branch.as_ref() {
+        Some(BranchSeen::At(facts)) => facts.done.as_slice(),
+        Some(BranchSeen::Missing) => &[],
+        Some(BranchSeen::Unknown { .. }) | None => return,
+    };
+    if !phase.id.is_empty() || super::fetch::is_awaited(config, seen, &next.git) {
         return;
     }
-    let first = plan.phases.iter().enumerate().find(|(_, phase)| !done.is_done(&phase.id));
+    let carried = carried(config, seen, next).and_then(|id| plan.phase(&id));
+    let first = plan.phases.iter().enumerate().find(|(_, phase)| !done.contains(&phase.id));
     // All are done: the last one is, too; the step that follows completes the plan.
-    let Some((index, chosen)) = first.or(plan.phases.iter().enumerate().next_back()) else { return };
+    let last = plan.phases.iter().enumerate().next_back();
+    let what = match (carried, first) {
+        (Some(_), _) => "the loop agents work on it",
+        (None, Some(_)) => "the first one that is not done",
+        (None, None) => "all of them are done",
+    };
+    let Some((index, chosen)) = carried.or(first).or(last) else { return };
     phase.index = index;
     phase.id = chosen.id.clone();
-    phase.since = Some(now);
-    let what = if first.is_some() { "the first one that is not done" } else { "all of them are done" };
-    notes.event(now, None, EventKind::Phase, format!("phase {} is in force: {what}", phase.id));
+    phase.since = Some(seen.now.wall);
+    notes.event(seen.now.wall, None, EventKind::Phase, format!("phase {} is in force: {what}", phase.id));
+}
+
+/// The one phase that every running loop agent carries, by its file or the mark on its pane.
+fn carried(config: &Config, seen: &Observation, next: &State) -> Option<String> {
+    let mut found: Option<String> = None;
+    for (name, unit) in &config.units {
+        let Some(PaneSeen::Alive(pane)) = seen.units.get(name).map(|seen| &seen.pane) else { continue };
+        if unit.agent().is_none_or(|agent| agent.kind != AgentKind::Loop) {
+            continue;
+        }
+        let own = next
+            .units
+            .get(name)
+            .and_then(|state| state.launch.phase.clone())
+            .or_else(|| pane.phase.clone())?;
+        if found.as_ref().is_some_and(|other| *other != own) {
+            return None;
+        }
+        found = Some(own);
+    }
+    found
 }
 
 /// `SEQUENCE-COMPLETE` stands and is not ours: a person says that it is over.
@@ -213,8 +261,11 @@ fn resume(plan: &Sequence, phase: &mut PhaseState, now: Wall, notes: &mut Notes)
 }
 
 /// The phase in force is no longer in the plan: no guess is made, a person says which one it is.
-fn tell_lost(plan: &Sequence, seen: &Observation, phase: &PhaseState, next: &mut State) {
-    let missing = !phase.id.is_empty() && plan.phase(&phase.id).is_none() && phase.completed.is_none();
+fn tell_lost(plan: &Sequence, seen: &Observation, done: &Done<'_>, phase: &PhaseState, next: &mut State) {
+    // Of a plan that is complete it matters only once there is something left to do.
+    let left = plan.phases.iter().any(|phase| done.is_open(&phase.id));
+    let missing =
+        !phase.id.is_empty() && plan.phase(&phase.id).is_none() && (phase.completed.is_none() || left);
     let key = format!("{LOST} {}", phase.id);
     let told = next.mail.told.iter().any(|told| told.key == key);
     if missing && !told {
@@ -283,7 +334,8 @@ fn finale(plan: &Sequence, next: &State, phase: &mut PhaseState) {
         return;
     }
     let task = plan.on_complete.as_ref().and_then(|name| next.units.get(name));
-    if let Some(started) = task.and_then(|task| task.phase.completed.clone()) {
+    let ran = task.filter(|task| task.phase.ran);
+    if let Some(started) = ran.and_then(|task| task.phase.completed.clone()) {
         phase.finale = Some(started);
     }
 }
@@ -339,8 +391,13 @@ pub fn order(
                 .ok_or_else(|| format!("there is no phase `{id}` in the plan; it has {}", known.join(", ")))?
         }
         PhaseStep::Reset => 0,
-        PhaseStep::Advance if phase.completed.is_some() => return Err("the plan is complete already".into()),
-        PhaseStep::Advance => match plan.phase(&phase.id) {
+        PhaseStep::Advance { .. } if phase.completed.is_some() => {
+            return Err("the plan is complete already".into());
+        }
+        PhaseStep::Advance { from: Some(from) } if *from != phase.id => {
+            return Err(format!("phase {} is in force by now, no longer {from}", phase.id));
+        }
+        PhaseStep::Advance { .. } => match plan.phase(&phase.id) {
             Some((index, _)) => index + 1,
             None => return Err("which phase is in force is not known: `watchkeeper phase set ID`".into()),
         },
@@ -356,7 +413,7 @@ pub fn order(
     };
     phase.id = chosen.id.clone();
     by_person(plan, &done, phase, now);
-    phase.written = Written { index: phase.index, id: phase.id.clone() };
+    write(&done, phase);
     let hint = if phase.ignore_done && done.is_done(&phase.id) {
         format!(
             "; its done marker stands already and counts only after it was taken out of {}, or `watchkeeper phase advance`",

@@ -231,6 +231,8 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
         }
         return match (ending.then, ending.cause) {
             (Then::StayDown, _) => None,
+            // Whatever it was ended for, a person wants it now.
+            (Then::Start, _) if state.operator.start => Some(Kind::Asked),
             (Then::Start, EndCause::Ordered | EndCause::Down) => Some(Kind::Asked),
             (Then::Start, EndCause::Changed) => Some(Kind::Changed),
             (Then::Start, EndCause::Phase) => Some(Kind::Phase),

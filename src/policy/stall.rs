@@ -14,7 +14,7 @@ use crate::config::{AgentKind, Ladder, Tier, Watch};
 use crate::model::seen::ScreenState;
 use crate::state::clocks::ToolsClock;
 use crate::state::mail::Level;
-use crate::state::unit::{DeliveryStep, EndCause, Message, Purpose, Then, UnitState, VetoSince};
+use crate::state::unit::{DeliveryStep, EndCause, Ending, Message, Purpose, Then, UnitState, VetoSince};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "stall", fold, propose, charge };
@@ -320,7 +320,8 @@ fn nudge(context: &UnitContext<'_>, state: &UnitState, stall: Stall, out: &mut P
     if let Some(why) = context.person_types() {
         return out.hold("nudge", why);
     }
-    let text = done_nudge(context, state).unwrap_or_else(|| NUDGE_TEXT.to_owned());
+    let reminder = done_nudge(context, state).filter(|_| stall.rule != HUNG);
+    let text = reminder.unwrap_or_else(|| NUDGE_TEXT.to_owned());
     let message = Message { purpose: Purpose::Nudge, text: guard_text::guarded(&text), request: None };
     let why = Reason::new(stall.rule, stall.seen, vec![stall.compared]);
     out.want(Claim::Nudge, "nudge", What::Deliver(message), why);
@@ -373,7 +374,7 @@ fn kill(context: &UnitContext<'_>, state: &UnitState, stall: &Stall, out: &mut P
         "a person approved it past the vetoes".to_owned()
     });
     let why = Reason::new(stall.rule, stall.seen.clone(), compared);
-    let end = ending(context, Then::Start, EndCause::Ladder, &why);
+    let end = Ending { tier: Some(state.stall.tier), ..ending(context, Then::Start, EndCause::Ladder, &why) };
     out.want(Claim::Kill, "kill-start", What::End(end), why);
 }
 

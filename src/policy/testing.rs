@@ -104,6 +104,7 @@ impl Branch {
             done: self.done.iter().cloned().collect(),
             inboxes: self.inboxes.clone(),
             since,
+            left_out: Vec::new(),
         })
     }
 }
@@ -290,7 +291,12 @@ impl World {
         for marker in &decision.markers {
             self.mark(marker);
         }
-        self.jobs.extend(decision.jobs.iter().map(|job| job.id.clone()));
+        for job in &decision.jobs {
+            self.jobs.push(job.id.clone());
+            if self.seen.fetch == JobSeen::None {
+                self.seen.fetch = JobSeen::Ended { failed: None };
+            }
+        }
         for granted in &decision.granted {
             let why = format!("{}: {}", granted.why.rule, granted.why.sentence());
             self.done.push((at, granted.unit.to_string(), granted.label.clone(), why));
@@ -308,7 +314,14 @@ impl World {
         self.events.extend(decision.events.iter().map(|event| {
             format!("{:?} {}: {}", event.kind, event.unit.as_deref().unwrap_or("fleet"), event.text)
         }));
-        for alert in self.state.units.values().flat_map(|unit| &unit.owed).chain(&self.state.mail.owed) {
+        for alert in self
+            .state
+            .units
+            .values()
+            .flat_map(|unit| &unit.owed)
+            .chain(&self.state.mail.owed)
+            .chain(&self.state.phase.owed)
+        {
             if !self.hidden.outbox.contains(&alert.id) {
                 self.hidden.outbox.push(alert.id.clone());
                 self.alerts.push(alert.text.clone());

@@ -22,14 +22,31 @@ pub struct GitState {
     pub inboxes: BTreeMap<String, String>,
     /// News that a unit's own file does not have yet.
     pub pings: Vec<OwedPing>,
-    /// The newest claimed label, `claim(<label>)`; "" before the first of this phase.
+    /// The newest claimed label, `claim(<label>)`; "" before the first one.
     pub label: String,
+    /// The phase in which it was claimed. Said here, because phase.json may be of a later tick.
+    pub label_phase: String,
     /// When the last fetch was ordered.
     pub fetch_awake_s: Option<Awake>,
     /// The fetch that was ordered last: its number.
     pub fetches: u64,
+    /// Inbox files that were looked for at that head: another one is first only remembered.
+    pub watched: Vec<String>,
+    /// The last fetch whose end was noted.
+    pub judged: u64,
+    /// Fetches that failed in a row.
+    pub failures: u32,
+    /// How long the next fetch may take, seconds; 0 = the usual.
+    pub patience_s: u32,
     /// The trouble with the remote that was told and stands.
     pub told: Option<String>,
+}
+
+impl GitState {
+    /// The newest label that was claimed in a phase; "" before the first one.
+    pub fn label_of(&self, phase: &str) -> &str {
+        if self.label_phase == phase { &self.label } else { "" }
+    }
 }
 
 /// News for one unit.

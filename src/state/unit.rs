@@ -166,6 +166,9 @@ pub struct Ending {
     /// The process that is to end; None = none was seen when the end began.
     #[serde(default)]
     pub process: Option<Process>,
+    /// The ladder's tier that it is: comes again when the end is called off.
+    #[serde(default)]
+    pub tier: Option<usize>,
 }
 
 /// What follows an end.
@@ -414,6 +417,8 @@ pub struct PhaseMemory {
     pub nudged: Option<String>,
     /// It was started as `on_complete`: the phase that was the last one then.
     pub completed: Option<String>,
+    /// A process of that start was seen: until then it is started again.
+    pub ran: bool,
 }
 
 /// News of the work that the unit is owed.

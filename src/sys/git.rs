@@ -13,13 +13,17 @@ use std::process::Command;
 
 /// Most commits that are handed on at once: the newest ones.
 pub const COMMITS_MAX: usize = 500;
+/// Largest status file or inbox that is read, bytes.
+const FILE_MAX: u64 = 1 << 20;
+/// Git ended before it had said all.
+const SHORT: &str = "git said less than was asked for";
 /// A reference file is one line.
 const REF_MAX: u64 = 4096;
 /// Largest packed-refs that is read.
 const PACKED_MAX: u64 = 32 << 20;
 
 /// Variables that would make git look at another repository, or wait for somebody.
-const REMOVED: [&str; 10] = [
+const REMOVED: [&str; 9] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -27,7 +31,6 @@ const REMOVED: [&str; 10] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
     "GIT_NAMESPACE",
-    "GIT_CEILING_DIRECTORIES",
     "GIT_EXTERNAL_DIFF",
     "GIT_TRACE",
 ];
@@ -134,12 +137,14 @@ fn rev_parse(repo: &Path, name: &str) -> Result<Option<String>, String> {
 
 /// What stands in a commit, and what came since another one.
 pub fn look(query: &BranchQuery) -> Result<BranchFacts, String> {
-    let files = contents(query)?;
+    let mut left_out = Vec::new();
+    let files = contents(query, &mut left_out)?;
     let done = query
         .status
         .iter()
         .filter(|(_, path)| {
-            files.get(*path).is_some_and(|file| done::is_marked(&file.text, &query.done_marker))
+            let text = files.get(*path).and_then(|file| file.text.as_deref());
+            text.is_some_and(|text| done::is_marked(text, &query.done_marker))
         })
         .map(|(id, _)| id.clone())
         .collect();
@@ -147,51 +152,85 @@ pub fn look(query: &BranchQuery) -> Result<BranchFacts, String> {
         .inboxes
         .iter()
         .filter_map(|(name, path)| {
-            let file = files.get(path).filter(|file| !file.text.trim().is_empty())?;
+            let blank = |file: &&Blob| file.text.as_ref().is_some_and(|text| text.trim().is_empty());
+            let file = files.get(path).filter(|file| !blank(file))?;
             Some((name.clone(), file.id.clone()))
         })
         .collect();
-    Ok(BranchFacts { head: query.head.clone(), done, inboxes, since: since(query)? })
+    Ok(BranchFacts { head: query.head.clone(), done, inboxes, since: since(query)?, left_out })
 }
 
 struct Blob {
     id: String,
-    text: String,
+    /// None: too large to be read.
+    text: Option<String>,
 }
 
-/// The files of the query, by path, in one call of git. Missing ones are left out.
-fn contents(query: &BranchQuery) -> Result<BTreeMap<String, Blob>, String> {
-    let mut paths: Vec<&String> = query.status.values().chain(query.inboxes.values()).collect();
-    paths.sort();
-    paths.dedup();
-    let asked: String = paths.iter().map(|path| format!("{}:{path}\n", query.head)).collect();
-    let ran = git(&query.repo, &["cat-file", "--batch"], Some(asked))?;
-    if !ran.ok() {
-        return Err(ran.why());
-    }
-    let mut rest = ran.stdout.as_slice();
-    let mut files = BTreeMap::new();
-    for path in paths {
-        let end = rest.iter().position(|byte| *byte == b'\n').ok_or("git said less than was asked for")?;
-        let header = String::from_utf8_lossy(&rest[..end]).into_owned();
-        rest = &rest[end + 1..];
-        let words: Vec<&str> = header.split(' ').collect();
-        let &[id, kind, size] = words.as_slice() else { continue };
-        let Some(size) = size.parse::<usize>().ok().filter(|_| is_object_id(id)) else { continue };
-        let body = rest.get(..size).ok_or("git said less than was asked for")?;
-        if kind == "blob" {
-            let text = String::from_utf8_lossy(body).into_owned();
-            files.insert(path.clone(), Blob { id: id.to_owned(), text });
+/// The files of the query, by path. Those that the commit does not have are left out; those that are too large have no
+/// text, and are named.
+fn contents(query: &BranchQuery, left_out: &mut Vec<String>) -> Result<BTreeMap<String, Blob>, String> {
+    let ids = blobs(query)?;
+    let mut sizes = BTreeMap::new();
+    let asked: String = ids.values().map(|id| format!("{id}\n")).collect();
+    let checked = run(git(&query.repo, &["cat-file", "--batch-check"], Some(asked))?)?;
+    for line in String::from_utf8_lossy(&checked.stdout).lines() {
+        if let [id, "blob", size] = line.split(' ').collect::<Vec<_>>().as_slice() {
+            sizes.insert((*id).to_owned(), size.parse::<u64>().unwrap_or(u64::MAX));
         }
-        rest = rest.get(size + 1..).unwrap_or_default();
     }
-    // A commit that is not there has no files either: it must not look like one without them.
-    if files.is_empty()
-        && !git(&query.repo, &["cat-file", "-e", &format!("{}^{{commit}}", query.head)], None)?.ok()
-    {
-        return Err(format!("its commit {} is not there", query.head));
+    let mut small = Vec::new();
+    for (path, id) in &ids {
+        match sizes.get(id) {
+            // The commit names it, but it was never fetched.
+            None => {
+                return Err(format!(
+                    "`{path}` is not in the clone: a partial clone can't be read (clone without --filter)"
+                ));
+            }
+            Some(size) if *size > FILE_MAX => {
+                left_out.push(format!("`{path}` is {size} bytes long, at most {FILE_MAX} are read"));
+            }
+            Some(_) => small.push(id),
+        }
     }
-    Ok(files)
+    let asked: String = small.iter().map(|id| format!("{id}\n")).collect();
+    let ran = run(git(&query.repo, &["cat-file", "--batch"], Some(asked))?)?;
+    let mut texts = BTreeMap::new();
+    let mut rest = ran.stdout.as_slice();
+    for id in small {
+        let end = rest.iter().position(|byte| *byte == b'\n').ok_or(SHORT)?;
+        let header = String::from_utf8_lossy(&rest[..end]).into_owned();
+        let size: usize = header.rsplit(' ').next().and_then(|size| size.parse().ok()).ok_or(SHORT)?;
+        let body = rest.get(end + 1..end + 1 + size).ok_or(SHORT)?;
+        texts.insert(id.clone(), String::from_utf8_lossy(body).into_owned());
+        rest = rest.get(end + 2 + size..).unwrap_or_default();
+    }
+    Ok(ids.into_iter().map(|(path, id)| (path, Blob { text: texts.get(&id).cloned(), id })).collect())
+}
+
+/// The object ids of the query's files in its commit, by path. Links, folders and submodules are no files.
+fn blobs(query: &BranchQuery) -> Result<BTreeMap<String, String>, String> {
+    let mut paths: Vec<&str> =
+        query.status.values().chain(query.inboxes.values()).map(String::as_str).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let mut args = vec!["--literal-pathspecs", "ls-tree", "-z", "--full-tree", &query.head, "--"];
+    args.extend(&paths);
+    let ran = git(&query.repo, &args, None)?;
+    if !ran.ok() {
+        return Err(format!("its commit {} can't be read: {}", query.head, ran.why()));
+    }
+    let text = String::from_utf8_lossy(&ran.stdout);
+    let entry = |entry: &str| {
+        let (facts, path) = entry.split_once('\t')?;
+        match facts.split(' ').collect::<Vec<_>>().as_slice() {
+            ["100644" | "100755", "blob", id] if is_object_id(id) => {
+                Some((path.to_owned(), (*id).to_owned()))
+            }
+            _ => None,
+        }
+    };
+    Ok(text.split('\0').filter_map(entry).collect())
 }
 
 /// What came since the commit that was handed on last.
@@ -205,9 +244,8 @@ fn since(query: &BranchQuery) -> Result<SinceSeen, String> {
     let ancestor = git(&query.repo, &["merge-base", "--is-ancestor", old, &query.head], None)?;
     match ancestor.status {
         Some(0) => {}
-        // 1: it is none; 128: it is not there at all.
-        Some(_) => return Ok(SinceSeen::Rewritten),
-        None => return Err(ancestor.why()),
+        // 1: it is none; 128: it is not there at all; too slow: it walks a long history for one that is not there.
+        Some(_) | None => return Ok(SinceSeen::Rewritten),
     }
     let range = format!("{old}..{}", query.head);
     let count = COMMITS_MAX.to_string();
@@ -227,9 +265,7 @@ fn since(query: &BranchQuery) -> Result<SinceSeen, String> {
         ],
         None,
     )?;
-    if !ran.ok() {
-        return Err(ran.why());
-    }
+    let ran = run(ran)?;
     let text = String::from_utf8_lossy(&ran.stdout);
     let mut commits: Vec<Commit> = text
         .split('\0')
@@ -243,11 +279,17 @@ fn since(query: &BranchQuery) -> Result<SinceSeen, String> {
     Ok(SinceSeen::Commits(commits))
 }
 
+fn run(ran: Ran) -> Result<Ran, String> {
+    if ran.ok() { Ok(ran) } else { Err(ran.why()) }
+}
+
 fn git(repo: &Path, args: &[&str], stdin: Option<String>) -> Result<Ran, String> {
     let mut program = Program::new("git").args(["-C".as_ref(), repo.as_os_str()]).args(args);
     for name in REMOVED {
         program = program.without_env(name);
     }
+    // A folder that is no repository must not lead to one that it lies in.
+    program = program.env("GIT_CEILING_DIRECTORIES", repo.parent().unwrap_or(Path::new("/")));
     for (name, value) in [
         ("GIT_OPTIONAL_LOCKS", "0"),
         ("GIT_NO_LAZY_FETCH", "1"),

@@ -10,11 +10,11 @@ use super::{clock, exe};
 use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 use crate::base::time::Wall;
-use crate::model::action::Job;
+use crate::model::action::{JOB_LATE, Job};
 use crate::model::seen::JobSeen;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Largest job.json or exit.json.
 const FILE_MAX: u64 = 256 << 10;
+/// A job that writes more is ended, bytes.
+const OUTPUT_MAX: u64 = 1 << 20;
 /// How much of a job's output is read.
 const OUTPUT_TAIL: u64 = 4 << 10;
 /// Between TERM and KILL: git removes its lock files on TERM.
@@ -44,21 +46,26 @@ fn folder(state_dir: &Path, id: &str) -> PathBuf {
     state_dir.join("jobs").join(id)
 }
 
-/// Starts a job. One of the same name that still runs is left alone.
-pub fn start(state_dir: &Path, job: &Job) -> Result<()> {
+/// Starts a job; its runner, to be waited for in the end. One of the same name that still runs is left alone: None.
+pub fn start(state_dir: &Path, job: &Job) -> Result<Option<Child>> {
     let dir = folder(state_dir, &job.id);
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.map_err(|error| Error::from(error).at(&dir).doing("making the job's folder"))?;
     let lock =
-        File::open(&dir).map_err(|error| Error::from(error).at(&dir).doing("opening the job's folder"))?;
+        open_folder(&dir).map_err(|error| Error::from(error).at(&dir).doing("opening the job's folder"))?;
     if lock.try_lock().is_err() {
-        return Ok(());
+        return Ok(None);
     }
     let text = serde_json::to_string_pretty(job).map_err(|error| Error::again(error.to_string()))?;
     // Before the new order, so that an old result is never taken for the new job's.
     remove(&dir.join("exit.json"))?;
     write_plain(&dir.join("job.json"), format!("{text}\n").as_bytes())?;
-    let output = File::create(dir.join("output"))
+    remove(&dir.join("output"))?;
+    let output = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(dir.join("output"))
         .map_err(|error| Error::from(error).at(&dir).doing("making the job's output"))?;
     let errors = output.try_clone()?;
     Command::new(exe::Binary::running()?.path)
@@ -66,10 +73,16 @@ pub fn start(state_dir: &Path, job: &Job) -> Result<()> {
         .stdin(Stdio::from(lock))
         .stdout(output)
         .stderr(errors)
-        .process_group(0)
         .spawn()
-        .map_err(|error| Error::from(error).doing("starting a job"))?;
-    Ok(())
+        .map(Some)
+        .map_err(|error| Error::from(error).doing("starting a job"))
+}
+
+/// The folder itself: no link, and nothing that blocks when it is opened.
+fn open_folder(dir: &Path) -> std::io::Result<File> {
+    use rustix::fs::OFlags;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(dir)
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -82,7 +95,7 @@ fn remove(path: &Path) -> Result<()> {
 /// How a job stands.
 pub fn seen(state_dir: &Path, id: &str) -> JobSeen {
     let dir = folder(state_dir, id);
-    let Ok(folder) = File::open(&dir) else { return JobSeen::None };
+    let Ok(folder) = open_folder(&dir) else { return JobSeen::None };
     if folder.try_lock_shared().is_err() {
         return JobSeen::Running;
     }
@@ -98,14 +111,17 @@ pub fn seen(state_dir: &Path, id: &str) -> JobSeen {
 
 /// Runs the job of a folder to its end: what the detached child does. Its standard input is the lock.
 pub fn run(dir: &Path) -> Result<()> {
+    // Without a terminal nothing that it starts can ask anybody anything.
+    let _ = rustix::process::setsid();
     let read = read_bounded(&dir.join("job.json"), FILE_MAX)?
         .ok_or_else(|| Error::again("there is no job").at(dir))?;
     let job: Job = serde_json::from_slice(&read).map_err(|error| Error::again(error.to_string()).at(dir))?;
     let failed = match spawn(&job) {
         Err(error) => (None, Some(error)),
         Ok(mut child) => {
-            let status = supervise(&mut child, Duration::from_secs(u64::from(job.deadline_s)));
-            verdict(dir, &job, status)
+            let flooded = || length(&dir.join("output")) > OUTPUT_MAX;
+            let ended = supervise(&mut child, Duration::from_secs(u64::from(job.deadline_s)), flooded);
+            verdict(dir, &job, &ended)
         }
     };
     let exit = Exit { v: 1, at: clock::wall(), status: failed.0, failed: failed.1 };
@@ -130,8 +146,19 @@ fn spawn(job: &Job) -> std::result::Result<Child, String> {
         .map_err(|error| format!("`{program}` in `{}`: {}", job.dir, error.to_string().to_lowercase()))
 }
 
-/// Waits for the end; TERM at the deadline, KILL after the grace. None: it had to be ended.
-fn supervise(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.len())
+}
+
+/// How a job came to its end.
+enum Ended {
+    Itself(ExitStatus),
+    Late,
+    Flooded,
+}
+
+/// Waits for the end; TERM at the deadline or when it writes too much, KILL after the grace.
+fn supervise(child: &mut Child, deadline: Duration, flooded: impl Fn() -> bool) -> Ended {
     let began = Instant::now();
     let group = rustix::process::Pid::from_raw(child.id().cast_signed());
     let send = |signal| {
@@ -139,28 +166,39 @@ fn supervise(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
             let _ = rustix::process::kill_process_group(group, signal);
         }
     };
-    let mut late = false;
+    let over = |flood: bool| if flood { Ended::Flooded } else { Ended::Late };
+    // When TERM was sent, and whether for too much output.
+    let mut termed: Option<(Instant, bool)> = None;
     loop {
         if let Ok(Some(status)) = child.try_wait() {
-            return (!late).then_some(status);
+            return termed.map_or(Ended::Itself(status), |(_, flood)| over(flood));
         }
-        let passed = began.elapsed();
-        if passed >= deadline + GRACE {
-            send(rustix::process::Signal::KILL);
-            let _ = child.wait();
-            return None;
-        }
-        if passed >= deadline && !late {
-            late = true;
-            send(rustix::process::Signal::TERM);
+        match termed {
+            None => {
+                let flood = flooded();
+                if flood || began.elapsed() >= deadline {
+                    termed = Some((Instant::now(), flood));
+                    send(rustix::process::Signal::TERM);
+                }
+            }
+            Some((at, flood)) if at.elapsed() >= GRACE => {
+                send(rustix::process::Signal::KILL);
+                let _ = child.wait();
+                return over(flood);
+            }
+            Some(_) => {}
         }
         std::thread::sleep(LOOK);
     }
 }
 
-fn verdict(dir: &Path, job: &Job, status: Option<ExitStatus>) -> (Option<i32>, Option<String>) {
-    let Some(status) = status else {
-        return (None, Some(format!("it was ended after {} s, its deadline", job.deadline_s)));
+fn verdict(dir: &Path, job: &Job, ended: &Ended) -> (Option<i32>, Option<String>) {
+    let status = match ended {
+        Ended::Itself(status) => status,
+        Ended::Late => return (None, Some(format!("it was ended after {} s, {JOB_LATE}", job.deadline_s))),
+        Ended::Flooded => {
+            return (None, Some(format!("it wrote more than {OUTPUT_MAX} bytes and was ended")));
+        }
     };
     if status.success() {
         return (Some(0), None);

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
-use crate::model::action::{Action, Launch, Marker, MarkerKind, Outcome, Signal};
+use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal};
 use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// A marker's text is one or two lines.
@@ -38,6 +38,10 @@ pub struct RealHost {
     busy: Vec<String>,
     /// Screens that came with the last list, until they are asked for.
     ahead: Screens,
+    /// Runners of jobs, to be reaped when they end.
+    runners: Vec<std::process::Child>,
+    /// Jobs that could not be started, and why.
+    unstarted: BTreeMap<String, String>,
     /// Length of each transcript when its end was last read, and what was found.
     looks: HashMap<String, (u64, bool)>,
 }
@@ -70,6 +74,8 @@ impl RealHost {
             busy: Vec::new(),
             ahead: Screens::new(),
             looks: HashMap::new(),
+            runners: Vec::new(),
+            unstarted: BTreeMap::new(),
         }
     }
 
@@ -131,6 +137,33 @@ impl RealHost {
         files::not_regular(path)
             .and_then(|_| super::quarantine::quarantine(root, relative, path).ok())
             .map(|_| ())
+    }
+
+    /// What stands in a job's way (a file for its folder, a folder for its files) is put aside first.
+    fn start_job(&mut self, job: &Job) -> Outcome {
+        let dir = format!("jobs/{}", job.id);
+        let folder = |path: &Path| std::fs::symlink_metadata(path).map(|meta| meta.is_dir());
+        if matches!(folder(&self.files.root().join(&dir)), Ok(false)) {
+            let _ = self.files.quarantine(&dir);
+        }
+        for file in ["job.json", "exit.json", "output"] {
+            let path = format!("{dir}/{file}");
+            if self.files.irregular(&path).is_some() {
+                let _ = self.files.quarantine(&path);
+            }
+        }
+        match jobs::start(self.files.root(), job) {
+            Ok(runner) => {
+                self.runners.extend(runner);
+                self.unstarted.remove(&job.id);
+                Outcome::Done
+            }
+            Err(error) => {
+                let why = format!("it could not be started: {}", error.message());
+                self.unstarted.insert(job.id.clone(), why.clone());
+                Outcome::Failed { why }
+            }
+        }
     }
 
     fn mark(&mut self, marker: &Marker, text: &str) -> Outcome {
@@ -235,7 +268,11 @@ impl Host for RealHost {
     }
 
     fn job(&mut self, id: &str) -> JobSeen {
-        jobs::seen(self.files.root(), id)
+        self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
+        match self.unstarted.get(id) {
+            Some(why) => JobSeen::Ended { failed: Some(why.clone()) },
+            None => jobs::seen(self.files.root(), id),
+        }
     }
 
     fn transcript_folders(&mut self, place: &transcript_files::Place<'_>) -> transcript_files::Folders {
@@ -285,10 +322,7 @@ impl Host for RealHost {
             Action::Signal { processes, signal } => send_all(processes, *signal),
             Action::KillSession { session, pane } => self.tmux.kill_session(session, pane, &self.stamp),
             Action::Mark { marker, text } => self.mark(marker, text),
-            Action::RunJob { job } => match jobs::start(self.files.root(), job) {
-                Ok(()) => Outcome::Done,
-                Err(error) => failed(error.message()),
-            },
+            Action::RunJob { job } => self.start_job(job),
             Action::Unmark { marker } => match self.files.remove(&marker_path(marker)) {
                 Ok(()) => Outcome::Done,
                 Err(error) => failed(error.message()),

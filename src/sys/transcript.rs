@@ -4,6 +4,7 @@
 
 use super::clock::from_system;
 use super::{files, proc};
+use crate::base::text::dashed;
 use crate::base::time::Wall;
 use crate::model::seen::{TranscriptSeen, Vote};
 use std::collections::BTreeSet;
@@ -68,13 +69,6 @@ pub(super) fn fill(template: &str, pid: i32, cwd: &str) -> String {
         path = path.replace("{home}", &proc::environ(pid, "HOME").unwrap_or_else(own));
     }
     path.replace("{cwd_dashed}", &dashed(cwd)).replace("{cwd}", cwd)
-}
-
-/// A directory as claude and qwen name a folder by it: each UTF-16 unit that is no ASCII letter or digit is a `-`.
-/// Source: the text of both programs (`replace(/[^a-zA-Z0-9]/g, "-")`).
-pub(super) fn dashed(cwd: &str) -> String {
-    let dash = |unit: u16| u8::try_from(unit).ok().filter(u8::is_ascii_alphanumeric).map_or('-', char::from);
-    cwd.encode_utf16().map(dash).collect()
 }
 
 /// The newest transcript, without a look into it.

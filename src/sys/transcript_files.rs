@@ -5,6 +5,7 @@
 
 use super::clock::from_system;
 use super::{files, proc, transcript};
+use crate::base::text::dashed;
 use crate::model::usage::FileSeen;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -66,8 +67,10 @@ pub fn folders(place: &Place<'_>) -> Folders {
     let own_home = own_home.unwrap_or_else(|| place.home.replace("{home}", &home));
     for cwd in &found.cwds {
         let path = place.below.replace("{home}", &home);
-        let path = path.replace("{cwd_dashed}", &transcript::dashed(cwd)).replace("{cwd}", cwd);
+        let path = path.replace("{cwd_dashed}", &dashed(cwd)).replace("{cwd}", cwd);
+        // A relative home is relative to where the CLI runs.
         let path = if path.starts_with('/') { path } else { format!("{own_home}/{path}") };
+        let path = place.cwd.join(path).to_string_lossy().into_owned();
         if !found.dirs.contains(&path) {
             found.dirs.push(path);
         }
@@ -221,13 +224,15 @@ mod tests {
             folders(&Place { home_env: "X_HOME", home: "{home}/.x", below, env, pid: None, cwd: &link })
         };
         let found = look(&env, "projects/{cwd_dashed}");
-        let dashed = format!("{}-my-proj-1", transcript::dashed(real.to_str().unwrap()));
+        let dashed = format!("{}-my-proj-1", dashed(real.to_str().unwrap()));
         assert_eq!(found.dirs[1], format!("/h/.x/projects/{dashed}"));
         assert_eq!(found.cwds, [link.to_str().unwrap(), cwd.to_str().unwrap()]);
         assert_eq!(look(&env, "sessions").dirs, ["/h/.x/sessions"]);
         assert_eq!(look(&env, "{home}/y").dirs, ["/h/y"]);
         env.insert("X_HOME".into(), "/moved".into());
         assert_eq!(look(&env, "sessions").dirs, ["/moved/sessions"]);
+        env.insert("X_HOME".into(), "../up".into());
+        assert_eq!(look(&env, "sessions").dirs, [format!("{}/../up/sessions", link.display())]);
     }
 
     #[test]

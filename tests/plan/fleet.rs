@@ -3,26 +3,28 @@
 use crate::support::World;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use watchkeeper::model::usage::Totals;
+use watchkeeper::state::tokens::Record;
 
 /// The agents of every fleet here.
 pub const AGENTS: &str = r##"
 [[agent]]
 name = "builder"
 prompt = "role.md"
-env = { DEMO_TRANSCRIPT = "${DIR}/builder.jsonl", DEMO_START = "0" }
+env = { DEMO_HOME = "${DIR}/said/builder", DEMO_START = "0" }
 [[agent]]
 name = "mate"
 prompt = "role.md"
-env = { DEMO_TRANSCRIPT = "${DIR}/mate.jsonl", DEMO_START = "0" }
+env = { DEMO_HOME = "${DIR}/said/mate", DEMO_START = "0" }
 [[agent]]
 name = "critic"
 kind = "persistent"
-env = { DEMO_TRANSCRIPT = "${DIR}/critic.jsonl", DEMO_START = "0" }
+env = { DEMO_HOME = "${DIR}/said/critic", DEMO_START = "0" }
 [[agent]]
 name = "reporter"
 kind = "task"
 prompt = "report.md"
-env = { DEMO_TRANSCRIPT = "${DIR}/reporter.jsonl", DEMO_START = "0" }
+env = { DEMO_HOME = "${DIR}/said/reporter", DEMO_START = "0" }
 "##;
 
 /// A world with repositories.
@@ -87,14 +89,49 @@ impl Fleet {
         Watchdog(child)
     }
 
-    /// What an agent was told, in order: first lines.
-    pub fn told(&self, agent: &str) -> Vec<String> {
-        let text = std::fs::read_to_string(self.path(&format!("{agent}.jsonl"))).unwrap_or_default();
+    /// What an agent's transcripts say, in order: the events of one type.
+    fn said(&self, agent: &str, kind: &str) -> Vec<serde_json::Value> {
+        let found = walkdir::WalkDir::new(self.path(&format!("said/{agent}"))).sort_by_file_name();
+        let files = found.into_iter().flatten().filter(|entry| entry.file_type().is_file());
+        let texts = files.map(|entry| std::fs::read_to_string(entry.path()).unwrap_or_default());
+        let text: String = texts.collect();
         text.lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|event| event["type"] == "user")
-            .filter_map(|event| event["text"].as_str().map(str::to_owned))
+            .filter(|event| event["type"] == kind)
             .collect()
+    }
+
+    /// What an agent was told, in order.
+    pub fn told(&self, agent: &str) -> Vec<String> {
+        let told = self.said(agent, "user");
+        told.into_iter().filter_map(|event| event["text"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// What an agent's turns used, by its own account.
+    pub fn used(&self, agent: &str) -> Totals {
+        let number = |event: &serde_json::Value, key: &str| event[key].as_u64().unwrap();
+        let turns = self.said(agent, "usage");
+        let turns = turns.iter().map(|turn| Totals::one(number(turn, "input"), number(turn, "output"), 0, 0));
+        turns.fold(Totals::default(), |sum, turn| sum.plus(&turn))
+    }
+
+    /// Has the agent been told something, and answered all of it?
+    pub fn has_answered(&self, agent: &str) -> bool {
+        let told = self.told(agent).len() as u64;
+        told > 0 && self.used(agent).messages == told
+    }
+
+    /// What the watchdog counted of an agent so far.
+    pub fn counted(&self, agent: &str) -> Totals {
+        let tokens: serde_json::Value =
+            serde_json::from_str(&self.world.read_state("tokens.json")).unwrap_or_default();
+        serde_json::from_value(tokens["agents"][agent]["used"].clone()).unwrap_or_default()
+    }
+
+    /// The records of the ledger.
+    pub fn ledger(&self) -> Vec<Record> {
+        let text = self.world.read_state("token-log.jsonl");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Which phases an agent was kicked off for, in order.
@@ -133,6 +170,11 @@ impl Fleet {
 pub struct Watchdog(Child);
 
 impl Watchdog {
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// kill -9
     pub fn kill(&mut self) {
         let _ = self.0.kill();

@@ -4,7 +4,6 @@
 //! own transcripts.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-#![expect(clippy::print_stdout, reason = "a test that takes a minute says how it went")]
 
 #[path = "../support/mod.rs"]
 mod support;

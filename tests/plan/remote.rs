@@ -88,3 +88,43 @@ fn a_force_push_pings_no_history() {
     fleet.world.await_that("what follows is told", || fleet.told("critic").len() == 2);
     assert!(fleet.told("critic")[1].contains("claim(c)"));
 }
+
+#[test]
+fn what_stands_in_the_way_of_a_job_is_put_aside() {
+    let fleet = Fleet::new(3, "");
+    std::fs::create_dir_all(fleet.world.state("jobs")).unwrap();
+    let fifo = |path: &std::path::Path| {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    fifo(&fleet.world.state("jobs/fetch"));
+    let mut watchdog = fleet.watchdog();
+    fleet.await_kickoffs("p1");
+    fleet.done(1);
+    fleet.await_kickoffs("p2");
+    watchdog.kill();
+    fleet.world.await_that("the fetch has ended", || fleet.world.state("jobs/fetch/exit.json").exists());
+    for file in ["output", "exit.json"] {
+        std::fs::remove_file(fleet.world.state(&format!("jobs/fetch/{file}"))).unwrap();
+    }
+    fifo(&fleet.world.state("jobs/fetch/output"));
+    std::fs::create_dir(fleet.world.state("jobs/fetch/exit.json")).unwrap();
+    let _watchdog = fleet.watchdog();
+    fleet.done(2);
+    fleet.await_kickoffs("p3");
+}
+
+#[test]
+fn runners_of_jobs_are_reaped() {
+    let fleet = Fleet::new(1, "");
+    let watchdog = fleet.watchdog();
+    fleet.await_kickoffs("p1");
+    let before = ticks(&fleet);
+    fleet.world.await_that("some fetches", || ticks(&fleet) >= before + 6);
+    let children = std::process::Command::new("ps")
+        .args(["--ppid", &watchdog.pid().to_string(), "-o", "stat="])
+        .output()
+        .unwrap();
+    let zombies =
+        String::from_utf8_lossy(&children.stdout).lines().filter(|stat| stat.starts_with('Z')).count();
+    assert!(zombies <= 1, "{zombies} zombies");
+}

@@ -2,7 +2,7 @@
 //! disk and the host for a call to fail.
 
 use super::cli::{Play, Temper};
-use super::fleet;
+use super::outline::FINAL;
 use super::rng::Rng;
 use super::run::Sim;
 use super::world::PersonDoes;
@@ -360,7 +360,9 @@ fn people(sim: &mut Sim, swarm: &Swarm, rng: &mut Rng, any: &dyn Fn(&mut Rng) ->
 /// A person asks for something through the inbox.
 fn request(sim: &mut Sim, rng: &mut Rng, unit: &str) {
     let Ok(name) = UnitName::new(unit) else { return };
-    let ask = match rng.below(12) {
+    // The task that comes at the end is nobody's to start.
+    let draw = if unit == FINAL { 9 } else { rng.below(12) };
+    let ask = match draw {
         0 => Ask::Up { unit: None },
         1 => Ask::Up { unit: Some(name) },
         2 => Ask::Down { unit: Some(name), reason: "not now".into() },
@@ -392,7 +394,7 @@ fn files(sim: &mut Sim, swarm: &Swarm, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> 
     }
     if rng.chance(swarm.edits) {
         sim.edition += 1;
-        sim.config = fleet::config(&fleet::text(sim.edition));
+        sim.reread();
         sim.world.borrow_mut().tell("agents.toml is edited");
     }
     if rng.chance(swarm.damage) {

@@ -1,5 +1,6 @@
 //! The fleet that is simulated: a dozen units of every kind, read from an `agents.toml` by the real reader.
 
+use super::outline::Outline;
 use super::world::UnitTruth;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +12,8 @@ pub const BOSS_WAKE: &str = "Hourly look: is everybody at work?";
 pub const TESTER_WAKE: &str = "Run the whole suite again.";
 
 /// The config; `edition` changes the environment of some units, as an operator's edit would.
-pub fn text(edition: u32) -> String {
-    format!(
+pub fn text(edition: u32, outline: Option<&Outline>) -> String {
+    let mut text = format!(
         r#"
 [watchdog]
 signal_interval = 30
@@ -121,7 +122,9 @@ env = {{ EDITION = "{edition}" }}
 name = "queue"
 command = ["./queue.sh"]
 "#
-    )
+    );
+    text.push_str(&outline.map(Outline::text).unwrap_or_default());
+    text
 }
 
 /// Reads it.
@@ -131,6 +134,7 @@ pub fn config(text: &str) -> Config {
             Ok("You are a builder. Work through the plan, step by step.\nNever stop.".to_owned())
         }
         Some("tester.md") => Ok("You are a tester: break what the builders build.".to_owned()),
+        Some("reporter.md") => Ok("All is done: write the report.".to_owned()),
         Some("boss.md") => Ok("You look after the others.".to_owned()),
         _ => Err("no such file".to_owned()),
     };

@@ -2,14 +2,19 @@
 
 use super::cli::{Ended, Play};
 use super::files::Disk;
+use super::invariants::acts_on_the_plan;
 use super::ops::{Ops, Step};
+use super::remote::Remote;
 use super::world::{Effect, STAMP, World};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use watchkeeper::base::time::{Awake, Now, Wall};
 use watchkeeper::model::action::{Action, Outcome, Signal};
-use watchkeeper::model::seen::{Exit, HostSeen, Process, ServerId, ServerSeen, TranscriptSeen, Vote};
+use watchkeeper::model::seen::{
+    BranchFacts, Exit, HostSeen, JobSeen, Process, ServerId, ServerSeen, TranscriptSeen, Vote,
+};
+use watchkeeper::sys::git::BranchQuery;
 use watchkeeper::sys::{Host, PaneList, PaneRow};
 
 #[derive(Clone, Debug)]
@@ -135,18 +140,27 @@ impl Host for SimHost {
     }
 
     fn tip(&mut self, _: &std::path::Path, _: &str, _: &str) -> Result<Option<String>, String> {
-        Ok(None)
+        let works = self.ops.step() == Step::Works;
+        let world = self.world.borrow();
+        let Some(remote) = world.remote.as_ref().filter(|remote| works && world.t >= remote.tip_silent_until)
+        else {
+            return Err("there is no such folder".into());
+        };
+        Ok(remote.tip())
     }
 
-    fn branch(
-        &mut self,
-        _: &watchkeeper::sys::git::BranchQuery,
-    ) -> Result<watchkeeper::model::seen::BranchFacts, String> {
-        Err("there is none".into())
+    fn branch(&mut self, query: &BranchQuery) -> Result<BranchFacts, String> {
+        let works = self.ops.step() == Step::Works;
+        let world = self.world.borrow();
+        let Some(remote) = world.remote.as_ref().filter(|remote| works && world.t >= remote.git_silent_until)
+        else {
+            return Err("git did not end within 5 s".into());
+        };
+        remote.look(query)
     }
 
-    fn job(&mut self, _: &str) -> watchkeeper::model::seen::JobSeen {
-        watchkeeper::model::seen::JobSeen::None
+    fn job(&mut self, _: &str) -> JobSeen {
+        self.world.borrow().remote.as_ref().map(Remote::job).unwrap_or_default()
     }
 
     fn pressure(&mut self) -> HostSeen {
@@ -170,8 +184,10 @@ impl Host for SimHost {
         let disk = self.disk.borrow();
         let unit = unit_of(world, action);
         check(world, &disk, action, &unit, &self.grace_s);
-        let by_tmux = !matches!(action, Action::Signal { .. });
-        let lost = by_tmux && (world.rng.chance(world.faults.act_fails) || !answers);
+        acts_on_the_plan(world, &disk, action, &unit);
+        let may_fail = !matches!(action, Action::Signal { .. });
+        let silent = !answers && !matches!(action, Action::RunJob { .. });
+        let lost = may_fail && (world.rng.chance(world.faults.act_fails) || silent);
         let lies = world.rng.chance(world.faults.act_lies);
         let outcome = if lost { Err("timed out (simulated)".to_owned()) } else { effect(world, action) };
         let happened = outcome.is_ok();
@@ -212,7 +228,7 @@ fn row(pane: &super::world::Pane, local: Wall, t: i64) -> PaneRow {
         shape: pane.cli.shape(),
         stamp: pane.stamp.clone(),
         unit: pane.unit.clone(),
-        phase: None,
+        phase: pane.mark.clone(),
         title: pane.cli.title().into(),
     }
 }
@@ -271,7 +287,7 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
     let what = word(action);
     let mut found: Vec<(&'static str, String)> = Vec::new();
     let mut bad = |invariant, detail: String| found.push((invariant, format!("{what} on {unit}: {detail}")));
-    if world.looked.is_none() {
+    if world.looked.is_none() && !matches!(action, Action::RunJob { .. }) {
         bad("blind", "tmux was not seen in this tick".into());
     }
     let record = disk.json(&format!("units/{unit}/unit.json"));
@@ -385,12 +401,12 @@ fn effect(world: &mut World, action: &Action) -> Result<(), String> {
                 return Err(format!("duplicate session: {}", launch.session));
             }
             let resumed = launch.argv.iter().any(|arg| arg == "--continue");
-            world.launch(launch.unit.as_str(), None, resumed);
+            world.launch(launch.unit.as_str(), None, resumed, launch.phase.clone());
         }
         Action::Respawn { pane, launch } => {
             let id = pane_number(pane).filter(|id| world.panes.contains_key(id)).ok_or_else(gone)?;
             let resumed = launch.argv.iter().any(|arg| arg == "--continue");
-            world.launch(launch.unit.as_str(), Some(id), resumed);
+            world.launch(launch.unit.as_str(), Some(id), resumed, launch.phase.clone());
         }
         Action::LoadBuffer { buffer, text } => {
             let server = world.server.as_mut().ok_or("no server running")?;
@@ -444,7 +460,13 @@ fn effect(world: &mut World, action: &Action) -> Result<(), String> {
                 world.server = None;
             }
         }
-        Action::Mark { .. } | Action::Unmark { .. } | Action::RunJob { .. } => {}
+        Action::RunJob { job } => {
+            let t = world.t;
+            if let Some(remote) = &mut world.remote {
+                remote.start(t, job.deadline_s);
+            }
+        }
+        Action::Mark { .. } | Action::Unmark { .. } => {}
     }
     Ok(())
 }

@@ -3,12 +3,14 @@
 
 use super::cli::Play;
 use super::faults::{self, Mode};
-use super::fleet;
+use super::friction;
+use super::goal;
 use super::invariants::outbox;
+use super::remote::Zeal;
 use super::run::{Failure, Sim};
 use super::world::PersonDoes;
 use watchkeeper::base::names::UnitName;
-use watchkeeper::config::Permission;
+use watchkeeper::config::{AgentKind, Permission};
 use watchkeeper::model::seen::Ask;
 
 /// Time for people to be told, ms.
@@ -20,6 +22,8 @@ const RECOVER_MS: i64 = 12_000_000;
 /// Runs the phase.
 pub fn recover(sim: &mut Sim) -> Result<(), Box<Failure>> {
     faults::remove(sim);
+    friction::remove(sim);
+    goal::set_zeal(sim, Zeal::Rest);
     sim.check.jumped();
     clear_markers(sim);
     let began = sim.world.borrow().t;
@@ -36,7 +40,8 @@ pub fn recover(sim: &mut Sim) -> Result<(), Box<Failure>> {
         sim.turn_checked()?;
         let t = sim.world.borrow().t;
         orders(sim);
-        let sick = sick(sim).or_else(|| waiting_text(sim));
+        goal::orders(sim);
+        let sick = sick(sim).or_else(|| waiting_text(sim)).or_else(|| goal::behind(sim));
         match (&sick, calm_since) {
             (Some(_), _) => calm_since = None,
             (None, None) => calm_since = Some(t),
@@ -48,6 +53,7 @@ pub fn recover(sim: &mut Sim) -> Result<(), Box<Failure>> {
             return Err(Box::new(sim.fail("liveness", why)));
         }
     }
+    goal::reach(sim)?;
     settled(sim)
 }
 
@@ -64,7 +70,7 @@ fn clear_markers(sim: &mut Sim) {
     }
     drop(disk);
     sim.fleet_marker_until = None;
-    sim.config = fleet::config(&fleet::text(sim.edition));
+    sim.reread();
 }
 
 /// Who waits for a person must have been told to one.
@@ -83,7 +89,8 @@ fn told(sim: &mut Sim) -> Result<(), Box<Failure>> {
             && pane.cli.composer.person
             && !pane.cli.banner
             && pane.cli.error.is_none();
-        let watched = unit.watch == watchkeeper::config::Watch::HealStall;
+        let rests = agent.kind == AgentKind::Loop && goal::is_reached(sim);
+        let watched = !rests && unit.watch == watchkeeper::config::Watch::HealStall;
         let heard =
             |what: &str| text.lines().any(|line| line.contains(&format!("`{name}`")) && line.contains(what));
         let silent = (asks && !heard("asks"))
@@ -130,7 +137,7 @@ fn mend_unit(world: &mut super::world::World, name: &str) {
 }
 
 /// People act on alerts that name a command.
-fn orders(sim: &mut Sim) {
+pub fn orders(sim: &mut Sim) {
     let names: Vec<UnitName> = sim.config.units.keys().cloned().collect();
     for name in names {
         let state = sim.disk.borrow().json(&format!("units/{name}/unit.json"));
@@ -168,7 +175,7 @@ fn sick(sim: &Sim) -> Option<String> {
     for (name, unit) in sim.config.units.iter().filter(|(_, unit)| unit.enabled) {
         let name = name.as_str();
         let truth = world.units.get(name)?;
-        if truth.task {
+        if truth.task || (truth.loops && goal::is_reached(sim)) {
             continue;
         }
         let Some(pane) = world.living(name) else { return Some(format!("{name} does not run")) };
@@ -217,10 +224,14 @@ fn waiting_text(sim: &Sim) -> Option<String> {
         let Ask::Nudge { unit, text: _ } = &asked.ask else { continue };
         let epoch = sim.world.borrow().units.get(unit.as_str()).map_or(0, |truth| truth.epoch);
         let enabled = sim.config.units.get(unit).is_some_and(|unit| {
-            unit.enabled
-                && unit.agent().is_some_and(|agent| agent.kind != watchkeeper::config::AgentKind::Task)
+            unit.enabled && unit.agent().is_some_and(|agent| agent.kind != AgentKind::Task)
         });
-        let resolved = handled["taken"] != "accepted"
+        // A loop agent that ended after the plan did is nobody's to start, one that is limited nobody's to ask; the text
+        // waits for it.
+        let rests = goal::is_reached(sim)
+            && sim.world.borrow().living(unit.as_str()).is_none_or(|pane| pane.cli.banner);
+        let resolved = rests
+            || handled["taken"] != "accepted"
             || sim.check.text_arrived(&asked.id)
             || sim.check.failed_texts.contains(&asked.id)
             || epoch != asked.epoch

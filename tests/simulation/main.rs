@@ -8,15 +8,21 @@ mod cli;
 mod faults;
 mod files;
 mod fleet;
+mod friction;
+mod goal;
 mod host;
 mod invariants;
 mod liveness;
 mod mutants;
+mod mutants_of_plans;
 mod ops;
+mod outline;
+mod remote;
 mod rng;
 mod run;
 mod scenes;
 mod threads;
+mod work;
 mod world;
 
 use run::{Plan, Sim, run};
@@ -39,6 +45,7 @@ fn plan(seed: u64) -> Plan {
         safety_ticks: 250,
         liveness: true,
         swarm: None,
+        work: None,
         hunted: None,
     }
 }
@@ -46,7 +53,7 @@ fn plan(seed: u64) -> Plan {
 /// A unit whose file can't be judged just now is not unknown: what is asked of it waits, and is done.
 #[test]
 fn what_is_asked_of_a_unit_with_a_broken_file_waits() {
-    let mut sim = Sim::new(&Plan { swarm: Some(scenes::work()), ..plan(1) });
+    let mut sim = Sim::new(&Plan { swarm: Some(scenes::work()), work: Some(None), ..plan(1) });
     sim.calm_turns(20);
     sim.disk.borrow_mut().put("units/builder-1/unit.json", b"{ \"seen\": ".to_vec());
     sim.ask(Ask::Nudge {

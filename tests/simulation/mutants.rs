@@ -3,6 +3,8 @@
 //! A mutant lies to the real `decide` (about config, memory or sight) or spoils its answer, as a wrong line in it would.
 
 use super::faults::Swarm;
+use super::friction::Friction;
+use super::mutants_of_plans as of_plans;
 use super::run::{Plan, run};
 use super::scenes;
 use super::threads::on_two_threads;
@@ -20,11 +22,13 @@ const SEEDS: u64 = 6;
 const TICKS: u64 = 160;
 
 /// A planted bug, the troubles that it shows in, and the invariant that must catch it.
-struct Mutant {
-    name: &'static str,
-    decide: Decide,
-    troubles: fn() -> Swarm,
-    caught_by: &'static str,
+pub struct Mutant {
+    pub name: &'static str,
+    pub decide: Decide,
+    pub troubles: fn() -> Swarm,
+    /// The fleet has a plan, and these troubles with it.
+    pub friction: Option<fn() -> Friction>,
+    pub caught_by: &'static str,
 }
 
 const fn mutant(
@@ -33,7 +37,7 @@ const fn mutant(
     troubles: fn() -> Swarm,
     caught_by: &'static str,
 ) -> Mutant {
-    Mutant { name, decide, troubles, caught_by }
+    Mutant { name, decide, troubles, friction: None, caught_by }
 }
 
 /// All of them.
@@ -66,7 +70,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("an action has no reason", reasons_dropped, scenes::work, "reason"),
 ];
 
-fn with_config(
+pub fn with_config(
     config: &Config,
     state: &State,
     seen: &Observation,
@@ -77,7 +81,7 @@ fn with_config(
     decide(&config, state, seen)
 }
 
-fn with_state(
+pub fn with_state(
     config: &Config,
     state: &State,
     seen: &Observation,
@@ -88,7 +92,7 @@ fn with_state(
     decide(config, &state, seen)
 }
 
-fn with_panes(
+pub fn with_panes(
     config: &Config,
     state: &State,
     seen: &Observation,
@@ -318,9 +322,11 @@ fn caught(mutant: &Mutant) -> Option<String> {
             seed,
             decide: mutant.decide,
             thorough: false,
-            safety_ticks: TICKS,
+            // A plan takes its time to be complete.
+            safety_ticks: if mutant.friction.is_some() { 2 * TICKS } else { TICKS },
             liveness: false,
             swarm: Some((mutant.troubles)()),
+            work: Some(mutant.friction.map(|friction| friction())),
             hunted: Some(mutant.caught_by),
         };
         run(&plan).err().map(|failure| failure.line())
@@ -330,7 +336,8 @@ fn caught(mutant: &Mutant) -> Option<String> {
 #[test]
 fn every_planted_bug_is_caught() {
     let only = std::env::var("MUTANT").unwrap_or_default();
-    let mutants: Vec<&Mutant> = MUTANTS.iter().filter(|mutant| mutant.name.contains(&only)).collect();
+    let mutants: Vec<&Mutant> =
+        MUTANTS.iter().chain(of_plans::MUTANTS).filter(|mutant| mutant.name.contains(&only)).collect();
     let said = on_two_threads(&mutants, |mutant| {
         let began = std::time::Instant::now();
         (caught(mutant), began.elapsed())
@@ -357,6 +364,7 @@ fn no_scene_blames_the_real_decision() {
             safety_ticks: TICKS,
             liveness: false,
             swarm: Some(troubles()),
+            work: Some(None),
             hunted: None,
         };
         run(&plan).err().map(|failure| format!("{name}: {}", failure.line()))

@@ -3,9 +3,12 @@
 use super::faults::{self, Mode, Swarm};
 use super::files::{Disk, SimFiles};
 use super::fleet;
+use super::friction::{self, Friction};
 use super::host::SimHost;
 use super::invariants::Checker;
 use super::ops::Ops;
+use super::outline::Outline;
+use super::remote::Remote;
 use super::rng::Rng;
 use super::world::{STAMP, World};
 use std::cell::RefCell;
@@ -54,6 +57,8 @@ pub struct Plan {
     pub safety_ticks: u64,
     pub liveness: bool,
     pub swarm: Option<Swarm>,
+    /// The fleet has a plan, and these troubles with it. None: every third seed has one, with troubles of its own.
+    pub work: Option<Option<Friction>>,
     /// Only this invariant counts; None = all.
     pub hunted: Option<&'static str>,
 }
@@ -64,6 +69,8 @@ pub struct Sim {
     pub ops: Rc<Ops>,
     pub rng: Rng,
     pub edition: u32,
+    pub outline: Option<Outline>,
+    pub friction: Friction,
     pub config: Config,
     pub swarm: Swarm,
     pub dog: Option<Watchdog<SimHost, SimFiles>>,
@@ -82,9 +89,16 @@ pub struct Sim {
 impl Sim {
     pub fn new(plan: &Plan) -> Sim {
         let mut rng = Rng::new(plan.seed);
-        let config = fleet::config(&fleet::text(0));
+        let mut own = Rng::new(plan.seed ^ 0x90a1);
+        let friction = match &plan.work {
+            Some(friction) => friction.clone(),
+            None => plan.seed.is_multiple_of(3).then(|| Friction::draw(&mut own)),
+        };
+        let outline = friction.is_some().then(|| Outline::new(&mut own));
+        let config = fleet::config(&fleet::text(0, outline.as_ref()));
         let swarm = plan.swarm.clone().unwrap_or_else(|| Swarm::draw(&mut rng));
-        let world = World::new(Rng::new(rng.next()), fleet::truths(&config));
+        let mut world = World::new(Rng::new(rng.next()), fleet::truths(&config));
+        world.remote = outline.is_some().then(|| Remote::new(Rng::new(own.next())));
         let disk = Disk::new(Rng::new(rng.next()));
         let check = Checker::new(&config, plan.thorough);
         let sim = Sim {
@@ -93,6 +107,8 @@ impl Sim {
             ops: Rc::default(),
             rng,
             edition: 0,
+            outline,
+            friction: friction.unwrap_or_default(),
             config,
             swarm,
             dog: None,
@@ -108,7 +124,14 @@ impl Sim {
             shown: std::env::var("SHOW").ok(),
         };
         faults::install(&sim);
+        friction::install(&sim);
         sim
+    }
+
+    /// The config as people wrote it last.
+    pub fn reread(&mut self) {
+        self.config = fleet::config(&fleet::text(self.edition, self.outline.as_ref()));
+        friction::install(self);
     }
 
     fn watchdog(&self) -> Watchdog<SimHost, SimFiles> {
@@ -259,6 +282,7 @@ pub fn run(plan: &Plan) -> Result<Stats, Box<Failure>> {
             return Err(Box::new(failure));
         }
         faults::between(&mut sim);
+        friction::between(&mut sim);
     }
     if plan.liveness {
         super::liveness::recover(&mut sim)?;

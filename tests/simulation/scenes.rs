@@ -10,6 +10,7 @@ pub type Scene = (&'static str, fn() -> Swarm);
 pub const ALL: &[Scene] = &[
     ("work", work),
     ("deaths", deaths),
+    ("crashes", crashes),
     ("short lives", short_lives),
     ("limits", limits),
     ("silence", silence),
@@ -35,6 +36,11 @@ pub fn work() -> Swarm {
 /// Processes die now and then, some many at once.
 pub fn deaths() -> Swarm {
     Swarm { deaths: 250, mass_deaths: 40, ..work() }
+}
+
+/// The watchdog is killed often.
+pub fn crashes() -> Swarm {
+    Swarm { kills: 400, ..work() }
 }
 
 /// What is started dies within seconds, for a long time.

@@ -2,6 +2,8 @@
 //! It knows the truth; what the watchdog sees of it is `host.rs`.
 
 use super::cli::{Around, Cli, Ended, Play, Sent, Temper};
+use super::outline::kickoff_phase;
+use super::remote::Remote;
 use super::rng::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use watchkeeper::base::time::Wall;
@@ -82,6 +84,10 @@ pub struct Pane {
     pub typed_at: Option<Wall>,
     /// Last output, local wall clock, ms.
     pub output_at: i64,
+    /// The phase that its start was marked with.
+    pub mark: Option<String>,
+    /// The phase that its agent was told to work on.
+    pub kicked: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -162,6 +168,8 @@ pub struct World {
     /// And the one before.
     pub missed_before: BTreeSet<u64>,
     pub tick: u64,
+    /// Where the work of a fleet with a plan is pushed.
+    pub remote: Option<Remote>,
     /// The story is printed as it happens.
     aloud: bool,
 }
@@ -197,6 +205,7 @@ impl World {
             missed: BTreeSet::new(),
             missed_before: BTreeSet::new(),
             tick: 0,
+            remote: None,
             aloud: std::env::var_os("STORY").is_some(),
         }
     }
@@ -293,6 +302,9 @@ impl World {
     fn pass_to(&mut self, t: i64) {
         self.wall += t - self.t;
         self.t = t;
+        if let Some(remote) = &mut self.remote {
+            remote.pass(t);
+        }
     }
 
     /// Calls `f` with the CLI of a pane and what is around it.
@@ -340,9 +352,23 @@ impl World {
             return;
         }
         self.tools(id);
+        self.push(id);
         let is = self.panes.get(&id).map(|pane| format!("{:?}", pane.cli.play)).unwrap_or_default();
         if kind_word(&is) != kind_word(&was) {
             self.tell(format!("{unit}: {} → {}", kind_word(&was), kind_word(&is)));
+        }
+    }
+
+    /// An agent that works on a phase pushes now and then.
+    fn push(&mut self, id: u64) {
+        let (Some(remote), Some(pane)) = (&mut self.remote, self.panes.get(&id)) else { return };
+        let Some(phase) = pane.kicked.clone().filter(|_| pane.cli.is_working()) else { return };
+        let unit = pane.unit.clone();
+        if remote.zeal == super::remote::Zeal::Rest || !self.rng.chance(remote.pushes) {
+            return;
+        }
+        if let Some(what) = remote.push(&unit, &phase) {
+            self.tell(format!("{unit}: pushes `{what}`"));
         }
     }
 
@@ -400,7 +426,7 @@ impl World {
     }
 
     /// Starts the unit's command: in a pane of its own, or anew in a kept one.
-    pub fn launch(&mut self, unit: &str, into: Option<u64>, resumed: bool) {
+    pub fn launch(&mut self, unit: &str, into: Option<u64>, resumed: bool, mark: Option<String>) {
         let root = self.new_proc();
         let Some(truth) = self.units.get_mut(unit) else { return };
         truth.back_from = truth.lost.take();
@@ -437,6 +463,8 @@ impl World {
                 person: old.as_ref().and_then(|old| old.person.clone()),
                 typed_at: old.and_then(|old| old.typed_at),
                 output_at: local,
+                mark,
+                kicked: None,
             },
         );
     }
@@ -465,6 +493,8 @@ impl World {
                 person: None,
                 typed_at: None,
                 output_at,
+                mark: None,
+                kicked: None,
             },
         );
     }
@@ -505,6 +535,9 @@ impl World {
         if !by_person {
             let text: String = sent.text.chars().take(50).collect();
             self.tell(format!("{unit}: takes `{text}`"));
+            if let (Some(phase), Some(pane)) = (kickoff_phase(&sent.text), self.panes.get_mut(&id)) {
+                pane.kicked = Some(phase.to_owned());
+            }
         }
         self.arrivals.push(Arrival { unit, epoch, pid, sent });
     }
@@ -596,6 +629,9 @@ impl World {
         self.boot += 1;
         self.wall += 90_000;
         self.boot_t = self.t - 20_000;
+        if let Some(remote) = &mut self.remote {
+            remote.kill_runner();
+        }
     }
 }
 

@@ -26,8 +26,9 @@ each at the end of its turn.
 Exit code of `show`: 0, or 1 when the phase in force is not in the plan.
 
 JSON of `show`: {id or null, index, since, completed, plan [{id, status, done
-(as pushed; null = not known)}], branch, head, trouble}; of the others: [{unit
-(null), taken (accepted, refused, null), done, text}]",
+(as pushed; null = not known)}], branch, head, ignored (its done marker does not
+count yet), trouble}; of the others: [{unit (null), taken (accepted, refused,
+null), done, text}]",
     flags: &[],
     words: Words::Phase,
     effect: Effect::Changes,
@@ -43,6 +44,8 @@ struct Shown {
     plan: Vec<Row>,
     branch: String,
     head: Option<String>,
+    /// The done marker of the phase in force stood when a person put it in force: it does not count.
+    ignored: bool,
     /// Why the branch can't be read.
     trouble: Option<String>,
 }
@@ -59,7 +62,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     let to = match words.as_slice() {
         [] | ["show"] => return show(invocation, out),
         ["set", id] => PhaseStep::Set { id: (*id).to_owned() },
-        ["advance"] => PhaseStep::Advance,
+        ["advance"] => PhaseStep::Advance { from: in_force(invocation)? },
         ["reset"] => PhaseStep::Reset,
         _ => return Err(Error::usage("`phase` takes `show`, `set ID`, `advance` or `reset`")),
     };
@@ -73,6 +76,12 @@ fn plan(config: &Config) -> Result<&Sequence> {
         Error::usage("the config has no [loop], so there are no phases")
             .hint("`watchkeeper init builder-adversary` shows one that has")
     })
+}
+
+/// The phase that the asker sees: if another one is in force by the time that the request is read, it is not meant.
+fn in_force(invocation: &Invocation) -> Result<Option<String>> {
+    let snapshot = Snapshot::read(&load::config(invocation)?)?;
+    Ok(Some(snapshot.state.phase.id).filter(|id| !id.is_empty()))
 }
 
 fn show(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
@@ -95,6 +104,7 @@ fn show(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
         plan: rows.collect(),
         branch: plan.tracking(),
         head,
+        ignored: phase.ignore_done,
         trouble,
     };
     if invocation.json {
@@ -152,6 +162,10 @@ fn print(shown: &Shown, now: Wall, out: &mut Out) {
             ));
         }
         (Some(_), None) => {}
+    }
+    if shown.ignored {
+        let text = "Its done marker stood when it was put in force by hand: it counts once it was taken out, or `phase advance`.";
+        out.line(text);
     }
     let head = shown.head.as_deref().map_or("nothing", |head| head.get(..10).unwrap_or(head));
     let trouble = shown.trouble.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();

@@ -27,8 +27,11 @@ records are made when the phase, or its newest claimed label, changes (gate).
 By agent is the sum of the records, or of all that was counted where there are
 none. What goes on now has no end. Agents that can't be counted are named.
 
-With `--file`: any transcript of claude, codex, gemini or qwen; `-` is standard
-input.
+A scripted `demo` agent keeps a transcript where DEMO_HOME is set; its figures
+are made up: a token for every four bytes that were read or said.
+
+With `--file`: any transcript of claude, codex, gemini, qwen or demo; `-` is
+standard input.
 
 JSON of a file: {input, output, cache_read, cache_creation, total, messages}.
 JSON: {by, since or null, rows [{name, started, ended or null, duration_s, used

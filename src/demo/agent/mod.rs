@@ -64,9 +64,12 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 /// The transcript with this run's start in it, and this run's script.
 fn prepare(options: &Options, args: &[String]) -> Result<(Transcript, Vec<script::Directive>), String> {
     let said = |error: io::Error| format!("opening the transcript: {error}");
-    let mut transcript = Transcript::open(options.transcript.as_deref()).map_err(said)?;
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let session = format!("{}-{}", transcript::wall_now().0, std::process::id());
+    let path = options.transcript_of(&cwd, &session);
+    let mut transcript = Transcript::open(path.as_deref()).map_err(said)?;
     let script = options.directives(transcript.earlier_runs())?;
-    transcript.start(args).map_err(said)?;
+    transcript.start(args, &session, &cwd).map_err(said)?;
     Ok((transcript, script))
 }
 

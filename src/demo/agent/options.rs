@@ -1,8 +1,9 @@
 //! What the agent was started with: arguments and environment, read once.
 
 use super::script::{self, Directive};
+use crate::base::text::dashed;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Longest duration that a directive may name, seconds (about 11 days).
 pub const SECONDS_MAX: f64 = 1_000_000.0;
@@ -15,6 +16,8 @@ const START_S: f64 = 0.3;
 pub struct Options {
     /// Where each event is written.
     pub transcript: Option<PathBuf>,
+    /// Where this run's events are written, in a file of its own below the folder's name, if `transcript` names none.
+    pub home: Option<PathBuf>,
     /// Chooses the words of the streamed text.
     pub seed: u64,
     /// Submitted at start, in this order.
@@ -66,6 +69,7 @@ pub fn read(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Resu
     let text = |name: &str| env(name).map(|v| v.to_string_lossy().into_owned()).filter(|v| !v.is_empty());
     let mut options = Options {
         transcript: env("DEMO_TRANSCRIPT").filter(|v| !v.is_empty()).map(PathBuf::from),
+        home: env("DEMO_HOME").filter(|v| !v.is_empty()).map(PathBuf::from),
         script: text("DEMO_SCRIPT").unwrap_or_default(),
         folder: if text("DEMO_TRUST").as_deref() == Some("1") { Folder::Unknown } else { Folder::Trusted },
         start_s: text("DEMO_START").and_then(|t| t.parse().ok()).unwrap_or(START_S).clamp(0.0, SECONDS_MAX),
@@ -97,6 +101,13 @@ pub fn read(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Resu
 }
 
 impl Options {
+    /// The file of the events of this run, which works in `cwd` and is called `session`; None: nothing is written.
+    pub fn transcript_of(&self, cwd: &Path, session: &str) -> Option<PathBuf> {
+        let of_home =
+            |home: &PathBuf| home.join(dashed(&cwd.to_string_lossy())).join(format!("{session}.jsonl"));
+        self.transcript.clone().or_else(|| self.home.as_ref().map(of_home))
+    }
+
     /// The directives of run number `run` (from 0).
     pub fn directives(&self, run: usize) -> Result<Vec<Directive>, String> {
         script::script(&self.script, run).map_err(|bad| format!("DEMO_SCRIPT: `{bad}` is no directive"))
@@ -128,6 +139,7 @@ mod tests {
             &["--transcript", "a.jsonl", "--prompt", "one", "--continue", "--model", "m", "--", "--two"],
             &[
                 ("DEMO_TRANSCRIPT", "b.jsonl"),
+                ("DEMO_HOME", "h"),
                 ("DEMO_SCRIPT", "WORK 1"),
                 ("DEMO_TRUST", "1"),
                 ("DEMO_START", "0"),
@@ -136,6 +148,7 @@ mod tests {
         );
         let want = Options {
             transcript: Some("a.jsonl".into()),
+            home: Some("h".into()),
             prompts: vec!["one".into(), "--two".into()],
             conversation: Conversation::Resumed,
             script: "WORK 1".into(),
@@ -144,6 +157,24 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(asked, Ok(Asked::Run(Box::new(want))));
+    }
+
+    #[test]
+    fn a_transcript_is_written_where_it_is_asked_for() {
+        #[track_caller]
+        fn check(transcript: Option<&str>, home: Option<&str>, want: Option<&str>) {
+            let options = Options {
+                transcript: transcript.map(PathBuf::from),
+                home: home.map(PathBuf::from),
+                ..Options::default()
+            };
+            assert_eq!(options.transcript_of("/w/a.b".as_ref(), "1-2"), want.map(PathBuf::from));
+        }
+        check(None, None, None);
+        check(Some("t.jsonl"), None, Some("t.jsonl"));
+        check(Some("t.jsonl"), Some("/h"), Some("t.jsonl"));
+        check(None, Some("/h"), Some("/h/-w-a-b/1-2.jsonl"));
+        check(None, Some("../h"), Some("../h/-w-a-b/1-2.jsonl"));
     }
 
     #[test]

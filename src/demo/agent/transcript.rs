@@ -40,9 +40,14 @@ impl Transcript {
         self.runs
     }
 
-    /// This run began.
-    pub fn start(&mut self, args: &[String]) -> io::Result<()> {
-        self.append("start", &[("args", args.into()), ("pid", std::process::id().into())])
+    /// This run, `session`, began in `cwd`.
+    pub fn start(&mut self, args: &[String], session: &str, cwd: &Path) -> io::Result<()> {
+        let cwd = cwd.to_string_lossy().into_owned();
+        let pid = std::process::id();
+        self.append(
+            "start",
+            &[("session", session.into()), ("cwd", cwd.into()), ("args", args.into()), ("pid", pid.into())],
+        )
     }
 
     /// Something was said: `kind` is `user`, `assistant` or `error`.
@@ -93,7 +98,7 @@ mod tests {
         for run in 0..2 {
             let mut transcript = Transcript::open(Some(&path)).unwrap();
             assert_eq!(transcript.earlier_runs(), run);
-            transcript.start(&["a".into()]).unwrap();
+            transcript.start(&["a".into()], "1-2", "/w".as_ref()).unwrap();
             transcript.said("user", "one\ntwo \"three\"").unwrap();
         }
         let text = std::fs::read_to_string(&path).unwrap();
@@ -101,6 +106,7 @@ mod tests {
         assert_eq!(events.iter().map(|e| e["id"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert_eq!(events[3]["text"], "one\ntwo \"three\"");
         assert_eq!(events[2]["pid"], std::process::id());
+        assert_eq!((&events[2]["session"], &events[2]["cwd"]), (&"1-2".into(), &"/w".into()));
     }
 
     #[test]

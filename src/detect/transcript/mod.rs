@@ -9,6 +9,7 @@
 
 mod claude;
 mod codex;
+mod demo;
 mod entry;
 mod gemini;
 pub mod owner;
@@ -40,6 +41,8 @@ pub enum Format {
     Gemini,
     /// Qwen Code.
     Qwen,
+    /// The scripted agent of this program.
+    Demo,
 }
 
 /// Where a CLI keeps its transcripts.
@@ -55,7 +58,7 @@ pub struct Place {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Format; 4] = [Format::Claude, Format::Codex, Format::Gemini, Format::Qwen];
+    pub const ALL: [Format; 5] = [Format::Claude, Format::Codex, Format::Gemini, Format::Qwen, Format::Demo];
 
     /// The format of a backend's transcripts: by its name, else by the folder that it names or the program that it runs.
     pub fn of(backend: &str, transcript_dir: Option<&str>, command: &[String]) -> Option<Format> {
@@ -63,7 +66,12 @@ impl Format {
         let named = |name: &str| Format::ALL.into_iter().find(|format| format.name() == name);
         let in_dir =
             |dir: &str| Format::ALL.into_iter().find(|format| dir.contains(&format!("/.{}/", format.name())));
-        named(backend).or_else(|| transcript_dir.and_then(in_dir)).or_else(|| named(program))
+        // This very program, under whatever name, with its scripted agent.
+        let scripted = || command.get(1).is_some_and(|word| word == "demo-agent").then_some(Format::Demo);
+        named(backend)
+            .or_else(|| transcript_dir.and_then(in_dir))
+            .or_else(|| named(program))
+            .or_else(scripted)
     }
 
     /// Its name, as of the backend.
@@ -73,6 +81,7 @@ impl Format {
             Format::Codex => "codex",
             Format::Gemini => "gemini",
             Format::Qwen => "qwen",
+            Format::Demo => "demo",
         }
     }
 
@@ -90,14 +99,26 @@ impl Format {
             Format::Qwen => {
                 Place { home_env: "", home: "{home}/.qwen", below: "projects/{cwd_dashed}/chats" }
             }
+            Format::Demo => {
+                Place { home_env: "DEMO_HOME", home: "{home}/.demo-agent", below: "{cwd_dashed}" }
+            }
         }
+    }
+
+    /// Where they lie as the backend says. What only repeats the CLI's standard gives way to the variable that moves it.
+    pub fn below(self, transcript_dir: Option<&str>) -> &str {
+        let place = self.place();
+        let repeats = |dir: &&str| {
+            dir.strip_prefix(place.home).and_then(|rest| rest.strip_prefix('/')) == Some(place.below)
+        };
+        transcript_dir.filter(|dir| !repeats(dir)).unwrap_or(place.below)
     }
 
     /// Is a file of this name in that folder a transcript?
     pub fn is_transcript(self, path: &str) -> bool {
         let name = path.rsplit('/').next().unwrap_or(path);
         match self {
-            Format::Claude | Format::Qwen => name.ends_with(".jsonl"),
+            Format::Claude | Format::Qwen | Format::Demo => name.ends_with(".jsonl"),
             Format::Codex => name.starts_with("rollout-") && name.ends_with(".jsonl"),
             Format::Gemini => {
                 path.contains("/chats/")
@@ -133,6 +154,7 @@ pub fn count_line(format: Format, state: &mut ReaderState, line: &[u8], out: &mu
         Format::Codex => &["token_", "session_meta", "\"turn_", "task_started"],
         Format::Gemini => &["\"tokens\""],
         Format::Qwen => &["\"usageMetadata\""],
+        Format::Demo => &["\"usage\"", "\"start\""],
     };
     // Codex tells copied history by the times of all lines.
     let all = format == Format::Codex && state.forked && !state.own;
@@ -156,6 +178,7 @@ fn count(format: Format, state: &mut ReaderState, record: &Value, out: &mut Vec<
         Format::Codex => out.extend(codex::count(state, record)),
         Format::Gemini => gemini::count(record, out),
         Format::Qwen => out.extend(qwen::count(record)),
+        Format::Demo => out.extend(demo::count(state, record)),
     }
 }
 
@@ -177,6 +200,7 @@ pub fn document_entries(format: Format, bytes: &[u8]) -> Vec<Entry> {
         Format::Codex => codex::entries(&record),
         Format::Gemini => gemini::entries(&record),
         Format::Qwen => qwen::entries(&record),
+        Format::Demo => demo::entries(&record),
     }
 }
 
@@ -205,10 +229,14 @@ pub fn head(format: Format, bytes: &[u8]) -> Head {
         // A copied history names other sessions further down.
         let first = match format {
             Format::Codex => body.get("id").filter(|_| record["type"] == "session_meta").is_some(),
-            Format::Claude | Format::Gemini | Format::Qwen => true,
+            Format::Claude | Format::Gemini | Format::Qwen | Format::Demo => true,
         };
         if first {
-            let id = if format == Format::Codex { "id" } else { "sessionId" };
+            let id = match format {
+                Format::Codex => "id",
+                Format::Demo => "session",
+                Format::Claude | Format::Gemini | Format::Qwen => "sessionId",
+            };
             head.session = head.session.take().or_else(|| at(body, id));
             let root = at(body, "parent_thread_id").or_else(|| at(body, "session_id"));
             let parent = root.filter(|root| head.session.as_ref() != Some(root));
@@ -218,7 +246,8 @@ pub fn head(format: Format, bytes: &[u8]) -> Head {
         }
         let time =
             || at(body, "startTime").or_else(|| at(body, "timestamp")).or_else(|| at(&record, "timestamp"));
-        head.started = head.started.or_else(|| Wall::parse(&time()?));
+        let own = if format == Format::Demo { demo::at(&record) } else { None };
+        head.started = head.started.or(own).or_else(|| Wall::parse(&time()?));
         if head.session.is_some() && head.started.is_some() && (head.cwd.is_some() || head.project.is_some())
         {
             break;

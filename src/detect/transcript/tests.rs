@@ -273,6 +273,26 @@ fn gemini_documents_and_sets_count_by_id() {
 }
 
 #[test]
+fn demo_turns_are_known_by_session_and_place() {
+    let usage = |id: u64| format!(r#"{{"type":"usage","input":3,"output":1,"id":{id}}}"#);
+    let start = |session: &str| format!(r#"{{"type":"start","session":"{session}"}}"#);
+    let said = r#"{"type":"user","text":"\"usage\"","usage":9,"input":9,"id":7}"#.to_owned();
+    let run = [start("a"), said, usage(3), usage(4)].join("\n");
+    let want = |messages| Totals {
+        input: 3 * messages,
+        output: messages,
+        total: 4 * messages,
+        messages,
+        ..Totals::default()
+    };
+    assert_eq!(sum(Format::Demo, &run), want(2));
+    assert_eq!(sum(Format::Demo, &format!("{run}\n{run}")), want(2), "a copy");
+    assert_eq!(sum(Format::Demo, &format!("{run}\n{}\n{}", start("b"), usage(4))), want(3), "another run");
+    // Without a session each line is one.
+    assert_eq!(sum(Format::Demo, &format!("{}\n{}\n{}", usage(1), usage(1), usage(2))), want(2));
+}
+
+#[test]
 fn heads_tell_session_directory_and_start() {
     for (format, path, _) in fixtures() {
         let bytes = std::fs::read(&path).unwrap();
@@ -295,9 +315,24 @@ fn formats_are_told_by_name_folder_or_program() {
     assert_eq!(of("mine", Some("{home}/.codex/sessions"), "x"), Some(Format::Codex));
     assert_eq!(of("mine", None, "/usr/bin/qwen"), Some(Format::Qwen));
     assert_eq!(of("shell", None, "bash"), None);
+    let scripted = ["/opt/watchkeeper", "demo-agent", "--seed", "1"].map(str::to_owned);
+    assert_eq!(Format::of("mine", None, &scripted), Some(Format::Demo));
+    assert_eq!(Format::of("mine", None, &scripted[..1]), None);
     for format in Format::ALL {
         assert!(uncounted(format.name()).is_none());
     }
+}
+
+#[test]
+fn a_folder_that_is_the_standard_moves_with_its_variable() {
+    #[track_caller]
+    fn check(format: Format, dir: Option<&str>, want: &str) {
+        assert_eq!(format.below(dir), want);
+    }
+    check(Format::Claude, None, "projects/{cwd_dashed}");
+    check(Format::Claude, Some("{home}/.claude/projects/{cwd_dashed}"), "projects/{cwd_dashed}");
+    check(Format::Claude, Some("{home}/.claude2/projects"), "{home}/.claude2/projects");
+    check(Format::Codex, Some("/data/sessions"), "/data/sessions");
 }
 
 #[test]

@@ -104,15 +104,18 @@ struct World {
 impl World {
     /// Agents `a`, `b`, … of a backend, all in one directory; everything that was ever said counts.
     fn new(backend: &str, agents: &[&str]) -> World {
-        let dir = tempfile::tempdir().unwrap();
-        let home = dir.path().join("home");
         let agent = |name: &&str| {
             format!(
-                "[[agent]]\nname = \"{name}\"\nbackend = \"{backend}\"\ndir = \"{CWD}\"\nenv = {{ HOME = \"{}\" }}\n",
-                home.display()
+                "[[agent]]\nname = \"{name}\"\nbackend = \"{backend}\"\ndir = \"{CWD}\"\nenv = {{ HOME = \"$HOME\" }}\n"
             )
         };
-        let text: String = agents.iter().map(agent).collect();
+        World::of(&agents.iter().map(agent).collect::<String>())
+    }
+
+    /// The same of this agents.toml; `$HOME` in it is the home directory.
+    fn of(text: &str) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let text = text.replace("$HOME", dir.path().join("home").to_str().unwrap());
         let parsed = crate::config::parse(&Source {
             path: Path::new("/fleet/agents.toml"),
             text: &text,
@@ -242,6 +245,7 @@ fn fixtures() -> Vec<(Format, String, Vec<u8>, Totals)> {
                 Format::Codex => format!(".codex/sessions/2026/11/21/{name}"),
                 Format::Gemini => format!(".gemini/tmp/proj/chats/{name}"),
                 Format::Qwen => format!(".qwen/projects/-home-crew-fleet-a-proj/chats/{name}"),
+                Format::Demo => format!(".demo-agent/-home-crew-fleet-a-proj/{name}"),
             };
             let totals = transcript::totals(format, bytes.split_inclusive(|b| *b == b'\n'));
             found.push((format, place, bytes, totals));
@@ -353,6 +357,59 @@ fn a_copy_of_another_agents_session_adds_only_what_is_new() {
     std::fs::write(world.path(&format!("{PROJECT}/s2.jsonl")), &copy).unwrap();
     world.tick_with(|file| file.born = Wall::parse("2026-12-01T00:00:00Z"));
     assert_eq!((world.used("a").output, world.used("b").output), (30, 5));
+}
+
+#[test]
+fn agents_with_homes_of_their_own_are_told_apart_in_one_directory() {
+    let agent = |name: &str| {
+        format!(
+            "[[agent]]\nname = \"{name}\"\nbackend = \"claude\"\ndir = \"{CWD}\"\n\
+             env = {{ HOME = \"$HOME\", CLAUDE_CONFIG_DIR = \"$HOME/{name}\" }}\n"
+        )
+    };
+    let mut world = World::of(&(agent("a") + &agent("b")));
+    world.runs("a", 1, "2026-11-01T00:00:00Z");
+    world.runs("b", 2, "2026-11-02T00:00:00Z");
+    let project = |home: &str| PROJECT.replace(".claude", home);
+    std::fs::write(world.path(&format!("{}/s1.jsonl", project("a"))), claude("s1", "m1", 10)).unwrap();
+    std::fs::write(world.path(&format!("{}/s2.jsonl", project("b"))), claude("s2", "m2", 5)).unwrap();
+    world.tick();
+    assert_eq!((world.used("a").output, world.used("b").output), (10, 5));
+}
+
+/// What a demo agent writes in one run of some turns.
+fn demo(session: &str, turns: u64) -> String {
+    let start =
+        json!({"type": "start", "at": "2026-11-30T00:00:00Z", "session": session, "cwd": CWD, "id": 1});
+    let turn = |n: u64| json!({"type": "usage", "at": "2026-11-30T00:00:01Z", "input": 10, "output": n, "id": n + 1});
+    (1..=turns).fold(format!("{start}\n"), |text, n| text + &format!("{}\n", turn(n)))
+}
+
+/// The home of demo agents is what their processes get, also while none lives: the unit's, else the backend's.
+#[test]
+fn a_demo_agents_home_is_of_its_unit_or_its_backend() {
+    let agent = |name: &str, env: &str| {
+        format!("[[agent]]\nname = \"{name}\"\nbackend = \"demo\"\ndir = \"{CWD}\"\nenv = {{ {env} }}\n")
+    };
+    let backend = "[backend.demo]\nenv = { DEMO_HOME = \"$HOME/x\" }\n";
+    let own = agent("b", "DEMO_HOME = \"$HOME/y\"");
+    let mut world = World::of(&[backend.to_owned(), agent("a", ""), own].concat());
+    let project = |home: &str| PROJECT.replace(".claude/projects", home);
+    std::fs::write(world.path(&format!("{}/1-1.jsonl", project("x"))), demo("1-1", 3)).unwrap();
+    // The same place in a file of another session is another turn; a copy is not.
+    std::fs::write(world.path(&format!("{}/2-2.jsonl", project("x"))), demo("2-2", 1)).unwrap();
+    std::fs::write(world.path(&format!("{}/copy.jsonl", project("x"))), demo("1-1", 3)).unwrap();
+    world.runs("b", 2, "2026-11-02T00:00:00Z");
+    std::fs::write(world.path(&format!("{}/3-3.jsonl", project("y"))), demo("3-3", 2)).unwrap();
+    world.tick();
+    let want = |output, messages| Totals {
+        input: 10 * messages,
+        output,
+        total: 10 * messages + output,
+        messages,
+        ..Totals::default()
+    };
+    assert_eq!((world.used("a"), world.used("b")), (want(7, 4), want(3, 2)));
 }
 
 #[test]

@@ -82,7 +82,36 @@ fn claims_and_reviews_ping_their_agents_once() {
     expect(&world, [1, 1, 1]);
     live(&mut world, 3600.0);
     expect(&world, [1, 1, 1]);
-    assert_eq!(world.state.git.label, "a");
+    assert_eq!(world.state.git.label_of("1"), "a");
+}
+
+/// phase.json is written before git.json: a kill in between brings the old git.json into the new phase.
+#[test]
+fn a_label_belongs_to_the_phase_in_which_it_was_claimed() {
+    let phases = r#"phases = [ { id = "1", status = "S1.md" }, { id = "2", status = "S2.md" } ]"#;
+    for kill in [false, true] {
+        let mut world = World::new(&PLAN.replace(r#"phases = [ { id = "1", status = "S1.md" } ]"#, phases));
+        world.branch.push("begin");
+        live(&mut world, 30.0);
+        world.branch.push("claim(a): x");
+        live(&mut world, 60.0);
+        let git = world.state.git.clone();
+        assert_eq!(git.label_of("1"), "a");
+        // Claimed and done at one look.
+        world.branch.push("claim(b): y");
+        world.branch.done("1");
+        world.tick();
+        assert_eq!((world.state.phase.id.as_str(), world.state.git.label_of("2")), ("2", ""));
+        if kill {
+            world.state.git = git;
+        }
+        world.branch.push("status");
+        live(&mut world, 60.0);
+        assert_eq!(world.state.git.label_of("2"), "", "killed: {kill}");
+        world.branch.push("claim(c): z");
+        live(&mut world, 60.0);
+        assert_eq!(world.state.git.label_of("2"), "c", "killed: {kill}");
+    }
 }
 
 #[test]
@@ -99,7 +128,7 @@ fn several_commits_of_both_kinds_in_one_fetch_go_in_one_text_to_each() {
             && critic.contains("claim(feat: b): z")
             && !critic.contains("New review")
     );
-    assert_eq!(world.state.git.label, "b");
+    assert_eq!(world.state.git.label_of("1"), "b");
 }
 
 #[test]
@@ -220,4 +249,50 @@ fn hostile_subjects_become_one_clean_line() {
     live(&mut world, 60.0);
     let text = pings(&world, "critic")[0];
     assert!(text.len() < 400 && !text.chars().any(char::is_control), "{text:?}");
+}
+
+#[test]
+fn an_inbox_that_is_watched_since_now_is_only_remembered() {
+    let mut world = quiet();
+    world.branch.inboxes.insert("INBOX-critic.md".into(), "old".into());
+    world.state.git.inboxes.clear();
+    world.state.git.watched = vec!["INBOX-builder.md".into()];
+    world.branch.push("something else");
+    live(&mut world, 60.0);
+    expect(&world, [0, 0, 0]);
+    world.branch.inboxes.insert("INBOX-critic.md".into(), "new".into());
+    world.branch.push("inbox");
+    live(&mut world, 60.0);
+    expect(&world, [0, 1, 0]);
+}
+
+#[test]
+fn an_inbox_ping_that_is_found_again_at_another_head_is_the_same_ping() {
+    let mut world = quiet();
+    world.branch.inboxes.insert("INBOX-critic.md".into(), "d1".into());
+    world.branch.push("inbox");
+    let git = world.state.git.clone();
+    world.tick_now();
+    // git.json was not written, and the head moved on meanwhile.
+    world.state.git = git;
+    world.branch.push("unrelated");
+    live(&mut world, 120.0);
+    expect(&world, [0, 1, 0]);
+}
+
+#[test]
+fn a_unit_whose_file_can_t_be_judged_for_a_while_keeps_its_pings() {
+    let mut world = quiet();
+    world.branch.push("claim(a): x");
+    // The engine leaves a held unit out of the config for a tick.
+    let (whole, units) = (world.config.clone(), world.seen.units.clone());
+    let critic = world.state.units.remove(&name("critic")).unwrap();
+    world.config.units.remove(&name("critic"));
+    world.seen.units.remove(&name("critic"));
+    world.tick_now();
+    world.config = whole;
+    world.seen.units = units;
+    world.state.units.insert(name("critic"), critic);
+    live(&mut world, 120.0);
+    expect(&world, [0, 1, 1]);
 }

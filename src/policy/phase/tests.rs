@@ -299,18 +299,18 @@ fn orders_about_phases() {
         let answer = &world.state.mail.handled.last().unwrap().said;
         assert!(answer.contains(said), "{answer}");
     }
-    check(PhaseStep::Advance, (1, "2"), "phase 2 is in force (2 of 3)");
+    check(PhaseStep::Advance { from: None }, (1, "2"), "phase 2 is in force (2 of 3)");
     check(PhaseStep::Set { id: "3".into() }, (2, "3"), "phase 3 is in force");
     check(PhaseStep::Set { id: "9".into() }, (0, "1"), "it has 1, 2, 3");
     check(PhaseStep::Reset, (0, "1"), "phase 1 is in force");
     // The one after the last one is the end.
     let mut world = at_work();
     for _ in 0..3 {
-        world.ask(Ask::Phase { to: PhaseStep::Advance });
+        world.ask(Ask::Phase { to: PhaseStep::Advance { from: None } });
         world.tick_now();
     }
     assert!(world.state.phase.completed.is_some());
-    world.ask(Ask::Phase { to: PhaseStep::Advance });
+    world.ask(Ask::Phase { to: PhaseStep::Advance { from: None } });
     world.tick_now();
     assert!(world.state.mail.handled.last().unwrap().said.contains("complete already"));
 }
@@ -318,7 +318,7 @@ fn orders_about_phases() {
 #[test]
 fn an_order_is_taken_once_though_its_confirmation_was_lost() {
     let mut world = at_work();
-    world.ask(Ask::Phase { to: PhaseStep::Advance });
+    world.ask(Ask::Phase { to: PhaseStep::Advance { from: None } });
     let request = world.seen.requests.clone();
     let mail = world.state.mail.clone();
     world.tick_now();
@@ -459,4 +459,118 @@ fn a_fetch_is_ordered_every_interval_while_there_is_work_and_never_beside_anothe
     world.jobs.clear();
     world.run(600.0);
     assert!(world.jobs.is_empty(), "there is no work left");
+}
+
+#[test]
+fn the_last_task_is_started_again_when_its_start_came_to_nothing() {
+    let mut world = at_work();
+    // Recorded, and never carried out: the watchdog was killed in between, or tmux did not take it.
+    world.deaf.insert("reporter".into());
+    ["1", "2", "3"].iter().for_each(|id| world.branch.done(id));
+    world.tick_now();
+    world.run(10.0);
+    assert_eq!(world.acts("reporter"), ["run"], "{}", world.story());
+    world.deaf.clear();
+    world.run(60.0);
+    assert_eq!(world.acts("reporter"), ["run", "run"], "{}", world.story());
+    settle(&mut world);
+    world.unit("reporter").dies(Exit::Status(0));
+    world.run(7200.0);
+    let runs = world.acts("reporter").into_iter().filter(|act| *act == "run").count();
+    assert_eq!(runs, 2, "{}", world.story());
+}
+
+#[test]
+fn the_remote_is_asked_before_the_first_phase_is_chosen_but_not_for_ever() {
+    let mut world = World::new(PLAN);
+    world.branch.push("begin");
+    world.seen.fetch = JobSeen::Running;
+    world.run(15.0);
+    assert!(world.state.phase.id.is_empty(), "an old clone must not choose");
+    assert!(world.acts("a").is_empty());
+    // What it brings: the first phase was done long ago.
+    world.branch.done("1");
+    world.seen.fetch = JobSeen::Ended { failed: None };
+    world.state.git.fetches = 1;
+    world.poke();
+    world.tick();
+    assert_eq!(phase(&world), (1, "2"));
+    let mut world = World::new(PLAN);
+    world.branch.push("begin");
+    world.seen.fetch = JobSeen::Running;
+    world.run(60.0);
+    assert_eq!(phase(&world), (0, "1"), "a remote that hangs is not waited for");
+}
+
+#[test]
+fn a_lost_phase_json_after_a_person_s_choice_finds_the_phase_that_the_agents_carry() {
+    let mut world = at_work();
+    world.ask(Ask::Phase { to: PhaseStep::Set { id: "3".into() } });
+    world.unit("a").idle();
+    world.unit("b").idle();
+    settle(&mut world);
+    for unit in ["a", "b"] {
+        world.unit(unit).busy();
+    }
+    world.ticks(3);
+    world.forget();
+    world.state.phase = Default::default();
+    world.run(60.0);
+    assert_eq!(phase(&world), (2, "3"));
+    assert!(world.acts("a").is_empty() && world.acts("b").is_empty(), "{}", world.story());
+}
+
+#[test]
+fn a_branch_that_is_gone_for_a_while_undoes_no_order() {
+    let mut world = at_work();
+    world.branch.done("1");
+    world.tick_now();
+    world.ask(Ask::Phase { to: PhaseStep::Reset });
+    world.run(60.0);
+    let subjects = std::mem::take(&mut world.branch.subjects);
+    world.run(60.0);
+    world.branch.subjects = subjects;
+    world.run(60.0);
+    assert_eq!(phase(&world), (0, "1"));
+}
+
+#[test]
+fn a_fetch_that_takes_longer_gets_longer_and_a_short_trouble_is_not_told() {
+    let mut world = at_work();
+    let late = || JobSeen::Ended { failed: Some("it was ended after 120 s, its deadline".into()) };
+    let deadline = |world: &World| world.last.jobs.first().map(|job| job.deadline_s);
+    let mut deadlines = Vec::new();
+    world.seen.fetch = late();
+    for _ in 0..400 {
+        world.tick();
+        deadlines.extend(deadline(&world));
+    }
+    assert_eq!(deadlines.first(), Some(&240), "{deadlines:?}");
+    assert_eq!(deadlines.last(), Some(&3600), "{deadlines:?}");
+    // One failure, then well again.
+    let mut world = at_work();
+    world.seen.fetch = JobSeen::Ended { failed: Some("no route to host".into()) };
+    world.run(31.0);
+    world.seen.fetch = JobSeen::Ended { failed: None };
+    world.run(600.0);
+    assert!(world.alerts.iter().all(|text| !text.contains("fetching")), "{:?}", world.alerts);
+    // An edited or foreign time of the last fetch stops nothing.
+    world.state.git.fetch_awake_s = Some(world.seen.now.awake_s.plus_s(1e7));
+    world.jobs.clear();
+    world.run(61.0);
+    assert!(!world.jobs.is_empty());
+}
+
+#[test]
+fn an_advance_that_somebody_else_made_meanwhile_is_not_made_twice() {
+    let mut world = at_work();
+    world.branch.done("1");
+    world.ask(Ask::Phase { to: PhaseStep::Advance { from: Some("1".into()) } });
+    world.tick_now();
+    // The order comes first: the marker then belongs to a phase that is over.
+    assert_eq!(phase(&world), (1, "2"));
+    world.ask(Ask::Phase { to: PhaseStep::Advance { from: Some("1".into()) } });
+    world.tick_now();
+    assert_eq!(phase(&world), (1, "2"));
+    assert!(world.state.mail.handled.last().unwrap().said.contains("no longer 1"));
 }

@@ -365,3 +365,22 @@ fn vetoes(world: &World) -> Vec<String> {
     let found = super::super::veto::vetoes(&context, world.state_of("a"));
     found.into_iter().map(|veto| veto.name.to_owned()).collect()
 }
+
+#[test]
+fn a_kill_that_was_called_off_comes_again_when_it_hangs_on() {
+    let mut world = World::running(LOOP);
+    world.unit("a").busy();
+    for _ in 0..400 {
+        world.tick();
+        if world.acts("a").contains(&"kill-start") {
+            break;
+        }
+    }
+    // It moves in the instant before it is ended.
+    world.unit("a").moves();
+    world.tick();
+    assert!(world.events.iter().any(|event| event.contains("called off")), "{}", world.story());
+    world.forget();
+    world.run(4000.0);
+    assert!(world.acts("a").contains(&"terminate"), "{}", world.story());
+}

@@ -72,6 +72,11 @@ fn changed(before: &UnitState, after: &UnitState) -> Option<&'static str> {
     None
 }
 
+/// The reminder of the done marker is none of the ladder's tiers.
+fn reminds(granted: &Proposal) -> bool {
+    matches!(&granted.what, What::Deliver(message) if message.text.contains("is not marked as done"))
+}
+
 /// The books balance: what was paid for is what was granted, neither more nor less.
 pub(super) fn books(world: &mut World, report: &TickReport) {
     for (name, after) in &report.decision.next.units {
@@ -87,7 +92,7 @@ pub(super) fn books(world: &mut World, report: &TickReport) {
         let starts =
             count(&|p| matches!(p.what, What::Act(Action::NewSession { .. } | Action::Respawn { .. })));
         let deliveries = count(&|p| matches!(p.what, What::Deliver(_)));
-        let remedies = count(&|p| p.by == "stall");
+        let remedies = count(&|p| p.by == "stall" && !reminds(p));
         let continues = count(&|p| p.claim == Claim::Continue);
         let wakes = count(&|p| p.by == "wake");
         let rows = [

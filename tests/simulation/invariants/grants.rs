@@ -54,7 +54,8 @@ impl Checker {
             }
             (What::Deliver(_), Claim::Nudge) => {
                 disturbance(world, config, name, granted, &past);
-                let tiers = unit.ladder.tiers.len() as u32;
+                // The reminder of the done marker is none of them.
+                let tiers = unit.ladder.tiers.len() as u32 + u32::from(config.sequence.is_some());
                 if let Some(past) = self.past.get_mut(name) {
                     past.nudges += 1;
                     if past.nudges > tiers {

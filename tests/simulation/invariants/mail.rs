@@ -106,6 +106,8 @@ fn owed(world: &mut World, report: &TickReport) {
     for event in report.decision.events.iter().filter(|event| event.kind == EventKind::Alert) {
         let owed = match &event.unit {
             Some(unit) => next.units.get(unit.as_str()).map(|state| &state.owed),
+            // The plan's own alerts stand in phase.json.
+            None if next.phase.owed.iter().any(|owed| owed.text == event.text) => Some(&next.phase.owed),
             None => Some(&next.mail.owed),
         };
         // Of very many the oldest are dropped.

@@ -8,15 +8,20 @@ mod fleet;
 mod grants;
 mod kills;
 mod mail;
+mod phases;
+mod pings;
 mod restarts;
 mod texts;
 
 pub use mail::outbox;
+pub use phases::{acts_on_the_plan, view};
 
 use crate::cli::Kind;
 use crate::files::Disk;
 use crate::world::World;
 use books::{books, same_answer};
+use phases::Phases;
+use pings::Pings;
 use std::collections::{BTreeMap, BTreeSet};
 use watchkeeper::base::time::Wall;
 use watchkeeper::config::Config;
@@ -84,6 +89,9 @@ pub struct Checker {
     /// Deliveries of people's texts that ended badly, by request.
     pub failed_texts: BTreeSet<String>,
     ticks: u64,
+    /// Of a fleet with a plan.
+    pub phases: Phases,
+    pub pings: Pings,
 }
 
 impl Checker {
@@ -106,6 +114,8 @@ impl Checker {
             arrivals: 0,
             failed_texts: BTreeSet::new(),
             ticks: 0,
+            phases: Phases::default(),
+            pings: Pings::default(),
         }
     }
 
@@ -132,6 +142,8 @@ impl Checker {
         }
         disk.written.clear();
         disk.failed = false;
+        self.phases.before(disk);
+        self.pings.before(world, disk);
     }
 
     /// After a tick: everything that must hold.
@@ -161,11 +173,15 @@ impl Checker {
             self.fleet_rules(world, config, report, disk);
             self.events(world, report);
             books(world, report);
-            if self.thorough && self.ticks.is_multiple_of(8) {
+            // What stood still was decided otherwise.
+            let still = config.sequence.is_some() && (disk.failed || self.phases.is_held(disk));
+            if self.thorough && !still && self.ticks.is_multiple_of(8) {
                 same_answer(world, config, report, self.ticks);
             }
         }
         self.mail(world, disk, report, killed);
+        self.phases.after(world, disk, config, report, killed);
+        self.pings.after(world, disk, config, report);
         if killed {
             charged_terms(world, disk);
         }
@@ -187,6 +203,10 @@ impl Checker {
             if path == "clocks.json" {
                 self.clocks_lost = true;
             }
+            if path == "git.json" {
+                self.pings.forgotten(None);
+                self.phases.forget_told();
+            }
             let Some(unit) = path.strip_prefix("units/").and_then(|rest| rest.strip_suffix("/unit.json"))
             else {
                 continue;
@@ -199,6 +219,7 @@ impl Checker {
                 *past = Past { idle_ms: past.idle_ms, looked_at: past.looked_at, ..Past::default() };
             }
             self.owed.retain(|_, owner| owner != unit);
+            self.pings.forgotten(Some(unit));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Texts reach an agent once and not too soon: deliveries, first prompts, wakes, what people asked to be told.
 
 use super::Checker;
+use crate::outline::kickoff_phase;
 use crate::world::{Arrival, World};
 use watchkeeper::config::{Config, Unit, WakeWhen};
 use watchkeeper::engine::tick::TickReport;
@@ -37,8 +38,10 @@ impl Checker {
                 world.violate("once-only-text", format!("{unit}: `{}` arrived twice", arrival.sent.text));
             }
         }
+        self.pings.arrived(world, arrival);
         let truth = world.units.get(unit).cloned();
-        if truth.is_some_and(|truth| !truth.kickoff.is_empty() && arrival.sent.text == truth.kickoff) {
+        let role = truth.is_some_and(|truth| !truth.kickoff.is_empty() && arrival.sent.text == truth.kickoff);
+        if role || kickoff_phase(&arrival.sent.text).is_some() {
             let born = world.living(unit).map_or(0, |pane| pane.cli.born);
             let (of, times) = past.kickoffs.entry(arrival.pid).or_insert((born, 0));
             if *of != born {
