@@ -331,6 +331,15 @@ fn copy_mode_is_noticed_and_left() {
     lab.refused(&paste(&pane, "wk-1"), "copy mode");
     lab.must(&Action::LeaveMode { pane: pane.clone() });
     assert!(!lab.row("a").in_mode);
+    // Other modes swallow keys as well, also one on top of another.
+    for modes in [&["choose-tree"][..], &["clock-mode"], &["copy-mode", "choose-tree"]] {
+        for mode in modes {
+            lab.tmux(&[mode, "-t", &pane]);
+        }
+        assert!(lab.row("a").in_mode, "{modes:?}");
+        lab.must(&Action::LeaveMode { pane: pane.clone() });
+        assert!(!lab.row("a").in_mode, "{modes:?}");
+    }
     lab.must(&paste(&pane, "wk-1"));
     lab.await_screen(&pane, "hello");
 }

@@ -191,7 +191,7 @@ fn ending(s: &Subject<'_>) -> Vec<String> {
             ago(s, ending.since_awake_s),
             human_s(s.config.watchdog.advance_grace_s)
         ),
-        EndStep::Termed { at_awake_s, processes } => format!(
+        EndStep::Termed { at_awake_s, processes, .. } => format!(
             "TERM was sent to {} {} ago, KILL follows after {grace:.0} s",
             processes_text(processes.len()),
             ago(s, *at_awake_s)

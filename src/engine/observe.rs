@@ -10,8 +10,8 @@ use crate::model::seen::{
     AlivePane, BranchSeen, JobSeen, Markers, Observation, PaneSeen, Process, Reading, Request, Scope,
     ScreenState, Seen, ServerSeen, Trouble, Vote,
 };
-use crate::policy::fetch;
 use crate::policy::wants::{Wants, wants};
+use crate::policy::{deliver, fetch};
 use crate::state::State;
 use crate::state::table;
 use crate::sys::{Files, Host, PaneList, PaneRow};
@@ -40,6 +40,8 @@ pub struct Memory {
     no_markers: BTreeMap<UnitName, String>,
     /// Actions of the last tick that did not work, by unit.
     pub failed: BTreeMap<UnitName, String>,
+    /// Units whose processes this process sent TERM to.
+    pub termed: BTreeSet<UnitName>,
     /// Troubles with files that stand.
     pub troubles: Vec<Trouble>,
     /// Troubles with panes, as the last look at a tmux that answered found them.
@@ -97,6 +99,7 @@ pub fn gather<H: Host, F: Files>(
         let mut seen = Seen {
             markers: unit_markers(files, name, memory),
             failed: memory.failed.remove(name),
+            termed: memory.termed.contains(name),
             ..Seen::default()
         };
         seen.pane = pane(host, unit, &list.server, row, screens.get(name), &now, memory);
@@ -113,7 +116,7 @@ pub fn gather<H: Host, F: Files>(
             memory.pane_troubles.push(Trouble { key: format!("moved {name}"), text });
         }
         seen.foreign = foreign(unit, &list, stamp, row);
-        details(host, unit, state, &needs, &list, &mut seen);
+        details(host, config, unit, state, &needs, &list, &mut seen);
         units.insert(name.clone(), seen);
     }
     let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);
@@ -284,7 +287,8 @@ fn pane<H: Host>(
         return PaneSeen::Unknown;
     }
     if row.dead {
-        return PaneSeen::Dead { pane: row.pane.clone(), exit: row.exit, at: row.dead_at };
+        let pid = Some(row.pid).filter(|pid| *pid > 0);
+        return PaneSeen::Dead { pane: row.pane.clone(), exit: row.exit, at: row.dead_at, pid };
     }
     let vote = unit
         .agent()
@@ -350,6 +354,7 @@ fn read<H: Host>(host: &mut H, unit: &Unit, row: &PaneRow, text: &str, vote: Opt
 /// The costly facts, only where the state needs them.
 fn details<H: Host>(
     host: &mut H,
+    config: &Config,
     unit: &Unit,
     state: &State,
     needs: &Wants,
@@ -365,6 +370,7 @@ fn details<H: Host>(
     {
         seen.buffer = Some(list.buffers.contains(buffer));
     }
+    seen.buffers = deliver::buffered(config, name, &list.buffers);
     let PaneSeen::Alive(pane) = &seen.pane else { return };
     let Some(agent) = unit.agent() else { return };
     if needs.cpu.contains(name) {

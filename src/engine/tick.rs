@@ -8,7 +8,7 @@ use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
 use crate::config::{AgentKind, Config};
-use crate::model::action::{Action, Marker, MarkerKind, Outcome};
+use crate::model::action::{Action, Marker, MarkerKind, Outcome, Signal};
 use crate::model::seen::{Ask, Observation, Request, Scope};
 use crate::policy;
 use crate::policy::proposal::{Decision, Event, EventKind, What};
@@ -257,6 +257,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
         for granted in &decision.granted {
             let What::Act(action) = &granted.what else { continue };
+            if matches!(action, Action::Signal { signal: Signal::Term, .. }) {
+                self.memory.termed.insert(granted.unit.clone());
+            }
             match self.host.perform(action) {
                 Outcome::Done => {}
                 Outcome::Failed { why } => {
@@ -420,6 +423,15 @@ fn stand_still(
         let agent = config.units.get(name).and_then(|unit| unit.agent());
         config.sequence.is_some() && (last || agent.is_some_and(|agent| agent.kind == AgentKind::Loop))
     };
+    // What is not owed is not told.
+    let owed = |text: &str| decision.next.phase.owed.iter().any(|owed| owed.text == text);
+    let untold: Vec<bool> = decision
+        .events
+        .iter()
+        .map(|event| event.kind == EventKind::Alert && event.unit.is_none() && owed(&event.text))
+        .collect();
+    let mut untold = untold.into_iter();
+    decision.events.retain(|_| !untold.next().unwrap_or(false));
     decision.next.phase = before.phase.clone();
     decision.next.git = before.git.clone();
     decision.jobs.clear();

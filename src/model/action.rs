@@ -21,7 +21,7 @@ pub enum Action {
     DropBuffer { buffer: String },
     /// Press keys, each a tmux key name, in one call of their own.
     Keys { pane: String, keys: Vec<String> },
-    /// Leave copy mode (`send-keys -X cancel`).
+    /// Leave copy mode, or another mode that swallows keys (`copy-mode -q`).
     LeaveMode { pane: String },
     /// Signal processes in this order (deepest first), each only if pid and start time still agree.
     Signal { processes: Vec<Process>, signal: Signal },

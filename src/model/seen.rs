@@ -184,6 +184,13 @@ pub struct Seen {
     /// The last tick's action on this unit did not work: why.
     #[serde(default)]
     pub failed: Option<String>,
+    /// Whoever looks carried out the last TERM itself. One that was recorded by a watchdog which was killed may never
+    /// have been sent.
+    #[serde(default)]
+    pub termed: bool,
+    /// Numbers of the unit's deliveries whose buffers tmux holds; bounded.
+    #[serde(default)]
+    pub buffers: Vec<u64>,
 }
 
 /// A pane, as seen now.
@@ -203,6 +210,9 @@ pub enum PaneSeen {
         exit: Option<Exit>,
         /// When.
         at: Option<Wall>,
+        /// The process that ended in it.
+        #[serde(default)]
+        pid: Option<i32>,
     },
     /// The process lives.
     Alive(Box<AlivePane>),

@@ -138,7 +138,7 @@ impl Accounts {
         let members = self.get(account, limit).map(|account| account.members.as_slice()).unwrap_or_default();
         let others = || members.iter().filter(|member| member.name != *name);
         let told = if others().any(|member| member.limit.loud) { Told::Yes } else { Told::No };
-        (others().map(|member| member.limit.probes).sum(), told)
+        (others().fold(0, |sum: u32, member| sum.saturating_add(member.limit.probes)), told)
     }
 
     fn get(&self, account: &str, limit: &Limit) -> Option<&Account> {

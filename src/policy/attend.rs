@@ -3,7 +3,7 @@
 //! Deliberately not here: limits and their menu (limit), silence (stall).
 
 use super::Policy;
-use super::context::UnitContext;
+use super::context::{MODE_TRIES, UnitContext};
 use super::ending::ending;
 use super::guard_text;
 use super::proposal::{Claim, Notes, Proposal, Proposals, Reason, What};
@@ -47,12 +47,38 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, _notes: &mut Notes) {
         state.attend.draft = None;
         return;
     };
+    mode(context, state, pane);
     if pane.reading.overlay {
         return;
     }
     dialogs(context, state, pane);
     drafts(context, state, pane);
     errors(context, state);
+}
+
+/// A mode that swallows keys, and that is not left although it was tried: a person is told once.
+fn mode(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
+    if !pane.in_mode {
+        state.attend.mode_tries = 0;
+        state.attend.mode_awake_s = None;
+        state.attend.mode_told = false;
+        return;
+    }
+    let spent = state.attend.mode_tries >= MODE_TRIES && context.mode_pause_s(state) <= 0.0;
+    if spent && !state.attend.mode_told {
+        state.attend.mode_told = true;
+        let text = format!(
+            "the pane of `{}` is in copy mode or another mode and can't be made to leave it: no key reaches it",
+            context.name
+        );
+        state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    }
+}
+
+/// Some policy ordered that the mode is left.
+pub fn left_mode(context: &UnitContext<'_>, state: &mut UnitState) {
+    state.attend.mode_tries = state.attend.mode_tries.saturating_add(1);
+    state.attend.mode_awake_s = Some(context.now.awake_s);
 }
 
 fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
@@ -74,7 +100,7 @@ fn dialogs(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     if !stable {
         // Another dialog (trust, then login, then key) has tries of its own.
         if state.attend.answers > 0 && state.attend.dialogs < DIALOGS_MAX {
-            state.attend.dialogs += 1;
+            state.attend.dialogs = state.attend.dialogs.saturating_add(1);
             state.attend.answers = 0;
         }
         state.attend.dialog_look = Some(look);
@@ -101,6 +127,8 @@ fn answer(context: &UnitContext<'_>, pane: &AlivePane) -> Option<(Vec<String>, &
         (ScreenState::Onboarding, _) => {
             pane.reading.answer_keys.as_ref().and_then(|keys| some(keys, "answer dialog"))
         }
+        // That it waits may be the word of its status file alone: keys are pressed on a dialog that was recognised.
+        (ScreenState::Blocked, Permission::Approve | Permission::Deny) if !has_text(pane) => None,
         (ScreenState::Blocked, Permission::Approve) => some(&agent.backend.approve_keys, "approve dialog"),
         (ScreenState::Blocked, Permission::Deny) => some(&agent.backend.deny_keys, "deny dialog"),
         (ScreenState::Blocked, Permission::Alert) => None,
@@ -119,6 +147,11 @@ fn answer(context: &UnitContext<'_>, pane: &AlivePane) -> Option<(Vec<String>, &
     }
 }
 
+/// Was the open dialog read?
+fn has_text(pane: &AlivePane) -> bool {
+    pane.reading.dialog.as_ref().is_some_and(|text| !text.trim().is_empty())
+}
+
 fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let text = pane.reading.composer.clone().unwrap_or_default();
     // Of a delivery that waits, nothing stands in the composer yet: the draft is what it waits for.
@@ -134,7 +167,9 @@ fn drafts(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
     let look = digest(text.as_bytes());
     let now = context.now.awake_s;
     let draft = match state.attend.draft.take() {
-        Some(draft) if draft.digest == look => Draft { looks: (draft.looks + 1).min(DRAFT_LOOKS), ..draft },
+        Some(draft) if draft.digest == look => {
+            Draft { looks: draft.looks.saturating_add(1).min(DRAFT_LOOKS), ..draft }
+        }
         Some(_) | None => Draft { digest: look, looks: 1, since_awake_s: now, ..Draft::default() },
     };
     let ready = draft.looks >= DRAFT_LOOKS && !draft.handled && !is_ours(state, &text);
@@ -196,8 +231,8 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     if context.agent().is_none() || pane.reading.overlay || !context.is_wanted() {
         return;
     }
-    if state.limit.active.is_some() && matches!(state.seen.state, ScreenState::Error | ScreenState::Shell) {
-        return; // No heal while limited: the limit's own probe finds out.
+    if state.limit.active.is_some() && state.seen.state == ScreenState::Error {
+        return; // No heal while limited: the limit's own probe finds out. (It can't where a shell was left behind.)
     }
     let task = context.agent().is_some_and(|agent| agent.kind == AgentKind::Task);
     if task && state.seen.state == ScreenState::Shell {
@@ -233,7 +268,7 @@ fn propose_answer(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
         return out.hold(label, why);
     }
     if pane.in_mode {
-        return context.leave_mode(Claim::Answer, label, out);
+        return context.leave_mode(state, Claim::Answer, label, out);
     }
     if state.attend.answers >= ANSWERS_MAX {
         return out.hold(label, format!("answered {ANSWERS_MAX} times in vain; waits for a person"));
@@ -285,7 +320,7 @@ fn propose_submit(context: &UnitContext<'_>, state: &UnitState, pane: &AlivePane
         return out.hold("submit draft", "it is started anew, for the phase in force");
     }
     if pane.in_mode {
-        return context.leave_mode(Claim::Submit, "submit draft", out);
+        return context.leave_mode(state, Claim::Submit, "submit draft", out);
     }
     let Some(agent) = context.agent() else { return };
     let since = human_s(context.now.awake_s.since_s(draft.since_awake_s));
@@ -379,7 +414,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     }
     match granted.claim {
         Claim::Answer => {
-            state.attend.answers += 1;
+            state.attend.answers = state.attend.answers.saturating_add(1);
             state.attend.answered_awake_s = Some(now);
         }
         Claim::Submit => {
@@ -390,7 +425,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         }
         Claim::Kill => state.launch.afresh = granted.why.rule == CONTEXT_RULE,
         Claim::Continue => {
-            state.attend.error_nudges += 1;
+            state.attend.error_nudges = state.attend.error_nudges.saturating_add(1);
             state.attend.error_awake_s = Some(now);
         }
         Claim::End
@@ -403,7 +438,8 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         | Claim::Probe
         | Claim::Nudge
         | Claim::Wake
-        | Claim::Report => {}
+        | Claim::Report
+        | Claim::Tidy => {}
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::base::time::Now;
 use crate::config::Unit;
 use crate::model::seen::{AlivePane, Exit, PaneSeen, Process, ScreenState, Seen, ServerSeen};
-use crate::state::unit::{Candidate, SeenState, Unseen};
+use crate::state::unit::{Candidate, Corpse, SeenState, Unseen};
 
 /// Seconds between two looks, at least (SPEC 3: "the next due time may be half a second away").
 pub const SECOND_LOOK_S: f64 = 0.4;
@@ -19,6 +19,9 @@ pub fn unseen<'s>(now: &Now, state: &'s SeenState) -> Option<&'s str> {
     let unseen = state.unseen.as_ref()?;
     (now.awake_s.since_s(unseen.since_awake_s) >= UNSEEN_S).then_some(unseen.why.as_str())
 }
+
+/// Times in a row that a start which did not happen is no end.
+const UNSTARTED_MAX: u32 = 3;
 
 /// Takes this tick's look into `state`.
 pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, state: &mut SeenState) {
@@ -39,8 +42,15 @@ pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, st
     match &seen.pane {
         PaneSeen::Unknown => {}
         PaneSeen::Absent => absent(now, server, state),
-        PaneSeen::Dead { pane, exit, .. } => {
-            dead(now, state, pane, *exit);
+        PaneSeen::Dead { pane, exit, pid, .. } => {
+            let corpse = pid.map(|pid| Corpse { pane: pane.clone(), pid });
+            // Who was told to start it and could not has said why.
+            let untold = corpse.is_some() && corpse == state.corpse && seen.failed.is_none();
+            if untold && state.state == ScreenState::Starting && state.process.is_none() {
+                not_started(now, state, pane);
+            } else {
+                dead(now, state, pane, *exit);
+            }
             on_server(server, state);
         }
         PaneSeen::Alive(pane) => {
@@ -55,7 +65,11 @@ pub fn fold(now: &Now, server: &ServerSeen, unit: &Unit, seen: Option<&Seen>, st
 }
 
 /// A start was ordered: what comes next is judged afresh, also an end that nobody saw the life before.
-pub fn started(now: &Now, state: &mut SeenState) {
+pub fn started(now: &Now, seen: &PaneSeen, state: &mut SeenState) {
+    state.corpse = match seen {
+        PaneSeen::Dead { pane, pid: Some(pid), .. } => Some(Corpse { pane: pane.clone(), pid: *pid }),
+        PaneSeen::Dead { pid: None, .. } | PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Alive(_) => None,
+    };
     state.candidate = None;
     state.substate = None;
     state.lost_with_server = false;
@@ -103,6 +117,27 @@ fn absent(now: &Now, server: &ServerSeen, state: &mut SeenState) {
     }
 }
 
+/// A start was ordered, and the pane shows the same end as before: tmux was not told (we were killed in between). That
+/// is no end of a run. Some times; then it counts as one, with what that costs.
+fn not_started(now: &Now, state: &mut SeenState, pane: &str) {
+    state.unstarted = state.unstarted.saturating_add(1);
+    if state.unstarted > UNSTARTED_MAX {
+        state.exit = Some("its start did not happen".into());
+        state.exit_known = None;
+        (state.corpse, state.unstarted) = (None, 0);
+    }
+    end(now, state);
+    state.pane = Some(pane.to_owned());
+}
+
+/// The last start that was ordered did not happen.
+pub fn is_unstarted(state: &SeenState) -> bool {
+    state.unstarted > 0
+        && state.corpse.is_some()
+        && state.state == ScreenState::Dead
+        && state.process.is_none()
+}
+
 fn dead(now: &Now, state: &mut SeenState, pane: &str, exit: Option<Exit>) {
     let known_dead =
         state.state == ScreenState::Dead && state.pane.as_deref() == Some(pane) && state.process.is_none();
@@ -114,6 +149,7 @@ fn dead(now: &Now, state: &mut SeenState, pane: &str, exit: Option<Exit>) {
         state.exit = Some(exit.map_or_else(|| "ended, tmux does not say how".into(), describe));
         state.exit_known = exit;
         state.lost_with_server = false;
+        (state.corpse, state.unstarted) = (None, 0);
         end(now, state);
         state.pane = Some(pane.to_owned());
     }
@@ -139,6 +175,7 @@ fn alive(now: &Now, unit: &Unit, state: &mut SeenState, pane: &AlivePane) {
     let process = Process { pid: pane.pid, start: pane.pid_start };
     if state.process != Some(process) {
         state.process = Some(process);
+        (state.corpse, state.unstarted) = (None, 0);
         state.lost_with_server = false;
         state.alive_since_awake_s = Some(now.awake_s);
         state.candidate = None;

@@ -184,6 +184,9 @@ pub struct UnitContext<'a> {
     pub clocks: &'a UnitClocks,
 }
 
+/// Times that a pane is to leave its mode, before a person is told. With the pauses: a minute.
+pub const MODE_TRIES: u32 = 5;
+
 static NOTHING_SEEN: Seen = Seen {
     pane: PaneSeen::Unknown,
     unseen: None,
@@ -194,6 +197,8 @@ static NOTHING_SEEN: Seen = Seen {
     tree: None,
     buffer: None,
     failed: None,
+    termed: false,
+    buffers: Vec::new(),
 };
 const NO_MARKERS: crate::model::seen::Markers =
     crate::model::seen::Markers { down: None, paused: None, waiting_until: None };
@@ -259,14 +264,38 @@ impl<'a> UnitContext<'a> {
     }
 
     /// Copy mode swallows keys: it is left when nobody looks at it, and is a hold otherwise.
-    pub fn leave_mode(&self, claim: Claim, label: &str, out: &mut Proposals) {
+    pub fn leave_mode(&self, state: &UnitState, claim: Claim, label: &str, out: &mut Proposals) {
         let Some(pane) = self.alive() else { return };
-        if pane.attached > 0 {
-            return out.hold(label, "copy mode, and a person is attached");
+        if let Some(why) = self.stays_in_mode(state, out) {
+            return out.hold(label, why);
         }
         let why = Reason::new("mode.leave", "copy mode swallows keys, and nobody is attached", vec![]);
         let action = Action::LeaveMode { pane: pane.pane.clone() };
         out.want(claim, "leave copy mode", What::Act(action), why);
+    }
+
+    /// Why the mode is not left now, if so. Each try waits longer than the one before, and the last one is a person's.
+    pub fn stays_in_mode(&self, state: &UnitState, out: &mut Proposals) -> Option<String> {
+        if self.alive().is_some_and(|pane| pane.attached > 0) {
+            return Some("copy mode, and a person is attached".into());
+        }
+        if state.attend.mode_tries >= MODE_TRIES {
+            return Some("its pane stays in copy mode or another mode; waits for a person".into());
+        }
+        let left = self.mode_pause_s(state);
+        if left > 0.0 {
+            out.due_in(left);
+            return Some(
+                "its pane is still in copy mode or another mode; it is left again after a pause".into(),
+            );
+        }
+        None
+    }
+
+    /// Seconds until the mode may be left again, or until the last try has failed.
+    pub fn mode_pause_s(&self, state: &UnitState) -> f64 {
+        let Some(at) = state.attend.mode_awake_s else { return 0.0 };
+        2f64.powi(state.attend.mode_tries.min(MODE_TRIES) as i32) - self.now.awake_s.since_s(at)
     }
 
     /// Why no policy may do anything to this unit now; None when it may. A person's orders are not bound by it.

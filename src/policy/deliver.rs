@@ -48,6 +48,8 @@ const WORKS_AGAIN: &str = "it works again";
 const ENDED_BEFORE: &str = "its process ended before";
 const LIMITED: &str = "it became limited";
 const RESTS: &str = "the plan is complete";
+/// Buffers of one unit that are looked at in one tick.
+const BUFFERS_MAX: usize = 20;
 /// Ended deliveries remembered.
 const PAST_MAX: usize = 20;
 /// Texts waiting, at most.
@@ -61,12 +63,25 @@ pub fn buffer(config: &Config, unit: &UnitName, id: u64) -> String {
     format!("wk-{}-{unit}-{id}", &fleet[..8])
 }
 
+/// The numbers of a unit's deliveries whose buffers are among these.
+pub fn buffered(config: &Config, unit: &UnitName, names: &[String]) -> Vec<u64> {
+    let mut found = Vec::new();
+    for name in names.iter().filter(|name| name.starts_with("wk-")) {
+        let id = name.rsplit_once('-').and_then(|(_, id)| id.parse().ok());
+        found.extend(id.filter(|id| *name == buffer(config, unit, *id)));
+        if found.len() >= BUFFERS_MAX {
+            break;
+        }
+    }
+    found
+}
+
 /// Begins a delivery.
 pub fn begin(context: &UnitContext<'_>, state: &mut UnitState, message: Message) {
     if let Some(place) = state.delivery.queue.iter().position(|queued| *queued == message) {
         state.delivery.queue.remove(place);
     }
-    state.delivery.count += 1;
+    state.delivery.count = state.delivery.count.saturating_add(1);
     state.delivery.current = Some(Delivery {
         id: state.delivery.count,
         message,
@@ -367,7 +382,22 @@ pub fn dialog(pane: &AlivePane) -> Option<&'static str> {
     }
 }
 
+/// The buffer of a delivery that ended before it was pasted.
+fn drop_leftover(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    let current = state.delivery.current.as_ref().map(|delivery| delivery.id);
+    let Some(id) = context.seen.buffers.iter().find(|id| Some(**id) != current) else { return };
+    // Nothing hangs on it: after a failure it waits for the next look, and who only observes does not hear of it.
+    let held = context.gate(state, Watch::None).is_some() || context.config.watchdog.observe_only;
+    if held || !context.is_wanted() || context.seen.failed.is_some() {
+        return;
+    }
+    let buffer = buffer(context.config, context.name, *id);
+    let why = Reason::new("deliver.leftover", format!("delivery {id} is over, its buffer is left"), vec![]);
+    out.want(Claim::Tidy, "drop buffer", What::Act(Action::DropBuffer { buffer }), why);
+}
+
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    drop_leftover(context, state, out);
     // Nothing more is typed into what is to be stopped.
     let Some(agent) = context.agent().filter(|_| context.is_wanted()) else { return };
     let Some(delivery) = &state.delivery.current else { return next(context, state, agent, out) };
@@ -396,6 +426,9 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
             push(out, origin, "clear composer", Action::Keys { pane: pane.pane.clone(), keys }, why);
         }
         Typable::LeaveMode => {
+            if let Some(why) = context.stays_in_mode(state, out) {
+                return out.hold(&label, why);
+            }
             let why =
                 Reason::new("deliver.leave_mode", "copy mode swallows keys, and nobody is attached", vec![]);
             push(out, origin, "leave copy mode", Action::LeaveMode { pane: pane.pane.clone() }, why);
@@ -647,25 +680,24 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     let process = context.process();
     let Some(delivery) = &mut state.delivery.current else { return };
     match (&granted.what, granted.label.as_str()) {
-        (What::Act(Action::DropBuffer { .. }), _) => delivery.step = DeliveryStep::Wanted,
         (What::Act(Action::LoadBuffer { .. }), _) => {
             delivery.step = DeliveryStep::Loaded { at_awake_s };
-            delivery.tries += 1;
+            delivery.tries = delivery.tries.saturating_add(1);
         }
         (What::Act(Action::Paste { .. }), _) => {
-            delivery.tries += 1;
+            delivery.tries = delivery.tries.saturating_add(1);
             delivery.step = DeliveryStep::Pasted { at_awake_s, content };
             delivery.process = process;
             state.delivery.last_text = delivery.message.text.clone();
         }
         (What::Act(Action::Keys { .. }), "submit text") => {
             let presses = match delivery.step {
-                DeliveryStep::Submitted { presses, .. } => presses + 1,
+                DeliveryStep::Submitted { presses, .. } => presses.saturating_add(1),
                 DeliveryStep::Wanted | DeliveryStep::Loaded { .. } | DeliveryStep::Pasted { .. } => 1,
             };
             delivery.step = DeliveryStep::Submitted { at_awake_s, presses, content };
         }
-        (What::Act(Action::Keys { .. }), _) => delivery.clears += 1,
+        (What::Act(Action::Keys { .. }), _) => delivery.clears = delivery.clears.saturating_add(1),
         (What::Act(_) | What::Deliver(_) | What::End(_), _) => {}
     }
 }

@@ -14,6 +14,8 @@ use crate::state::unit::{EndCause, EndStep, Ending, Then, UnitState};
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "ending", fold, propose, charge };
 
+/// TERM is sent once more, with its whole grace, when it is not known whether it was sent at all.
+const TERMS_MAX: u32 = 2;
 /// A process that survives KILL this long is stuck in the kernel: KILL is sent again, and said.
 const KILL_AGAIN_S: f64 = 10.0;
 
@@ -41,6 +43,17 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let text = "marked down: it is not started after its end";
         notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     }
+    if let Some(other) = replaced(context, ending) {
+        if ending.cause == EndCause::Down {
+            // The mark still stands: this one is ended too, from the beginning.
+            ending.step = EndStep::Wanted;
+            ending.since_awake_s = context.now.awake_s;
+            ending.process = Some(other);
+            return;
+        }
+        let text = format!("end called off: a person started another process in its pane ({})", ending.why);
+        return call_off(context, state, notes, text);
+    }
     let ended =
         matches!(context.seen.pane, PaneSeen::Absent) && context.seen.tree.as_ref().is_none_or(Vec::is_empty);
     if ending.then == Then::StayDown && ended {
@@ -51,12 +64,30 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if revived(context, ending) {
         let text =
             format!("end called off: it made progress while it was about to be ended ({})", ending.why);
-        notes.event(context.now.wall, Some(context.name), EventKind::State, text);
         // It was not carried out: the ladder is not at its end because of it.
         state.stall.tier = ending.tier.unwrap_or(state.stall.tier);
-        state.ending = None;
-        state.launch.afresh = false;
+        call_off(context, state, notes, text);
     }
+}
+
+fn call_off(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes, text: String) {
+    notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+    state.ending = None;
+    state.launch.afresh = false;
+}
+
+/// The process that lives in the pane, when it is not the one that is to end: we start none before the end is over.
+fn replaced(context: &UnitContext<'_>, ending: &Ending) -> Option<Process> {
+    let now = context.process()?;
+    let signalled: &[Process] = match &ending.step {
+        EndStep::Wanted => &[],
+        EndStep::Termed { processes, .. } | EndStep::Killed { processes, .. } => processes,
+    };
+    let another = match ending.process {
+        Some(meant) => meant != now,
+        None => !signalled.is_empty(),
+    };
+    (another && !signalled.contains(&now)).then_some(now)
 }
 
 /// The stop is under way, and the unit is wanted again.
@@ -127,6 +158,7 @@ pub fn ending(context: &UnitContext<'_>, then: Then, cause: EndCause, why: &Reas
         why: why.sentence(),
         step: EndStep::Wanted,
         since_awake_s: context.now.awake_s,
+        process: context.process(),
         tier: None,
     }
 }
@@ -152,6 +184,9 @@ fn step(context: &UnitContext<'_>, state: &UnitState, ending: &Ending, out: &mut
     }
     match &ending.step {
         EndStep::Wanted => first(context, state, ending, label, left, out),
+        EndStep::Termed { times, .. } if !context.seen.termed && *times < TERMS_MAX => {
+            term(ending, left, "the watchdog was started anew, it may not have been sent", out);
+        }
         EndStep::Termed { at_awake_s, .. } => {
             let passed = context.now.awake_s.since_s(*at_awake_s);
             let grace = context.unit.ladder.grace_s;
@@ -189,12 +224,13 @@ fn first(
             format!("waits for the end of its turn ({} of at most {})", human_s(waited), human_s(grace));
         return out.hold(label, why);
     }
+    term(ending, tree, &ending.why, out);
+}
+
+fn term(ending: &Ending, tree: Option<Vec<Process>>, because: &str, out: &mut Proposals) {
     let Some(processes) = tree.filter(|tree| !tree.is_empty()) else { return out.due_in(0.2) };
-    let why = Reason::new(
-        "ending.term",
-        format!("{}: TERM to {} processes, deepest first", ending.why, processes.len()),
-        vec![],
-    );
+    let text = format!("{because}: TERM to {} processes, deepest first", processes.len());
+    let why = Reason::new("ending.term", text, vec![]);
     propose_signal(ending, processes, Signal::Term, "terminate", why, out);
 }
 
@@ -239,8 +275,12 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         What::Act(Action::Signal { processes, signal }) => {
             let Some(ending) = &mut state.ending else { return };
             let processes = processes.clone();
+            let before = match &ending.step {
+                EndStep::Termed { times, .. } => *times,
+                EndStep::Wanted | EndStep::Killed { .. } => 0,
+            };
             ending.step = match signal {
-                Signal::Term => EndStep::Termed { at_awake_s, processes },
+                Signal::Term => EndStep::Termed { at_awake_s, processes, times: before.saturating_add(1) },
                 Signal::Kill => EndStep::Killed { at_awake_s, processes },
             };
         }

@@ -2,6 +2,7 @@
 
 use super::belief;
 use super::context::UnitContext;
+use super::guard_text;
 use super::kickoff;
 use super::plan::Stage;
 use super::proposal::Origin;
@@ -77,7 +78,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
         (true, Origin::Policy) => Kickoff::Due,
         (true, Origin::Person) => Kickoff::Ordered,
     };
-    state.launch.count += 1;
+    state.launch.count = state.launch.count.saturating_add(1);
     if super::phase::is_final(context) && context.fleet.stage == Stage::Complete {
         state.phase.completed = context.fleet.last_phase.clone();
         state.phase.ran = false;
@@ -92,7 +93,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     state.stall.progress_since_awake_s = None;
     state.stall.approved = false;
     state.limit.active = None;
-    belief::started(context.now, &mut state.seen);
+    belief::started(context.now, &context.seen.pane, &mut state.seen);
 }
 
 fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
@@ -139,7 +140,8 @@ fn prompt(context: &UnitContext<'_>, agent: &Agent, resume: bool) -> Option<Laun
     }
     match agent.backend.prompt_delivery {
         PromptDelivery::Paste => None,
-        PromptDelivery::Arg => Some(LaunchPrompt::Arg { text }),
+        // As an argument it must not look like an option, nor as a command.
+        PromptDelivery::Arg => Some(LaunchPrompt::Arg { text: guard_text::guarded(&text) }),
         PromptDelivery::Stdin => Some(LaunchPrompt::Stdin { text }),
     }
 }

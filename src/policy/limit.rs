@@ -111,7 +111,7 @@ fn still(
     }
     let account = context.agent().map_or("", |agent| agent.account.as_str());
     let (probes, told) = context.fleet.limits.others(account, context.name, &limit);
-    let probes = probes + limit.probes;
+    let probes = probes.saturating_add(limit.probes);
     if probes >= LOUD_PROBES && !limit.loud && told == Told::No {
         limit.loud = true;
         let words = format!(
@@ -152,7 +152,7 @@ fn speaks_again(context: &UnitContext<'_>, limit: &Limit, text: String, answered
         return next;
     }
     Limit {
-        probes: limit.probes + 1,
+        probes: limit.probes.saturating_add(1),
         armed: context.now.wall,
         menu_presses: 0,
         probing_awake_s: None,
@@ -201,7 +201,7 @@ fn maybe_over(context: &UnitContext<'_>, state: &mut UnitState, mut limit: Limit
     if silent || delivery_failed(context, &limit) {
         limit.until = context.now.wall.plus_s(context.config.watchdog.limit_probe_fallback_s);
         if silent {
-            limit.probes += 1;
+            limit.probes = limit.probes.saturating_add(1);
             limit.armed = context.now.wall;
         }
         limit.probing_awake_s = None;
@@ -278,7 +278,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         return out.hold("probe", why);
     }
     if pane.reading.state == ScreenState::Limited && pane.reading.substate == Some(Substate::Menu) {
-        return menu(context, limit, pane, &agent.backend.limit_menu_keys, out);
+        return menu(context, state, limit, pane, &agent.backend.limit_menu_keys, out);
     }
     if let Some(why) = context.account_held() {
         return out.hold("probe limit", why);
@@ -307,7 +307,14 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
 }
 
 /// The limit's own menu: its keys choose to wait. Believed on the second look, like every dialog.
-fn menu(context: &UnitContext<'_>, limit: &Limit, pane: &AlivePane, keys: &[String], out: &mut Proposals) {
+fn menu(
+    context: &UnitContext<'_>,
+    state: &UnitState,
+    limit: &Limit,
+    pane: &AlivePane,
+    keys: &[String],
+    out: &mut Proposals,
+) {
     const LABEL: &str = "close limit menu";
     if keys.is_empty() || limit.menu_presses >= MENU_KEYS_MAX {
         return out.hold(LABEL, "waits for a person");
@@ -321,7 +328,7 @@ fn menu(context: &UnitContext<'_>, limit: &Limit, pane: &AlivePane, keys: &[Stri
         return out.hold(LABEL, why);
     }
     if pane.in_mode {
-        return context.leave_mode(Claim::Answer, LABEL, out);
+        return context.leave_mode(state, Claim::Answer, LABEL, out);
     }
     let pressed = limit.menu_awake_s.map(|at| context.now.awake_s.since_s(at));
     if pressed.is_some_and(|ago| ago < MENU_GAP_S) {
@@ -340,7 +347,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     let Some(limit) = &mut state.limit.active else { return };
     match &granted.what {
         What::Act(Action::Keys { .. }) => {
-            limit.menu_presses += 1;
+            limit.menu_presses = limit.menu_presses.saturating_add(1);
             limit.menu_awake_s = Some(context.now.awake_s);
         }
         What::Deliver(_) => {

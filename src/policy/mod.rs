@@ -41,6 +41,7 @@ mod stories;
 mod tests;
 
 use crate::config::Config;
+use crate::model::action::Action;
 use crate::model::seen::Observation;
 use crate::state::State;
 use crate::state::unit::UnitState;
@@ -112,9 +113,11 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     for (name, unit) in &config.units {
         let mut state = next.units.get(name).cloned().unwrap_or_default();
         let context = UnitContext::new(config, seen, &fleet, previous, &next, name, unit);
+        let alerts = state.alerts;
         for policy in policies {
             (policy.fold)(&context, &mut state, &mut notes);
         }
+        state.order_owed(alerts);
         let mut wanted = Proposals::new(name);
         for policy in policies {
             wanted.by(policy.name);
@@ -133,6 +136,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         let Some(mut state) = next.units.get(&granted.unit).cloned() else { continue };
         let context = UnitContext::new(config, seen, &fleet, previous, &next, &granted.unit, unit);
         match &granted.what {
+            What::Act(Action::LeaveMode { .. }) => attend::left_mode(&context, &mut state),
             What::Act(_) => {}
             What::Deliver(message) => deliver::begin(&context, &mut state, message.clone()),
             // A text under way waits for what comes of it: the next process, or the end being called off.
@@ -145,7 +149,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         for policy in policies.iter().filter(|policy| policy.name == granted.by) {
             (policy.charge)(&context, granted, &mut state);
         }
-        state.acts += 1;
+        state.acts = state.acts.saturating_add(1);
         state.last_act = Some(granted.as_last_act(seen.now.wall));
         next.units.insert(granted.unit.clone(), state);
     }

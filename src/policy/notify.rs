@@ -12,9 +12,13 @@ use crate::config::Config;
 use crate::model::seen::{Observation, ScreenState, ServerSeen};
 use crate::state::State;
 use crate::state::mail::{Level, Owed, Told};
-use crate::state::unit::{HoldState, Message, Purpose, SeenState, UnitState};
+use crate::state::unit::{HoldState, Message, News, Purpose, SeenState, UnitState};
 use std::collections::BTreeMap;
 
+/// News that one unit owes its parent, at most.
+const NEWS_MAX: usize = 20;
+/// Ids of news that are remembered; past that only of those that are still owed.
+const TAKEN_MAX: usize = 200;
 /// Longest message of news for a parent, bytes.
 const REPORT_BYTES_MAX: usize = 4096;
 /// A tmux that does not answer for this long is told, seconds.
@@ -41,7 +45,6 @@ pub fn pass(
 ) {
     let previous = past.previous;
     server(previous, seen, next, notes);
-    let mut reports: Vec<(UnitName, String)> = Vec::new();
     let fresh = UnitState::default();
     for name in config.units.keys() {
         let before = previous.units.get(name).unwrap_or(&fresh);
@@ -55,9 +58,12 @@ pub fn pass(
                 config.units.get(name).and_then(|unit| unit.agent()).and_then(|agent| agent.parent.clone());
             // A first start is no recovery.
             let news = was != is && (was || before.seen.exit.is_some());
-            reports.extend(
-                parent.filter(|_| news).map(|parent| (parent, format!("[watchkeeper] `{name}`: {change}"))),
-            );
+            if parent.is_some() && news {
+                let id = format!("{name}-{}-{}", after.acts, seen.now.wall.0);
+                after.news.push(News { id, text: format!("[watchkeeper] `{name}`: {change}") });
+                let extra = after.news.len().saturating_sub(NEWS_MAX);
+                after.news.drain(..extra);
+            }
         }
         // A start that was granted makes the belief a new one.
         if let Some(change) = transition(believed, &after.seen) {
@@ -72,7 +78,7 @@ pub fn pass(
             notes.due_in(0.5);
         }
     }
-    report(config, next, reports);
+    report(config, previous, next);
     mass_death(seen, fleet, next, notes);
     standing(seen, next);
     fleet_alerts(previous, seen, next, notes);
@@ -196,17 +202,40 @@ fn mass_death(seen: &Observation, fleet: &Fleet, next: &mut State, notes: &mut N
     next.mail.owe(seen.now.wall, Level::Warning, text);
 }
 
-fn report(config: &Config, next: &mut State, reports: Vec<(UnitName, String)>) {
-    let mut by_parent: BTreeMap<UnitName, Vec<String>> = BTreeMap::new();
-    for (parent, text) in reports {
-        by_parent.entry(parent).or_default().push(text);
-    }
-    for (parent, texts) in by_parent {
+/// News of children, by parent: each is owed in the child's file until the parent's has taken it.
+fn owed_news(config: &Config, previous: &State, next: &mut State) -> BTreeMap<UnitName, Vec<News>> {
+    let mut by_parent: BTreeMap<UnitName, Vec<News>> = BTreeMap::new();
+    for (name, unit) in &config.units {
+        let Some(state) = next.units.get_mut(name).filter(|state| !state.news.is_empty()) else { continue };
+        let Some(parent) = unit.agent().and_then(|agent| agent.parent.clone()) else {
+            state.news.clear();
+            continue;
+        };
+        // (A parent whose file can't be judged now is not in the config.)
         if config.units.get(&parent).and_then(|unit| unit.agent()).is_none() {
             continue;
         }
+        if let Some(before) = previous.units.get(&parent) {
+            state.news.retain(|news| !before.delivery.taken.contains(&news.id));
+        }
+        by_parent.entry(parent).or_default().extend(state.news.iter().cloned());
+    }
+    by_parent
+}
+
+fn report(config: &Config, previous: &State, next: &mut State) {
+    for (parent, owed) in owed_news(config, previous, next) {
         let Some(state) = next.units.get_mut(&parent) else { continue };
-        let text = texts.join("\n");
+        let taken = &mut state.delivery.taken;
+        let fresh: Vec<&News> = owed.iter().filter(|news| !taken.contains(&news.id)).collect();
+        if fresh.is_empty() {
+            continue;
+        }
+        let text = fresh.iter().map(|news| news.text.as_str()).collect::<Vec<_>>().join("\n");
+        taken.extend(fresh.iter().map(|news| news.id.clone()));
+        if taken.len() > TAKEN_MAX {
+            taken.retain(|id| owed.iter().any(|news| news.id == *id));
+        }
         let room = state.delivery.queue.len() < QUEUE_MAX;
         match state.delivery.queue.last_mut() {
             // What still waits is told in one message; what does not fit into it is in the events.

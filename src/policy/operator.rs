@@ -228,13 +228,15 @@ fn restart(
         return Ok(format!("`{name}`: it does not run; starting"));
     }
     // One that is under way goes on: who was signalled is not forgotten.
-    let step = state.ending.take().map_or(EndStep::Wanted, |under_way| under_way.step);
+    let fresh = (EndStep::Wanted, state.seen.process);
+    let (step, process) = state.ending.take().map_or(fresh, |under_way| (under_way.step, under_way.process));
     state.ending = Some(Ending {
         then: Then::Start,
         cause: EndCause::Ordered,
         why: "a person ordered a restart".into(),
         step,
         since_awake_s: seen.now.awake_s,
+        process,
         tier: None,
     });
     Ok(format!(

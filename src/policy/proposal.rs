@@ -41,6 +41,8 @@ pub enum Claim {
     Ping,
     /// News for a parent.
     Report,
+    /// Clearing away what is left of something that is over.
+    Tidy,
 }
 
 /// What would happen.

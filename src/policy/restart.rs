@@ -3,6 +3,7 @@
 //! Deliberately not here: ending what runs (ending), a task's scheduled runs (wake).
 
 use super::Policy;
+use super::belief;
 use super::context::UnitContext;
 use super::launch;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
@@ -10,7 +11,7 @@ use crate::base::time::{Awake, human_s};
 use crate::config::{AgentKind, WakeWhen, Watch};
 use crate::model::seen::{Exit, PaneSeen, ScreenState};
 use crate::state::mail::Level;
-use crate::state::unit::{Breaker, EndCause, Then, UnitState};
+use crate::state::unit::{Breaker, EndCause, Kickoff, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "restart", fold, propose, charge };
@@ -29,6 +30,8 @@ pub const BREAKER_WINDOW_S: f64 = 900.0;
 pub const BREAKER_S: f64 = 600.0;
 /// A breaker that opens again and again is told this often, seconds.
 const DAILY_S: f64 = 86_400.0;
+/// A start that did not happen is tried again this long after it, seconds.
+const AGAIN_S: f64 = 5.0;
 /// Restarts remembered.
 const PAST_MAX: usize = 20;
 
@@ -56,7 +59,12 @@ fn failed_run(context: &UnitContext<'_>, state: &mut UnitState) {
     let ran = before.launch.count > 0 || before.seen.process.is_some();
     let just_now = before.seen.state != ScreenState::Dead && ran;
     let well = state.seen.exit_known == Some(Exit::Status(0));
-    if !just_now || well || before.ending.is_some() || context.gate(state, Watch::None).is_some() {
+    if !just_now
+        || well
+        || belief::is_unstarted(&state.seen)
+        || before.ending.is_some()
+        || context.gate(state, Watch::None).is_some()
+    {
         return;
     }
     let exit = state.seen.exit.clone().unwrap_or_else(|| "unknown end".into());
@@ -129,7 +137,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     let past = match kind {
         Kind::Heal => Some(&state.restart.past_awake_s),
         Kind::Lost => Some(&state.restart.lost_awake_s),
-        Kind::Asked | Kind::Fresh | Kind::Changed | Kind::Phase => None,
+        Kind::Asked | Kind::Fresh | Kind::Changed | Kind::Phase | Kind::Again => None,
     };
     if let Some(past) = past {
         match budget(context, state, past) {
@@ -140,12 +148,24 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
             }
         }
     }
+    if kind == Kind::Again {
+        let passed = state.launch.at_awake_s.map_or(AGAIN_S, |at| context.now.awake_s.since_s(at));
+        if passed < AGAIN_S {
+            out.due_in(AGAIN_S - passed);
+            return out.hold(label, format!("{seen}; the next try is {AGAIN_S:.0} s after the last one"));
+        }
+    }
     let why = Reason::new(&format!("restart.{}", kind.name()), seen, compared);
-    if kind == Kind::Asked {
+    if is_ordered(kind, state) {
         out.asked(Claim::Start, label, What::Act(action), why);
     } else {
         out.want(Claim::Start, label, What::Act(action), why);
     }
+}
+
+/// A person wants it.
+fn is_ordered(kind: Kind, state: &UnitState) -> bool {
+    kind == Kind::Asked || (kind == Kind::Again && state.launch.kickoff == Kickoff::Ordered)
 }
 
 /// Why this start must wait, if so.
@@ -157,7 +177,8 @@ fn withheld(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> Option<
         Kind::Asked => super::phase::unknown(context),
         // Whoever changed the config may have mended the account with it.
         Kind::Changed => context.gate(state, Watch::None).or_else(|| super::phase::unknown(context)),
-        Kind::Fresh | Kind::Phase => context
+        Kind::Again if is_ordered(kind, state) => super::phase::unknown(context),
+        Kind::Fresh | Kind::Phase | Kind::Again => context
             .gate(state, Watch::None)
             .or_else(|| super::phase::unknown(context))
             .or_else(|| limited(context, state))
@@ -181,6 +202,8 @@ enum Kind {
     Changed,
     /// It was ended because another phase is in force.
     Phase,
+    /// Its last start did not happen.
+    Again,
     /// It died.
     Heal,
     /// Its tmux server died, and it with it (SPEC 3: one symptom of the host). Not charged to the unit's own budget.
@@ -194,6 +217,7 @@ impl Kind {
             Kind::Fresh => "first",
             Kind::Changed => "changed",
             Kind::Phase => "phase",
+            Kind::Again => "again",
             Kind::Heal => "heal",
             Kind::Lost => "lost",
         }
@@ -219,6 +243,9 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
     if state.operator.start {
         return Some(Kind::Asked);
     }
+    if belief::is_unstarted(&state.seen) {
+        return Some(Kind::Again); // Paid already, also a task's run.
+    }
     let never = state.launch.count == 0 && state.seen.exit.is_none();
     if task(context) {
         let cron = context
@@ -242,6 +269,7 @@ fn words(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> (&'static 
     match kind {
         Kind::Heal => ("restart", format!("it is dead ({exit}){resume}")),
         Kind::Lost => ("restart", format!("its tmux server is gone, and it with it{resume}")),
+        Kind::Again => ("start again", "its last start did not happen".to_owned()),
         Kind::Asked => ("start", format!("a person ordered it{resume}")),
         Kind::Fresh => ("start", "it is wanted and does not run".to_owned()),
         Kind::Changed => ("start", format!("it was ended because its config changed{resume}")),
@@ -314,7 +342,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         if past.len() > PAST_MAX {
             past.remove(0);
         }
-        state.restart.total += 1;
+        state.restart.total = state.restart.total.saturating_add(1);
         if UnitContext::breaker_open(state) {
             state.restart.breaker = Breaker::HalfOpen { since_awake_s: now };
         }

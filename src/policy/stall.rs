@@ -403,7 +403,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     match done_nudge(context, state).and(super::kickoff::phase(context)).filter(|_| nudge) {
         // It is none of the ladder's tiers.
         Some(phase) if granted.why.rule != HUNG => state.phase.nudged = Some(phase.id.clone()),
-        Some(_) | None => state.stall.tier += 1,
+        Some(_) | None => state.stall.tier = state.stall.tier.saturating_add(1),
     }
     state.stall.progress_since_awake_s = None;
 }

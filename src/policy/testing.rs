@@ -114,6 +114,7 @@ impl Branch {
 struct Hidden {
     buffers: BTreeMap<String, String>,
     trees: BTreeMap<UnitName, Vec<Process>>,
+    termed: BTreeSet<UnitName>,
     outbox: Vec<String>,
     pids: i32,
     requests: u64,
@@ -301,6 +302,9 @@ impl World {
             self.done.push((at, granted.unit.to_string(), granted.label.clone(), why));
             let deaf = self.deaf.contains(granted.unit.as_str())
                 || self.deaf.contains(&format!("{}: {}", granted.unit, granted.label));
+            if let What::Act(Action::Signal { signal: Signal::Term, .. }) = &granted.what {
+                self.hidden.termed.insert(granted.unit.clone());
+            }
             if let What::Act(action) = &granted.what
                 && !deaf
             {
@@ -339,6 +343,9 @@ impl World {
                 .trees
                 .contains_key(unit)
                 .then(|| self.hidden.trees.get(unit).cloned().unwrap_or_default());
+            seen.termed = self.hidden.termed.contains(unit);
+            let held: Vec<String> = self.hidden.buffers.keys().cloned().collect();
+            seen.buffers = super::deliver::buffered(&self.config, unit, &held);
             seen.buffer = needs.buffers.get(unit).map(|buffer| self.hidden.buffers.contains_key(buffer));
             if needs.cpu.contains(unit) {
                 seen.tools_cpu_ms.get_or_insert(0);
@@ -396,6 +403,21 @@ impl World {
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
             Action::RunJob { .. } => {}
         }
+    }
+
+    /// The names of tmux's buffers.
+    pub fn buffers(&self) -> Vec<&str> {
+        self.hidden.buffers.keys().map(String::as_str).collect()
+    }
+
+    /// A buffer that tmux holds.
+    pub fn hold_buffer(&mut self, buffer: &str) {
+        self.hidden.buffers.insert(buffer.to_owned(), String::new());
+    }
+
+    /// The watchdog was killed right behind its last commit, and is started anew.
+    pub fn killed(&mut self) {
+        self.hidden.termed.clear();
     }
 
     /// tmux lost its buffers.
@@ -625,12 +647,12 @@ impl Hand<'_> {
     /// The process ends; the pane is kept.
     pub fn dies(&mut self, exit: Exit) {
         self.world.hidden.trees.entry(self.name.clone()).or_default().retain(|p| p.start != 7);
-        let pane = match &self.seen().pane {
-            PaneSeen::Alive(pane) => pane.pane.clone(),
-            PaneSeen::Dead { pane, .. } => pane.clone(),
+        let (pane, pid) = match &self.seen().pane {
+            PaneSeen::Alive(pane) => (pane.pane.clone(), Some(pane.pid)),
+            PaneSeen::Dead { pane, pid, .. } => (pane.clone(), *pid),
             PaneSeen::Unknown | PaneSeen::Absent => return,
         };
-        self.seen().pane = PaneSeen::Dead { pane, exit: Some(exit), at: None };
+        self.seen().pane = PaneSeen::Dead { pane, exit: Some(exit), at: None, pid };
     }
 
     /// Its session is gone.

@@ -1,6 +1,6 @@
 //! Stories that cross policies; each policy has its own tables beside it.
 
-use super::testing::World;
+use super::testing::{World, name};
 
 const LOOP: &str = "[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\n";
 
@@ -78,4 +78,76 @@ fn a_fleet_whose_memory_is_lost_is_left_alone() {
     }
     world.expect_no_act("a");
     world.expect_alerts("", 0);
+}
+
+#[test]
+fn counters_of_an_edited_file_overflow_nothing() {
+    let mut world = World::running(
+        "[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\npermission = \"approve\"\n",
+    );
+    let state = world.state.units.get_mut(&name("a")).unwrap();
+    (state.acts, state.alerts, state.launch.count) = (u64::MAX, u64::MAX, u64::MAX);
+    (state.delivery.count, state.restart.total) = (u64::MAX, u64::MAX);
+    (state.stall.tier, state.attend.dialogs) = (usize::MAX, u32::MAX);
+    world.state.mail.alerts = u64::MAX;
+    world.unit("a").asks("Run make?");
+    world.run(60.0);
+    world.unit("a").fails(crate::model::seen::Substate::Server);
+    world.state.units.get_mut(&name("a")).unwrap().attend.error_nudges = u32::MAX;
+    world.run(600.0);
+    world.unit("a").idle();
+    world.run(900.0);
+    world.unit("a").dies(crate::model::seen::Exit::Status(1));
+    world.run(60.0);
+    world.unit("a").limited("limit reached ∙ resets 3pm");
+    world.tick();
+    let limit = world.state.units.get_mut(&name("a")).unwrap().limit.active.as_mut().unwrap();
+    (limit.probes, limit.menu_presses) = (u32::MAX, u32::MAX);
+    world.run(8.0 * 3600.0);
+    world.expect_act("a", "probe limit");
+}
+
+#[test]
+fn the_tools_of_an_idle_persistent_agent_are_not_sampled_for_ever() {
+    #[track_caller]
+    fn check(kind: &str, show: impl Fn(&mut World), want: bool) {
+        let mut world = World::running(&LOOP.replace("loop", kind));
+        show(&mut world);
+        world.run(270.0);
+        let needs = super::wants::wants(&world.config, &world.state, &world.seen.now);
+        assert_eq!(needs.cpu.contains(&name("a")), want, "{kind}");
+    }
+    check("persistent", |world| world.unit("a").idle(), false);
+    check("persistent", |world| world.unit("a").busy(), true);
+    check("loop", |world| world.unit("a").idle(), true);
+}
+
+#[test]
+fn two_alerts_of_one_tick_have_the_same_numbers_in_any_order_of_the_policies() {
+    let told = |reversed: bool| {
+        let mut world = World::running(LOOP);
+        if reversed {
+            world.policies.reverse();
+        }
+        // A text that is submitted in vain, and still stands there when nobody looked for long.
+        world.unit("a").idle();
+        world.ticks(2);
+        world.ask(crate::model::seen::Ask::Nudge { unit: name("a"), text: "look at the tests".into() });
+        world.deaf.insert("a: submit text".into());
+        for _ in 0..60 {
+            world.tick();
+            if world.times("a", "submit text").len() == 3 {
+                break;
+            }
+        }
+        world.state.units.get_mut(&name("a")).unwrap().attend.error_nudges = 5;
+        world.unit("a").fails(crate::model::seen::Substate::Server);
+        world.unit("a").composer("look at the tests");
+        world.pass(700.0);
+        world.tick_now();
+        world.state_of("a").owed.clone()
+    };
+    let owed = told(false);
+    assert!(owed.len() >= 2, "{owed:?}");
+    assert_eq!(owed, told(true));
 }

@@ -108,7 +108,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     if context.fleet.stage == Stage::Complete && kind != AgentKind::Persistent {
         return out.hold("wake", "the plan is complete: only persistent agents are woken");
     }
-    if state.limit.active.is_some() {
+    if is_limited(context, state, kind) {
         return out.hold("wake", "deferred: it is limited");
     }
     let compared = vec![format!("due {due}, now {} ({late:.0} s late)", context.now.wall)];
@@ -117,6 +117,12 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         AgentKind::Task => run(context, state, why, out),
         AgentKind::Loop | AgentKind::Persistent => prompt(context, state, wake, why, out),
     }
+}
+
+/// What runs finds out by its probe; a task that does not run asks nobody, its limit is over at its time.
+fn is_limited(context: &UnitContext<'_>, state: &UnitState, kind: AgentKind) -> bool {
+    let runs = kind != AgentKind::Task || context.alive().is_some();
+    state.limit.active.as_ref().is_some_and(|limit| runs || context.now.wall < limit.until)
 }
 
 fn prompt(context: &UnitContext<'_>, state: &UnitState, wake: &Wake, why: Reason, out: &mut Proposals) {

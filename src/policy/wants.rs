@@ -2,7 +2,7 @@
 
 use crate::base::names::UnitName;
 use crate::base::time::Now;
-use crate::config::Config;
+use crate::config::{AgentKind, Config};
 use crate::model::seen::{Process, ScreenState};
 use crate::state::State;
 use crate::state::unit::{DeliveryStep, EndStep, UnitState};
@@ -37,7 +37,10 @@ pub fn wants(config: &Config, state: &State, now: &Now) -> Wants {
             wants.buffers.insert(name.clone(), super::deliver::buffer(config, name, delivery.id));
         }
         let near = config.watchdog.stall_idle_s / 2.0;
-        if unit.agent().is_some() && nears_stall(state, name, unit_state, now, near) {
+        // A persistent agent that is idle waits for work, however long: that is no stall.
+        let rests = unit_state.seen.state == ScreenState::Idle
+            && unit.agent().is_some_and(|agent| agent.kind == AgentKind::Persistent);
+        if unit.agent().is_some() && !rests && nears_stall(state, name, unit_state, now, near) {
             wants.cpu.insert(name.clone());
         }
     }

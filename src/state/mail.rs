@@ -87,7 +87,7 @@ pub struct Told {
 impl Mail {
     /// Adds an alert about the fleet.
     pub fn owe(&mut self, at: Wall, level: Level, text: String) {
-        self.alerts += 1;
+        self.alerts = self.alerts.saturating_add(1);
         let id = format!("fleet-{}-{}", self.alerts, at.0);
         self.owed.push(Owed { id, at, level, unit: None, text });
         if self.owed.len() > OWED_MAX {

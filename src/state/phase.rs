@@ -48,7 +48,7 @@ pub struct Written {
 impl PhaseState {
     /// Adds an alert about the plan.
     pub fn owe(&mut self, at: Wall, level: Level, text: String) {
-        self.alerts += 1;
+        self.alerts = self.alerts.saturating_add(1);
         let id = format!("plan-{}-{}", self.alerts, at.0);
         self.owed.push(Owed { id, at, level, unit: None, text });
         if self.owed.len() > OWED_MAX {

@@ -46,6 +46,17 @@ pub struct UnitState {
     pub owed: Vec<Owed>,
     /// Alerts made so far.
     pub alerts: u64,
+    /// News for its parent that the parent's file does not have yet; bounded.
+    pub news: Vec<News>,
+}
+
+/// News of a unit for its parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    /// Unique: the parent takes each once.
+    pub id: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// What is believed of the unit.
@@ -83,6 +94,10 @@ pub struct SeenState {
     /// Its pane is listed but could not be judged since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<Unseen>,
+    /// What stood in the pane when the last start was ordered: as long as it stands there, that start did not happen.
+    pub corpse: Option<Corpse>,
+    /// Times in a row that an ordered start was seen not to have happened.
+    pub unstarted: u32,
 }
 
 /// A pane that tmux lists and that can't be judged.
@@ -92,6 +107,15 @@ pub struct Unseen {
     pub why: String,
     /// Since when.
     pub since_awake_s: Awake,
+}
+
+/// A dead pane, by the process that ended in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Corpse {
+    /// The pane.
+    pub pane: String,
+    /// The process.
+    pub pid: i32,
 }
 
 /// A state on its first look.
@@ -151,6 +175,9 @@ pub struct Ending {
     pub step: EndStep,
     /// Since when it is wanted.
     pub since_awake_s: Awake,
+    /// The process that is to end; None = none was seen when the end began.
+    #[serde(default)]
+    pub process: Option<Process>,
     /// The ladder's tier that it is: comes again when the end is called off.
     #[serde(default)]
     pub tier: Option<usize>,
@@ -190,8 +217,13 @@ pub enum EndCause {
 pub enum EndStep {
     /// Wanted; an ordered one waits for the end of the turn.
     Wanted,
-    /// TERM was sent to these.
-    Termed { at_awake_s: Awake, processes: Vec<Process> },
+    /// TERM was sent to these, that many times.
+    Termed {
+        at_awake_s: Awake,
+        processes: Vec<Process>,
+        #[serde(default)]
+        times: u32,
+    },
     /// KILL was sent.
     Killed { at_awake_s: Awake, processes: Vec<Process> },
 }
@@ -322,6 +354,12 @@ pub struct AttendState {
     pub error_awake_s: Option<Awake>,
     /// The condition (auth, billing, …) that was told and stands.
     pub told: Option<String>,
+    /// Times that the mode was to be left in which the pane is.
+    pub mode_tries: u32,
+    /// The last one.
+    pub mode_awake_s: Option<Awake>,
+    /// That it does not leave it was told.
+    pub mode_told: bool,
 }
 
 /// A draft in the composer.
@@ -364,6 +402,8 @@ pub struct DeliveryState {
     pub queue: Vec<Message>,
     /// How the last ones ended; bounded.
     pub past: Vec<PastDelivery>,
+    /// Ids of the last news taken over from children; bounded.
+    pub taken: Vec<String>,
     /// The text last pasted: a draft that holds it is ours.
     pub last_text: String,
     /// Deliveries so far: the next one's number.
@@ -535,11 +575,23 @@ pub struct LastAct {
 impl UnitState {
     /// Adds an alert about this unit.
     pub fn owe(&mut self, name: &str, at: Wall, level: super::mail::Level, text: String) {
-        self.alerts += 1;
+        self.alerts = self.alerts.saturating_add(1);
         let id = format!("{name}-{}-{}", self.alerts, at.0);
         self.owed.push(Owed { id, at, level, unit: Some(name.to_owned()), text });
         if self.owed.len() > super::mail::OWED_MAX {
             self.owed.remove(0);
+        }
+    }
+
+    /// Puts the alerts that were added since there were `count` into an order that does not hang on who spoke first.
+    pub fn order_owed(&mut self, count: u64) {
+        let added = usize::try_from(self.alerts.saturating_sub(count)).unwrap_or(usize::MAX);
+        let start = self.owed.len().saturating_sub(added);
+        let Some(added) = self.owed.get_mut(start..) else { return };
+        let ids: Vec<String> = added.iter().map(|owed| owed.id.clone()).collect();
+        added.sort_by(|a, b| a.text.cmp(&b.text));
+        for (owed, id) in added.iter_mut().zip(ids) {
+            owed.id = id;
         }
     }
 }

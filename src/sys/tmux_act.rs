@@ -100,8 +100,9 @@ pub(super) fn keys(pane: &str, stamp: &str, keys: &[String]) -> Result<String, S
     guarded(pane, stamp, Need::Typable, &format!("send-keys -t {pane} -- {}", words.join(" ")))
 }
 
+/// Any mode, and all that lie on top of each other: `send-keys -X cancel` is unknown to the tree and the clock (3.3a).
 pub(super) fn leave_mode(pane: &str, stamp: &str) -> Result<String, String> {
-    guarded(pane, stamp, Need::InMode, &format!("send-keys -t {pane} -X cancel"))
+    guarded(pane, stamp, Need::InMode, &format!("copy-mode -q -t {pane}"))
 }
 
 /// The pane's own session, whatever it is called by now: check and act agree on it.

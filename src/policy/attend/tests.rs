@@ -231,3 +231,32 @@ fn a_shell_that_a_person_uses_is_left_alone() {
     world.run(50.0);
     world.expect_no_act("a");
 }
+
+#[test]
+fn a_shell_that_is_left_behind_while_limited_is_replaced_when_the_limit_is_over() {
+    let mut world = World::running(LOOP);
+    world.unit("a").limited("limit reached ∙ resets 3pm");
+    world.ticks(2);
+    world.unit("a").show(ScreenState::Shell);
+    // It is 10 o'clock.
+    world.run(4.9 * 3600.0);
+    world.expect_no_act("a");
+    world.run(0.5 * 3600.0);
+    assert!(world.acts("a").starts_with(&["restart", "terminate", "restart"]), "{}", world.story());
+}
+
+#[test]
+fn a_dialog_whose_text_nobody_recognised_is_a_persons() {
+    #[track_caller]
+    fn check(permission: &str, dialog: Option<&str>) {
+        let mut world = with(&format!("permission = \"{permission}\""));
+        world.unit("a").show(ScreenState::Blocked);
+        world.unit("a").reading().dialog = dialog.map(str::to_owned);
+        world.run(600.0);
+        world.expect_no_act("a");
+        world.expect_alerts("`a` asks", 1);
+    }
+    check("approve", None);
+    check("approve", Some(" "));
+    check("deny", None);
+}

@@ -311,3 +311,57 @@ fn how_a_text_fared_is_learned_soon() {
     }
     assert!(world.last.due_s.is_some_and(|due| due <= 0.5), "{}", world.story());
 }
+
+#[test]
+fn the_buffer_of_a_delivery_that_stepped_aside_is_dropped_and_no_other() {
+    let mut world = idle();
+    let foreign = ["wk-00000000-p-1", "wk-p-1", "buffer0"];
+    foreign.iter().for_each(|buffer| world.hold_buffer(buffer));
+    nudge(&mut world, "look at the tests");
+    until(&mut world, |step| matches!(step, DeliveryStep::Loaded { .. }));
+    assert_eq!(world.buffers().len(), 4);
+    world.unit("p").limited("limit reached ∙ resets 3pm");
+    world.forget();
+    world.run(60.0);
+    world.expect_acts("p", &["drop buffer"]);
+    let mut left = world.buffers();
+    left.sort();
+    assert_eq!(left, ["buffer0", "wk-00000000-p-1", "wk-p-1"]);
+}
+
+#[test]
+fn a_leftover_that_can_not_be_dropped_keeps_nobody_busy() {
+    let mut world = idle();
+    let leftover = super::buffer(&world.config, &name("p"), 77);
+    world.hold_buffer(&leftover);
+    world.deaf.insert("p: drop buffer".into());
+    for _ in 0..100 {
+        let before = world.acts("p").len();
+        world.tick();
+        world.unit("p").seen().failed = (world.acts("p").len() > before).then(|| "no such buffer".into());
+    }
+    assert!(
+        world.times("p", "drop buffer").windows(2).any(|pair| pair[1] - pair[0] > 5.0),
+        "{}",
+        world.story()
+    );
+}
+
+#[test]
+fn a_mode_that_is_not_left_is_tried_some_times_and_told() {
+    let mut world = idle();
+    world.unit("p").pane().in_mode = true;
+    world.deaf.insert("p: leave copy mode".into());
+    nudge(&mut world, "look");
+    world.run(3600.0);
+    let times = world.times("p", "leave copy mode");
+    let gaps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]).round()).collect();
+    assert_eq!(gaps, [2.0, 4.0, 8.0, 16.0], "{}", world.story());
+    world.expect_alerts("can't be made to leave it", 1);
+    world.expect_hold("p", "waits for a person");
+    // A person leaves it: the text is typed, and the next mode has tries of its own.
+    world.unit("p").pane().in_mode = false;
+    world.run(120.0);
+    world.expect_act("p", "submit text");
+    assert_eq!(world.state_of("p").attend.mode_tries, 0);
+}

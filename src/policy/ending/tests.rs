@@ -257,3 +257,62 @@ fn a_launch_that_an_older_watchkeeper_digested_is_taken_as_it_is() {
         assert!(world.acts("a").starts_with(&["restart", "terminate"]), "{}", world.story());
     }
 }
+
+#[test]
+fn a_process_that_a_person_starts_during_an_end_is_not_its_target() {
+    let mut world = World::running(LOOP);
+    world.unit("a").show(ScreenState::Shell);
+    // The start that follows waits for its backoff.
+    world.tick();
+    let now = world.seen.now.awake_s;
+    world.state.units.get_mut(&name("a")).unwrap().restart.past_awake_s = vec![now];
+    world.ticks(3);
+    world.expect_acts("a", &["restart", "terminate"]);
+    world.unit("a").start();
+    world.ticks(2);
+    world.unit("a").busy();
+    world.run(120.0);
+    world.expect_acts("a", &["restart", "terminate"]);
+    assert_eq!(world.state_of("a").ending, None);
+    world.expect_events("end called off", 1);
+}
+
+#[test]
+fn a_process_that_is_started_against_the_down_mark_is_terminated_before_it_is_killed() {
+    let mut world = World::running(LOOP);
+    world.deaf.insert("a: close session".into());
+    world.unit("a").seen().markers.down = Some(String::new());
+    world.ticks(3);
+    let termed = world.state_of("a").ending.clone().unwrap();
+    assert!(matches!(termed.step, EndStep::Termed { .. }), "{termed:?}");
+    world.unit("a").start();
+    world.deaf.insert("a".into());
+    world.run(10.0);
+    world.expect_act_count("a", "terminate", 2);
+    let (terms, kills) = (world.times("a", "terminate"), world.times("a", "kill"));
+    assert!(kills.iter().all(|kill| kill - terms[1] >= 5.0) && !kills.is_empty(), "{}", world.story());
+}
+
+#[test]
+fn term_is_sent_once_more_when_the_watchdog_was_killed_behind_its_record() {
+    let mut world = World::running(LOOP);
+    world.deaf.insert("a".into());
+    world.unit("a").seen().markers.down = Some(String::new());
+    world.ticks(2);
+    world.expect_acts("a", &["stop", "terminate"]);
+    world.killed();
+    world.run(30.0);
+    let (terms, kills) = (world.times("a", "terminate"), world.times("a", "kill"));
+    assert_eq!(terms.len(), 2, "{}", world.story());
+    assert!((5.0..6.0).contains(&(kills[0] - terms[1])), "{}", world.story());
+    // A watchdog that is killed again and again does not keep it alive.
+    let mut world = World::running(LOOP);
+    world.deaf.insert("a".into());
+    world.unit("a").seen().markers.down = Some(String::new());
+    for _ in 0..100 {
+        world.tick();
+        world.killed();
+    }
+    world.expect_act_count("a", "terminate", 2);
+    world.expect_act("a", "kill");
+}

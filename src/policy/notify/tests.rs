@@ -130,3 +130,36 @@ fn a_pane_that_cannot_be_looked_at_is_told_after_a_while_and_again_only_when_it_
         world.forget();
     }
 }
+
+#[test]
+fn a_death_is_reported_once_whichever_file_was_written() {
+    #[track_caller]
+    fn check(lost: bool) {
+        let mut world = family(1);
+        let before = world.state_of("boss").clone();
+        world.unit("c0").dies(Exit::Status(7));
+        world.poke();
+        world.tick();
+        if lost {
+            // The watchdog was killed when the child's file was written and the parent's was not.
+            world.state.units.insert(name("boss"), before);
+        }
+        world.run(600.0);
+        let heard = world.typed("boss").join("\n");
+        assert_eq!(heard.matches("`c0`: busy → dead: exit status 7").count(), 1, "{heard}");
+        assert_eq!(world.state_of("c0").news, []);
+    }
+    check(false);
+    check(true);
+}
+
+#[test]
+fn the_news_that_a_parent_took_are_forgotten_some_time() {
+    let mut world = family(1);
+    let taken = (0..500).map(|i| format!("old-{i}")).collect();
+    world.state.units.get_mut(&name("boss")).unwrap().delivery.taken = taken;
+    world.unit("c0").dies(Exit::Status(7));
+    world.run(600.0);
+    assert!(world.state_of("boss").delivery.taken.len() < 10);
+    assert_eq!(world.typed("boss").join("\n").matches("busy → dead").count(), 1);
+}

@@ -1,4 +1,6 @@
+use crate::model::action::{Action, LaunchPrompt};
 use crate::model::seen::{Ask, Exit, ScreenState, ServerId, ServerSeen};
+use crate::policy::proposal::What;
 use crate::policy::testing::{World, name};
 use crate::state::unit::Breaker;
 
@@ -375,4 +377,64 @@ fn a_start_that_is_ordered_opens_no_breaker() {
     world.unit("a").dies(Exit::Status(1));
     world.ticks(2);
     assert_ne!(world.state_of("a").restart.breaker, Breaker::Closed, "{}", world.story());
+}
+
+#[test]
+fn a_prompt_that_goes_with_the_start_is_guarded() {
+    const ARG: &str = "[[agent]]\nname = \"a\"\nkind = \"task\"\nbackend = \"mine\"\nwake = { interval = 3600, prompt = \"-v is what counts\" }\n[backend.mine]\ncommand = [\"mine\"]\nprompt_delivery = \"arg\"\n";
+    let mut world = World::new(ARG);
+    world.tick();
+    let launched = world.last.granted.iter().find_map(|granted| match &granted.what {
+        What::Act(Action::NewSession { launch }) => launch.prompt.clone(),
+        _ => None,
+    });
+    assert_eq!(launched, Some(LaunchPrompt::Arg { text: "Message: -v is what counts".into() }));
+}
+
+#[test]
+fn a_start_that_was_recorded_and_did_not_happen_is_made_up_for_unpaid() {
+    // The watchdog is killed between its record and tmux: the next one sees the old end once more.
+    let mut world = World::running(TASK);
+    world.unit("t").dies(Exit::Status(0));
+    world.deaf.insert("t: run".into());
+    world.run(3600.0 + 30.0);
+    world.expect_acts("t", &["run", "start again"]);
+    world.expect_alerts("", 0);
+    world.expect_events("killed", 0);
+
+    let mut world = World::running(LOOP);
+    world.deaf.insert("a: restart".into());
+    world.unit("a").dies(Exit::Status(1));
+    world.poke();
+    world.run(20.0);
+    world.expect_acts("a", &["restart", "start again"]);
+    let times = (world.times("a", "restart")[0], world.times("a", "start again")[0]);
+    assert!(times.1 - times.0 >= 5.0, "{}", world.story());
+    assert_eq!(world.state_of("a").restart.past_awake_s.len(), 1);
+    // Its own end is paid for.
+    world.deaf.clear();
+    world.forget();
+    world.unit("a").dies(Exit::Status(1));
+    world.run(60.0);
+    world.expect_acts("a", &["restart"]);
+    assert_eq!(world.state_of("a").restart.past_awake_s.len(), 2);
+}
+
+#[test]
+fn a_start_that_never_happens_costs_and_is_told() {
+    let mut world = World::running(LOOP);
+    world.deaf.insert("a".into());
+    world.unit("a").dies(Exit::Status(1));
+    world.poke();
+    world.run(3600.0);
+    world.expect_alerts("its start did not happen", 1);
+    assert!(world.times("a", "start again").len() <= 3 * world.times("a", "restart").len());
+    assert_eq!(world.state_of("a").restart.past_awake_s.len(), world.times("a", "restart").len());
+
+    let mut world = World::running(TASK);
+    world.deaf.insert("t".into());
+    world.unit("t").dies(Exit::Status(0));
+    world.run(3700.0);
+    world.expect_acts("t", &["run", "start again", "start again", "start again"]);
+    world.expect_alerts("the run of `t` failed: its start did not happen", 1);
 }

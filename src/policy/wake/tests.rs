@@ -202,3 +202,17 @@ fn a_task_that_begins_to_work_is_not_ended_for_its_next_run() {
     world.expect_acts("t", &["rerun"]);
     assert!(world.state_of("t").ending.is_none());
 }
+
+#[test]
+fn a_task_that_ended_while_it_was_limited_runs_again_once_the_limit_is_over() {
+    let mut world = World::running(TASK);
+    world.unit("t").limited("limit reached ∙ resets 3pm");
+    world.ticks(2);
+    world.unit("t").dies(Exit::Status(0));
+    // It is 10 o'clock.
+    world.run(4.9 * 3600.0);
+    world.expect_no_act("t");
+    world.expect_hold("t", "it is limited");
+    world.run(0.2 * 3600.0);
+    world.expect_acts("t", &["run"]);
+}
