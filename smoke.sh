@@ -145,9 +145,11 @@ tell() {
 watchdog=$!
 
 until_ 60 "the first claim" pushed '^claim\(1-count.lines\)'
-victim=$(pid_of builder)
+# Its pid may be another one by the time that it is used.
+victim=
+kill_builder() { victim=$(pid_of builder) && kill -9 "$victim"; }
+until_ 20 "a builder to kill" kill_builder
 step "kill -9 $victim, the builder, just after its first claim"
-kill -9 "$victim"
 until_ 60 "the builder's return" happened 'it is dead \(killed by signal 9\)'
 until_ 120 "the second phase" phase_is 2-report
 step "phase 1-count is done; both agents begin the next one"
