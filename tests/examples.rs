@@ -328,7 +328,7 @@ fn every_claim_that_counts_has_the_pass_of_all_reviewers() {
 
 #[test]
 fn an_adversary_without_a_memory_is_started_for_each_look() {
-    let run = Running::start("builder-adversary-stateless", &[("interval = 15 ", "interval = 3 ")]);
+    let run = Running::start("builder-adversary-stateless", &[("interval = 15 ", "interval = 2 ")]);
     run.until_complete();
     assert_eq!(run.count("adversary: review("), 4, "{:#?}", run.pushed());
     let unit: serde_json::Value =

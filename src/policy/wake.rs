@@ -10,7 +10,7 @@ use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What
 use crate::base::time::Wall;
 use crate::config::{AgentKind, Wake, WakeWhen, Watch};
 use crate::model::seen::{PaneSeen, ScreenState};
-use crate::state::unit::{DeliveryOutcome, EndCause, Message, Purpose, Then, UnitState};
+use crate::state::unit::{DeliveryOutcome, EndCause, Kickoff, Message, Purpose, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "wake", fold, propose, charge };
@@ -44,7 +44,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if failed && delivery.current.is_none() {
         state.wake.due = delivery.past.last().map(|past| past.at.plus_s(RETRY_S));
     }
-    if kind == AgentKind::Task && due <= context.now.wall && active(state) {
+    if kind == AgentKind::Task && due <= context.now.wall && active(context, state) {
         notes.event(
             context.now.wall,
             Some(context.name),
@@ -86,13 +86,15 @@ fn next(context: &UnitContext<'_>, wake: &Wake, after: Wall) -> Option<Wall> {
     }
 }
 
-/// A task's run is going on: the process lives and its turn is not over.
-fn active(state: &UnitState) -> bool {
+/// A task's run is going on: the process lives, and its turn is not over or has not begun, its prompt being on the way.
+fn active(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    let before = context.unfolded;
+    let prompted = before.launch.kickoff == Kickoff::Done && before.delivery.current.is_none();
     let turn_over = matches!(
         state.seen.state,
         ScreenState::Idle | ScreenState::Error | ScreenState::Dead | ScreenState::Shell
     );
-    state.seen.process.is_some() && !turn_over
+    state.seen.process.is_some() && !(turn_over && prompted)
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {

@@ -216,3 +216,22 @@ fn a_task_that_ended_while_it_was_limited_runs_again_once_the_limit_is_over() {
     world.run(0.2 * 3600.0);
     world.expect_acts("t", &["run"]);
 }
+
+/// The time to start and to type the prompt may be longer than the interval: the run comes to its work all the same.
+#[test]
+fn a_task_that_waits_for_its_prompt_is_not_ended_for_its_next_run() {
+    for tenths in 10..40 {
+        let interval = format!("interval = {}.{}", tenths / 10, tenths % 10);
+        let mut world = World::new(&TASK.replace("interval = 3600", &interval));
+        world.tick();
+        world.unit("t").idle();
+        for _ in 0..40 {
+            world.tick();
+            if world.acts("t").contains(&"submit text") {
+                break;
+            }
+        }
+        world.expect_act("t", "submit text");
+        world.expect_act_count("t", "rerun", 0);
+    }
+}
