@@ -1,5 +1,7 @@
 //! One tick's vocabulary: what was seen, what may be done, what was decided. Plain data, no I/O.
 
 pub mod action;
+pub mod finding;
+pub mod process;
 pub mod seen;
 pub mod usage;

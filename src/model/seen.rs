@@ -191,6 +191,9 @@ pub struct Seen {
     /// Numbers of the unit's deliveries whose buffers tmux holds; bounded.
     #[serde(default)]
     pub buffers: Vec<u64>,
+    /// What was seen of its run, for a process outside tmux.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Box<crate::model::process::ProcessSeen>>,
 }
 
 /// A pane, as seen now.

@@ -198,6 +198,7 @@ static NOTHING_SEEN: Seen = Seen {
     buffer: None,
     failed: None,
     termed: false,
+    process: None,
     buffers: Vec::new(),
 };
 const NO_MARKERS: crate::model::seen::Markers =

@@ -1,0 +1,129 @@
+//! What is seen of a process outside tmux, and what is needed to run one: the vocabulary between the hosts (local, attach,
+//! slurm, docker) and the policies.
+//!
+//! Deliberately not here: how a host does it (`sys::hosts`), what is concluded (`policy`).
+
+use super::finding::Finding;
+use super::seen::{Exit, Process};
+use crate::base::names::UnitName;
+use crate::base::time::Wall;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One start of a process: our own number for it, and the host's name for what it became.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunId {
+    /// Starts of this unit so far, this one included: recorded before the start.
+    pub number: u64,
+    /// local: `pid.start.boot`; slurm: `jobid.restarts`; docker: container id and its start; "" = not known yet.
+    pub handle: String,
+}
+
+/// How a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunSeen {
+    /// It could not be asked (controller down, daemon hung, file unreadable): never "ended".
+    Unknown { why: String },
+    /// The host knows of no run of this unit.
+    #[default]
+    Absent,
+    /// Ordered, and not at work yet: in the queue, being requeued, its start under way.
+    Pending { id: RunId, why: String },
+    /// At work.
+    Alive {
+        id: RunId,
+        /// The process on this machine, when it is one.
+        process: Option<Process>,
+        since: Option<Wall>,
+        /// Stopped by somebody, and not ended: `docker pause`, `scontrol suspend`, SIGSTOP.
+        suspended: bool,
+    },
+    /// Over.
+    Ended {
+        id: RunId,
+        /// None = the host can't say.
+        exit: Option<Exit>,
+        /// The kernel ended it for its use of memory, as far as the host says.
+        out_of_memory: bool,
+        at: Option<Wall>,
+        /// What the host says beside that: `TIMEOUT`, `NODE_FAIL`, an error of the engine.
+        note: Option<String>,
+    },
+}
+
+/// Where reading of a log stands. Everything before it was judged, and is not read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogCursor {
+    /// Device and inode of the file, so that a rotation is seen.
+    pub file: Option<(u64, u64)>,
+    /// Bytes of it that are done with. An unfinished traceback is not: it is read again from its first line.
+    pub offset: u64,
+    /// Digest of the bytes just before it (at most 64), so that a truncation and a rewrite are seen.
+    pub tail: String,
+}
+
+/// What a log said since it was last looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogSeen {
+    /// Where reading stands now.
+    pub cursor: LogCursor,
+    /// New findings, in the order of the log; bounded (the count of the others is in `more`).
+    pub findings: Vec<Finding>,
+    /// Findings that were left out.
+    pub more: u64,
+    /// New bytes came.
+    pub grew: bool,
+    /// The last value of each metric, by detector.
+    pub metrics: BTreeMap<String, f64>,
+    /// When the file last changed.
+    pub changed_at: Option<Wall>,
+    /// Something was skipped or could not be read, in words.
+    pub trouble: Option<String>,
+}
+
+/// What was seen of one process unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessSeen {
+    /// Its run.
+    pub run: RunSeen,
+    /// Its log.
+    pub log: LogSeen,
+    /// Ids of the unit's incidents whose folders are complete, among those that its state still owes.
+    pub incidents: Vec<String>,
+}
+
+/// All that is needed to start a process on its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessLaunch {
+    /// The unit.
+    pub unit: UnitName,
+    /// The number of this run.
+    pub number: u64,
+    /// The argv.
+    pub argv: Vec<String>,
+    /// Working directory.
+    pub dir: String,
+    /// Environment to add: the unit's own, then what rules set.
+    pub env: BTreeMap<String, String>,
+    /// Which host, and what only that host needs.
+    pub host: HostLaunch,
+    /// The log is rotated when it is larger, bytes.
+    pub log_max: u64,
+}
+
+/// What one host needs for a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostLaunch {
+    /// Through our own shim, in a process group of its own.
+    Local,
+    /// `sbatch` with these arguments more.
+    Slurm { args: Vec<String> },
+    /// `ENGINE run -d` with these arguments more.
+    Docker { engine: String, image: String, args: Vec<String> },
+}
