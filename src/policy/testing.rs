@@ -401,7 +401,7 @@ impl World {
             }
             Action::KillSession { .. } => self.unit(unit.as_str()).absent(),
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
-            Action::RunJob { .. } => {}
+            Action::RunJob { .. } | Action::Run { .. } | Action::CancelRun { .. } => {}
         }
     }
 
