@@ -5,11 +5,11 @@
 use super::agent;
 use super::backends::Backends;
 use super::interpolate::Places;
+use super::ladder::{LadderOf, cooperative, ladder};
 use super::problem::{Sink, quoted};
 use super::process;
 use super::raw::{At, Table};
 use super::types::{Role, Unit, Watch};
-use super::wake::{LadderOf, ladder};
 use super::watchdog::{Defaults, WATCH, tmux_word};
 use crate::base::names::UnitName;
 use crate::base::text::digest;
@@ -126,16 +126,24 @@ fn unit<'a>(
     };
     let enabled = table.flag("enabled").unwrap_or(true);
     let watch = watch(&table, kind, context.defaults);
-    let (role, ladder) = match kind {
-        UnitKind::Agent => (agent::agent(&table, context), ladder(&table, LadderOf::Agent)),
-        UnitKind::Service => (service(&table, context), ladder(&table, LadderOf::Service)),
-        UnitKind::Process => (process::process(&table, context), process::ending(&table)),
+    let (role, ladder, cooperative) = match kind {
+        UnitKind::Agent => {
+            let cooperative = cooperative(&table);
+            let role = agent::agent(&table, context);
+            (role, ladder(&table, LadderOf::Agent, cooperative.as_ref()), cooperative)
+        }
+        UnitKind::Service => {
+            let cooperative = cooperative(&table);
+            let role = service(&table, context);
+            (role, ladder(&table, LadderOf::Service, cooperative.as_ref()), cooperative)
+        }
+        UnitKind::Process => (process::process(&table, context), process::ending(&table), None),
     };
     let launch_digest = role.as_ref().map(|role| launch_digest(&table, dir_key, context.places, role));
     table.finish();
     let (name, session, dir, role) = (name?, session?, dir?, role?);
     let launch_digest = launch_digest.unwrap_or_default();
-    Some(Unit { name, session, role, dir, env, watch, enabled, position, ladder, launch_digest })
+    Some(Unit { name, session, role, dir, env, watch, enabled, position, ladder, cooperative, launch_digest })
 }
 
 /// What the working directory is called.
@@ -235,7 +243,6 @@ fn service(table: &Table<'_>, context: &Context<'_>) -> Option<Role> {
         let hint = "write it as a list of words: `command = [\"./serve.sh\"]`".to_owned();
         table.sink.doubtful(table.at, format!("{} without a `command`", table.label), Some(hint));
     }
-    table.later(&["cooperative"]);
     let words = words?;
     let command = context.places.words(&words.value, context.sink);
     if words.value.first().is_none_or(|program| program.value.is_empty()) {
