@@ -1,12 +1,13 @@
 //! What the operator wants: `agents.toml` parsed, checked and resolved. No I/O: files are read by `sys`, handed in as text.
 //!
-//! [`parse`] is the entry. `raw.rs` is what the file says (with places), `watchdog.rs`, `units.rs`, `sequence.rs`, `agent.rs`, `wake.rs` and
+//! [`parse`] is the entry. `raw.rs` is what the file says (with places), `watchdog.rs`, `units.rs`, `sequence.rs`, `agent.rs`, `wake.rs`, `ladder.rs` and
 //! `backends.rs` what we mean by it; `problem.rs` collects every error, none is first.
 
 mod agent;
 pub mod backend;
 mod backends;
 mod interpolate;
+mod ladder;
 mod parse;
 mod problem;
 mod process_types;

@@ -5,10 +5,10 @@
 use super::agent;
 use super::backends::Backends;
 use super::interpolate::Places;
+use super::ladder::{LadderOf, cooperative, ladder};
 use super::problem::{Sink, quoted};
 use super::raw::{At, Table};
 use super::types::{Role, Unit, Watch};
-use super::wake::{LadderOf, ladder};
 use super::watchdog::{Defaults, WATCH, tmux_word};
 use crate::base::names::UnitName;
 use crate::base::text::digest;
@@ -115,15 +115,17 @@ fn unit<'a>(
     let env = env(&table, context.places);
     let enabled = table.flag("enabled").unwrap_or(true);
     let watch = watch(&table, kind, context.defaults);
-    let (role, ladder) = match kind {
-        UnitKind::Agent => (agent::agent(&table, context), ladder(&table, LadderOf::Agent)),
-        UnitKind::Service => (service(&table, context), ladder(&table, LadderOf::Service)),
+    let cooperative = cooperative(&table);
+    let (role, of) = match kind {
+        UnitKind::Agent => (agent::agent(&table, context), LadderOf::Agent),
+        UnitKind::Service => (service(&table, context), LadderOf::Service),
     };
+    let ladder = ladder(&table, of, cooperative.as_ref());
     let launch_digest = role.as_ref().map(|role| launch_digest(&table, context.places, role));
     table.finish();
     let (name, session, dir, role) = (name?, session?, dir?, role?);
     let launch_digest = launch_digest.unwrap_or_default();
-    Some(Unit { name, session, role, dir, env, watch, enabled, position, ladder, launch_digest })
+    Some(Unit { name, session, role, dir, env, watch, enabled, position, ladder, cooperative, launch_digest })
 }
 
 /// Checks a name and that it is the first of its kind.
@@ -214,7 +216,6 @@ fn service(table: &Table<'_>, context: &Context<'_>) -> Option<Role> {
         let hint = "write it as a list of words: `command = [\"./serve.sh\"]`".to_owned();
         table.sink.doubtful(table.at, format!("{} without a `command`", table.label), Some(hint));
     }
-    table.later(&["cooperative"]);
     let words = words?;
     let command = context.places.words(&words.value, context.sink);
     if words.value.first().is_none_or(|program| program.value.is_empty()) {

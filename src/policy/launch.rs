@@ -89,7 +89,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     state.ending = None;
     state.operator.start = false;
     state.attend = Default::default();
-    state.stall.remedy_awake_s = Some(context.now.awake_s);
+    state.ladder.remedy_awake_s = Some(context.now.awake_s);
     state.stall.progress_since_awake_s = None;
     state.stall.approved = false;
     state.limit.active = None;

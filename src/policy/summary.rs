@@ -228,7 +228,7 @@ fn unit_line(sight: &Sight<'_>, unit: &Unit) -> UnitLine {
         hold: state.hold.clone(),
         paused: paused(markers, sight.now.wall),
         down: markers.down.clone(),
-        tier: state.stall.tier.min(unit.ladder.tiers.len()),
+        tier: state.ladder.tier.min(unit.ladder.tiers.len()),
         tiers: unit.ladder.tiers.len(),
         restarts: state.restart.total,
         breaker: breaker(state),
@@ -317,7 +317,7 @@ fn needs(
     if let Some(words) = shown_to_a_person(sight, unit, state, observed) {
         return Some(words);
     }
-    let at_its_end = state.stall.alert_awake_s.is_some();
+    let at_its_end = state.ladder.alert_awake_s.is_some();
     at_its_end.then(|| "stalled, and its ladder is at its end".to_owned())
 }
 

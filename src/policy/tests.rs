@@ -88,7 +88,7 @@ fn counters_of_an_edited_file_overflow_nothing() {
     let state = world.state.units.get_mut(&name("a")).unwrap();
     (state.acts, state.alerts, state.launch.count) = (u64::MAX, u64::MAX, u64::MAX);
     (state.delivery.count, state.restart.total) = (u64::MAX, u64::MAX);
-    (state.stall.tier, state.attend.dialogs) = (usize::MAX, u32::MAX);
+    (state.ladder.tier, state.attend.dialogs) = (usize::MAX, u32::MAX);
     world.state.mail.alerts = u64::MAX;
     world.unit("a").asks("Run make?");
     world.run(60.0);

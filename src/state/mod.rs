@@ -14,6 +14,7 @@ pub mod phase;
 pub mod table;
 pub mod tokens;
 pub mod unit;
+mod upgrade;
 
 use crate::base::names::UnitName;
 use clocks::Clocks;

@@ -23,6 +23,8 @@ pub struct UnitState {
     pub restart: RestartState,
     /// Stall memory.
     pub stall: StallState,
+    /// Where its ladder stands.
+    pub ladder: LadderState,
     /// Usage limit memory.
     pub limit: LimitState,
     /// Dialogs, drafts and errors told or answered.
@@ -268,10 +270,6 @@ pub enum Breaker {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StallState {
-    /// Next tier of the ladder, from 0.
-    pub tier: usize,
-    /// The last remedy: its cooldown and the fresh idle window count from here.
-    pub remedy_awake_s: Option<Awake>,
     /// Start of the present stretch of progress; None while there is none.
     pub progress_since_awake_s: Option<Awake>,
     /// Vetoes that hold, by name, with since when.
@@ -280,8 +278,27 @@ pub struct StallState {
     pub approved: bool,
     /// A wait that is longer than is believed was told (its time).
     pub long_wait_told: Option<Wall>,
-    /// The last alert of the ladder's last tier.
+}
+
+/// Where a unit stands on its ladder. Files from before it was a slice of its own hold it in `stall`: see
+/// [`super::upgrade`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LadderState {
+    /// Next tier, from 0.
+    pub tier: usize,
+    /// The last remedy: its cooldown and the fresh window count from here.
+    pub remedy_awake_s: Option<Awake>,
+    /// The last alert of its last tier.
     pub alert_awake_s: Option<Awake>,
+    /// Last tiers in a row after which the symptom stood.
+    pub failed: u32,
+    /// Its circuit breaker.
+    pub breaker: Breaker,
+    /// Alerts made since the breaker opened: each makes the next one rarer.
+    pub tells: u32,
+    /// The last of them.
+    pub told_awake_s: Option<Awake>,
 }
 
 /// Since when a veto holds, and when its age was last told.

@@ -409,7 +409,7 @@ fn the_done_nudge_comes_once_per_phase_before_the_ladder() {
         world.typed("a").into_iter().filter(|t| t.contains("not marked as done")).collect();
     assert_eq!(nudges.len(), 1, "{}", world.story());
     assert!(nudges[0].contains("`## DONE`") || nudges[0].contains("## DONE"));
-    assert_eq!(world.state_of("a").stall.tier, 0, "it is none of the ladder's tiers");
+    assert_eq!(world.state_of("a").ladder.tier, 0, "it is none of the ladder's tiers");
     world.unit("a").busy();
     world.ticks(2);
     world.unit("a").idle();
