@@ -2,6 +2,7 @@
 //!
 //! One field (a *slice*) per policy; a policy writes only its own. Enum variants carry exactly their data.
 
+use super::incident::IncidentState;
 use super::mail::Owed;
 use crate::base::time::{Awake, Wall};
 use crate::model::seen::{Exit, Process, ScreenState, ServerId, Substate};
@@ -50,6 +51,9 @@ pub struct UnitState {
     pub alerts: u64,
     /// News for its parent that the parent's file does not have yet; bounded.
     pub news: Vec<News>,
+    /// Its incidents: folders and ledger rows owed, repeats counted.
+    #[serde(skip_serializing_if = "IncidentState::is_empty")]
+    pub incident: IncidentState,
     /// Jobs that were ordered and whose results are still to be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobWait>,
