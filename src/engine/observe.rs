@@ -10,7 +10,7 @@ use crate::model::seen::{
     AlivePane, BranchSeen, JobSeen, Markers, Observation, PaneSeen, Process, Reading, Request, Scope,
     ScreenState, Seen, ServerSeen, Trouble, Vote,
 };
-use crate::policy::wants::{Wants, wants};
+use crate::policy::wants::{Wants, jobs, wants};
 use crate::policy::{deliver, fetch};
 use crate::state::State;
 use crate::state::table;
@@ -143,6 +143,7 @@ pub fn gather<H: Host, F: Files>(
         outbox_has: outbox_has(files, state),
         strays: strays(config, &list, stamp),
         fetch: if branch.is_some() { host.job(fetch::JOB) } else { JobSeen::None },
+        jobs: jobs(state).into_iter().map(|id| (id.clone(), host.job(&id))).collect(),
         complete: branch.is_some() && files.stamp(table::SEQUENCE_COMPLETE).is_some(),
         branch,
         troubles,
