@@ -21,6 +21,7 @@ pub mod phase;
 pub mod restart;
 pub mod resume;
 pub mod run;
+pub mod scan;
 pub mod shim;
 pub mod status;
 pub mod tick;
@@ -89,6 +90,8 @@ pub enum Words {
     Phase,
     /// Perhaps a template's name, perhaps a folder.
     Template,
+    /// At least one file; `-` is standard input.
+    Files,
     /// A shell's name.
     Shell,
     /// Everything, flags too: it is handed on.
@@ -126,6 +129,7 @@ pub const COMMANDS: &[Command] = &[
     events::COMMAND,
     log::COMMAND,
     tokens::COMMAND,
+    scan::COMMAND,
     init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,
