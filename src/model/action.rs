@@ -1,5 +1,6 @@
 //! What may be done: a few effects on the world, many reasons. Values only; `sys` carries them out.
 
+use super::process::{HostPlace, ProcessLaunch, RunId};
 use super::seen::Process;
 use crate::base::names::UnitName;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,10 @@ pub enum Action {
     Unmark { marker: Marker },
     /// Start slow work beside the tick.
     RunJob { job: Job },
+    /// Start a process on its host. Repeated with the same run number it starts nothing more.
+    Run { launch: ProcessLaunch },
+    /// End a run on a host that is not this machine's kernel (`scancel`, `docker stop`).
+    CancelRun { unit: UnitName, id: RunId, place: HostPlace },
 }
 
 /// In the words of a job that was ended because its time was over.
@@ -51,6 +56,27 @@ pub struct Job {
     pub dir: String,
     /// It is ended after this long, seconds.
     pub deadline_s: u32,
+    /// Environment to remove: what would make a program believe that it runs inside another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_remove: Vec<String>,
+    /// What it reads on its standard input; None = nothing. Kept in a file of its folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+    /// A tick follows its end at once; else only when it said something or failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaited: bool,
+}
+
+impl Job {
+    /// The name of a unit's job: `<unit>.<what>.<number>`. No unit's name has a dot, so no two units share one.
+    pub fn id_of(unit: &UnitName, what: &str, number: u64) -> String {
+        format!("{unit}.{what}.{number}")
+    }
+
+    /// Is this the name of some unit's job?
+    pub fn is_of_unit(id: &str) -> bool {
+        id.contains('.')
+    }
 }
 
 /// The two signals that end things.

@@ -54,6 +54,23 @@ pub struct UnitState {
     /// Its incidents: folders and ledger rows owed, repeats counted.
     #[serde(skip_serializing_if = "IncidentState::is_empty")]
     pub incident: IncidentState,
+    /// Jobs that were ordered and whose results are still to be taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobWait>,
+}
+
+/// Jobs of one unit whose results are waited for, at most: the oldest are given up.
+pub const JOBS_MAX: usize = 8;
+
+/// A job of the unit's, from its order until its result was taken. Its folder stays as long as this is on record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobWait {
+    /// Its folder below `jobs/`.
+    pub id: String,
+    /// The policy that ordered it.
+    pub by: String,
+    /// When.
+    pub since_awake_s: Awake,
 }
 
 /// News of a unit for its parent.
@@ -594,6 +611,19 @@ pub struct LastAct {
 }
 
 impl UnitState {
+    /// A job was ordered: it is waited for.
+    pub fn await_job(&mut self, id: &str, by: &str, now: Awake) {
+        self.jobs.retain(|job| job.id != id);
+        self.jobs.push(JobWait { id: id.to_owned(), by: by.to_owned(), since_awake_s: now });
+        let extra = self.jobs.len().saturating_sub(JOBS_MAX);
+        self.jobs.drain(..extra);
+    }
+
+    /// A job's result was taken: its folder may go.
+    pub fn take_job(&mut self, id: &str) {
+        self.jobs.retain(|job| job.id != id);
+    }
+
     /// Adds an alert about this unit.
     pub fn owe(&mut self, name: &str, at: Wall, level: super::mail::Level, text: String) {
         self.alerts = self.alerts.saturating_add(1);
