@@ -361,6 +361,10 @@ impl Host for RealHost {
         hosts::local::leftovers(&root, unit.as_str(), run, self.snapshot(), &boot)
     }
 
+    fn part_of(&mut self, path: &Path, offset: u64, max: usize) -> Result<Option<(Vec<u8>, u64)>, String> {
+        super::outside::read_part(path, offset, max).map_err(|error| error.message())
+    }
+
     fn pressure(&mut self) -> HostSeen {
         pressure::read()
     }
