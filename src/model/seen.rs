@@ -32,6 +32,9 @@ pub struct Observation {
     pub host: HostSeen,
     /// Sessions that carry our stamp and belong to no unit of the config.
     pub strays: Vec<String>,
+    /// Sessions with our prefix that carry nobody's stamp and that no unit of the config is named after.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strangers: Vec<String>,
     /// The branch that carries the work; None without `[loop]`.
     #[serde(default)]
     pub branch: Option<BranchSeen>,

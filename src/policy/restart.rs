@@ -58,7 +58,9 @@ fn failed_run(context: &UnitContext<'_>, state: &mut UnitState) {
     let Some(before) = context.before.units.get(context.name) else { return };
     let ran = before.launch.count > 0 || before.seen.process.is_some();
     let just_now = before.seen.state != ScreenState::Dead && ran;
-    let well = state.seen.exit_known == Some(Exit::Status(0));
+    // Who ended it without its status being known, after a rest, ended nothing that was under way.
+    let rested = state.seen.exit_known.is_none() && !super::verdict::is_crash(&state.seen);
+    let well = state.seen.exit_known == Some(Exit::Status(0)) || (rested && state.seen.end.is_some());
     if !just_now
         || well
         || belief::is_unstarted(&state.seen)

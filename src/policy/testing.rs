@@ -160,6 +160,7 @@ impl World {
             outbox_has: Vec::new(),
             host: HostSeen::default(),
             strays: Vec::new(),
+            strangers: Vec::new(),
             branch: None,
             fetch: JobSeen::None,
             jobs: BTreeMap::new(),
