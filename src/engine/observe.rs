@@ -127,6 +127,7 @@ pub fn gather<H: Host, F: Files>(
             memory.pane_troubles.push(Trouble { key: format!("survives {name}"), text });
         }
         seen.foreign = foreign(unit, &list, stamp, row);
+        seen.adoptable = seen.foreign.as_ref().and_then(|_| adoptable(unit, &list));
         details(host, config, unit, state, &needs, &list, &mut seen);
         units.insert(name.clone(), seen);
     }
@@ -249,6 +250,13 @@ fn strays(config: &Config, list: &PaneList, stamp: &str) -> Vec<String> {
         strays.remove(row.session.as_str());
     }
     strays.into_iter().map(str::to_owned).collect()
+}
+
+/// The one living pane of the session that has the unit's name, if nobody stamped it.
+fn adoptable(unit: &Unit, list: &PaneList) -> Option<String> {
+    let mut rows = list.rows.iter().filter(|row| row.session == unit.session);
+    let row = rows.next().filter(|row| row.stamp.is_empty() && !row.dead)?;
+    rows.next().is_none().then(|| row.pane.clone())
 }
 
 /// Most strangers that are told of at once.

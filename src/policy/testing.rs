@@ -389,6 +389,12 @@ impl World {
                 self.unit(&started).start();
                 self.unit(&started).pane().phase = launch.phase.clone();
             }
+            Action::Adopt { .. } => {
+                let started = unit.to_string();
+                self.unit(&started).seen().foreign = None;
+                self.unit(&started).seen().adoptable = None;
+                self.unit(&started).start();
+            }
             Action::LoadBuffer { buffer, text } => {
                 self.loaded.push((unit.to_string(), text.clone()));
                 self.hidden.buffers.insert(buffer.clone(), text.clone());

@@ -613,6 +613,9 @@ pub struct OperatorState {
     pub taken: Vec<String>,
     /// A start was asked for and is not seen yet.
     pub start: bool,
+    /// The session of its name is to be taken over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
 }
 
 /// A remedy that was due but withheld.
