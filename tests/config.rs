@@ -87,6 +87,7 @@ fn describe(config: &Config) -> String {
         }
         match &unit.role {
             Role::Service { command } => writeln!(out, "  service {command:?}").unwrap(),
+            Role::Process(process) => writeln!(out, "  process {process:#?}").unwrap(),
             Role::Agent(agent) => {
                 let (backend, command) = (&agent.backend.name, &agent.backend.command);
                 // Of built-in commands only the program: the rest is the backends' own affair.
@@ -360,10 +361,11 @@ fn every_key_that_is_known_stands_in_the_example() {
     let probe = "zzzzzzzzzzzzzzzzzzzz = 1\n";
     let text = format!(
         "[watchdog]\n{probe}[defaults]\n{probe}[[agent]]\nname = \"a\"\n{probe}[agent.wake]\ninterval = 1\n\
-         prompt = \"x\"\n{probe}[agent.ladder]\n{probe}[agent.recovery]\n{probe}[loop]\nrepo = \"w\"\nphases = [ {{ id = \"1\", status = \"S\", zzzzzzzzzzzzzzzzzzzz = 1 }} ]\n{probe}[loop.handoff]\n{probe}[[service]]\nname = \"b\"\ncommand = [\"x\"]\n{probe}[service.cooperative]\n{probe}"
+         prompt = \"x\"\n{probe}[agent.ladder]\n{probe}[agent.recovery]\n{probe}[loop]\nrepo = \"w\"\nphases = [ {{ id = \"1\", status = \"S\", zzzzzzzzzzzzzzzzzzzz = 1 }} ]\n{probe}[loop.handoff]\n{probe}[[service]]\nname = \"b\"\ncommand = [\"x\"]\n{probe}[service.cooperative]\n{probe}\
+         [[process]]\nname = \"p\"\ncommand = [\"x\"]\n{probe}[process.restart]\n{probe}[process.require]\n{probe}[process.healing]\n{probe}"
     );
     let problems = parse_text(&text).problems;
-    assert_eq!(problems.len(), 11, "{}", render("agents.toml", &problems));
+    assert_eq!(problems.len(), 15, "{}", render("agents.toml", &problems));
     for problem in problems {
         let keys = problem.hint.unwrap();
         for key in keys.trim_start_matches("known here: ").split(", ") {

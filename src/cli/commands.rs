@@ -22,6 +22,7 @@ pub mod phase;
 pub mod restart;
 pub mod resume;
 pub mod run;
+pub mod shim;
 pub mod status;
 pub mod tick;
 pub mod tokens;
@@ -136,6 +137,7 @@ pub const COMMANDS: &[Command] = &[
     units::COMMAND,
     demo_agent::COMMAND,
     job::COMMAND,
+    shim::COMMAND,
 ];
 
 /// Those for people.

@@ -88,6 +88,9 @@ fn parent(table: &Table<'_>, context: &Context<'_>) -> Option<UnitName> {
         Some(UnitKind::Service) => {
             sink.wrong(at, format!("`parent` {shown} is a service; only agents can be told"));
         }
+        Some(UnitKind::Process) => {
+            sink.wrong(at, format!("`parent` {shown} is a process; only agents can be told"));
+        }
         Some(UnitKind::Agent) if table.peek("name") == Some(value) => {
             sink.wrong(at, format!("`parent` of {} is itself", table.label));
         }

@@ -1,6 +1,7 @@
 //! The resolved config: plain data that policies read. Every default of SPEC section 4 is visible here once.
 
 use super::backend::Backend;
+use super::process_types::ProcessUnit;
 use crate::base::names::UnitName;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -161,9 +162,9 @@ impl Sequence {
 pub struct Unit {
     /// Its name.
     pub name: UnitName,
-    /// Its tmux session.
+    /// Its tmux session; "" for a process, which has none.
     pub session: String,
-    /// Agent or service, with what only that kind has.
+    /// Agent, service or process, with what only that kind has.
     pub role: Role,
     /// Working directory, absolute.
     pub dir: PathBuf,
@@ -193,6 +194,8 @@ pub enum Role {
         /// The argv.
         command: Vec<String>,
     },
+    /// A supervised command outside tmux.
+    Process(Box<ProcessUnit>),
 }
 
 /// What only agents have.
@@ -378,11 +381,19 @@ impl Default for Ladder {
 }
 
 impl Unit {
-    /// The agent part, None for a service.
+    /// The agent part, None for a service or a process.
     pub fn agent(&self) -> Option<&Agent> {
         match &self.role {
             Role::Agent(agent) => Some(agent),
-            Role::Service { .. } => None,
+            Role::Service { .. } | Role::Process(_) => None,
+        }
+    }
+
+    /// The process part, None for what lives in a tmux pane.
+    pub fn process(&self) -> Option<&ProcessUnit> {
+        match &self.role {
+            Role::Process(process) => Some(process),
+            Role::Agent(_) | Role::Service { .. } => None,
         }
     }
 

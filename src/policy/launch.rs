@@ -101,6 +101,8 @@ fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
     let mut env_remove = Vec::new();
     let (argv, prompt) = match &unit.role {
         Role::Service { command } => (command.clone(), None),
+        // Never by tmux: what starts a process is `Action::Run`.
+        Role::Process(process) => (process.command.clone(), None),
         Role::Agent(agent) => {
             env_remove.clone_from(&agent.backend.env_remove);
             let resume = resumes(context, state);

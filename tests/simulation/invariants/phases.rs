@@ -386,7 +386,9 @@ pub fn acts_on_the_plan(world: &mut World, disk: &Disk, action: &Action, unit: &
         | Action::Mark { .. }
         | Action::Unmark { .. }
         | Action::Adopt { .. }
-        | Action::RunJob { .. } => {}
+        | Action::RunJob { .. }
+        | Action::Run { .. }
+        | Action::CancelRun { .. } => {}
     }
     for (invariant, detail) in found {
         world.violate(invariant, detail);
