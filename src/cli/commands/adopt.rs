@@ -13,11 +13,11 @@ pub const COMMAND: Command = Command {
     usage: "NAME [--timeout SECONDS]",
     about: "take over the session that somebody started under a unit's name",
     long: "A session that watchkeeper did not start is never touched, whatever its name.
-This marks the one that has the unit's session name (its `session` in the config)
-as the unit's: from then on it is watched, and may be nudged, ended and started
-anew like any other. What runs in it goes on. Refused when the session carries
-another fleet's mark, has more than one pane, or when the unit is marked down:
-it would be ended at once.
+This marks the one that has the unit's session name (`session` in the config)
+as the unit's: from then on it is watched, and may be nudged, ended and
+started anew like any other. What runs in it goes on. Refused when the session
+carries another fleet's mark, has more than one pane, or when the unit is
+marked down: it would be ended at once.
 
 Exit code 0: it is watched. 1: refused. 75: not done, or not confirmed, in time.
 
