@@ -6,7 +6,7 @@
 use crate::base::names::UnitName;
 use crate::base::text::{counted, one_line};
 use crate::base::time::{Awake, Now, human_s};
-use crate::config::{AgentKind, Config, Tier, Unit, Watch};
+use crate::config::{AgentKind, Config, Unit, Watch};
 use crate::model::seen::{Markers, ScreenState};
 use crate::policy::summary::{self, UnitLine};
 use crate::policy::summary_text::{Times, moment, state_word};
@@ -257,9 +257,9 @@ fn restarts(s: &Subject<'_>) -> Vec<String> {
             ));
         }
     }
-    if s.state.stall.tier > 0 {
+    if s.state.ladder.tier > 0 {
         let tiers = &s.unit.ladder.tiers;
-        let used: Vec<&str> = tiers.iter().take(s.state.stall.tier).map(|tier| tier_word(*tier)).collect();
+        let used: Vec<&str> = tiers.iter().take(s.state.ladder.tier).map(|tier| tier.word()).collect();
         facts.push(format!(
             "its ladder stands at tier {} of {} (spent: {}); it starts over after {} of progress",
             s.line.tier,
@@ -349,10 +349,10 @@ fn next_stall(s: &Subject<'_>) -> Option<String> {
         | ScreenState::Shell => return None,
     };
     let changed = activity::last_change(s.clocks)?;
-    let from = changed.max(s.state.stall.remedy_awake_s.unwrap_or(changed));
+    let from = changed.max(s.state.ladder.remedy_awake_s.unwrap_or(changed));
     let quiet = s.now.awake_s.since_s(from);
-    let tier = s.unit.ladder.tiers.get(s.state.stall.tier).or(s.unit.ladder.tiers.last())?;
-    let tier = tier_word(*tier);
+    let tier = s.unit.ladder.tiers.get(s.state.ladder.tier).or(s.unit.ladder.tiers.last())?;
+    let tier = tier.word();
     Some(match quiet >= limit {
         true => format!("it is stalled (quiet {quiet:.0} s ≥ {rule}): {tier} is due"),
         false => {
@@ -360,14 +360,6 @@ fn next_stall(s: &Subject<'_>) -> Option<String> {
             format!("in {left}, unless it moves: {tier} (quiet {quiet:.0} s of {rule})")
         }
     })
-}
-
-fn tier_word(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Nudge => "nudge",
-        Tier::KillStart => "kill-start",
-        Tier::Alert => "alert",
-    }
 }
 
 fn ago(s: &Subject<'_>, at: Awake) -> String {

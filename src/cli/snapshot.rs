@@ -98,6 +98,9 @@ impl Snapshot {
 
     /// Asks tmux once what lives; without an answer the recorded state stands.
     pub fn look(&mut self, config: &Config) {
+        if config.units.values().all(|unit| unit.process().is_some()) {
+            return; // Nothing of it lives in tmux.
+        }
         let list = Tmux::new(&config.tmux_socket).deadline(TMUX_PATIENCE).list();
         let unknown = matches!(list.server, ServerSeen::Unknown { .. });
         let own = ensure::session(config);
@@ -160,7 +163,9 @@ fn live(config: &Config, rows: &[PaneRow]) -> BTreeMap<UnitName, Live> {
         Some((row, Ownership::Ours)) if row.dead => Live::Dead,
         Some((_, Ownership::Ours)) => Live::Alive,
     };
-    config.units.iter().map(|(name, unit)| (name.clone(), says(&unit.session))).collect()
+    // A process has no session.
+    let in_tmux = config.units.iter().filter(|(_, unit)| unit.process().is_none());
+    in_tmux.map(|(name, unit)| (name.clone(), says(&unit.session))).collect()
 }
 
 /// A state file, None when it is missing. The error is a fragment.

@@ -2,7 +2,7 @@
 
 use super::problem::quoted;
 use super::raw::{At, Table};
-use super::types::{Agent, AgentKind, Role};
+use super::types::{Agent, AgentKind, Recovery, Role};
 use super::units::{Context, UnitKind};
 use super::wake::wake;
 use super::watchdog::{PERMISSION, label};
@@ -31,7 +31,7 @@ pub(super) fn agent<'a>(table: &Table<'a>, context: &mut Context<'a>) -> Option<
     let account = label(table, "account");
     let parent = parent(table, context);
     let wake = wake(table, kind);
-    table.later(&["recovery"]);
+    let recovery = recovery(table);
     let backend = backend?;
     let account = account.filter(|name| !name.is_empty()).unwrap_or_else(|| backend.name.clone());
     Some(Role::Agent(Box::new(Agent {
@@ -43,7 +43,22 @@ pub(super) fn agent<'a>(table: &Table<'a>, context: &mut Context<'a>) -> Option<
         account,
         parent,
         wake,
+        recovery,
     })))
+}
+
+/// Most attempts for one checkpoint that make sense.
+const RECOVERY_MAX: usize = 100;
+
+/// Reads `recovery`.
+fn recovery(unit: &Table<'_>) -> Recovery {
+    let standard = Recovery::default();
+    let Some(table) = unit.table("recovery", &format!("`recovery` of {}", unit.label)) else {
+        return standard;
+    };
+    let max = table.count("max", &(0..=RECOVERY_MAX)).and_then(|n| u32::try_from(n).ok());
+    table.finish();
+    Recovery { max: max.unwrap_or(standard.max) }
 }
 
 /// The text of the prompt file, `""` when none is named.
@@ -72,6 +87,9 @@ fn parent(table: &Table<'_>, context: &Context<'_>) -> Option<UnitName> {
         }
         Some(UnitKind::Service) => {
             sink.wrong(at, format!("`parent` {shown} is a service; only agents can be told"));
+        }
+        Some(UnitKind::Process) => {
+            sink.wrong(at, format!("`parent` {shown} is a process; only agents can be told"));
         }
         Some(UnitKind::Agent) if table.peek("name") == Some(value) => {
             sink.wrong(at, format!("`parent` of {} is itself", table.label));

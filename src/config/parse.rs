@@ -122,7 +122,6 @@ fn read_document<'a>(document: &'a DeTable<'a>, source: &Source<'a>, sink: &'a S
 
 /// Sections of later work: accepted with a note, not looked into.
 fn later_sections(root: &Table<'_>) {
-    root.later_as("process", "[[process]]");
     root.later_as("health", "[health]");
     root.later_as("forge", "[forge]");
     root.later_as("notify", "[[notify]]");

@@ -215,3 +215,23 @@ impl<'a> Sink<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{PROBLEMS_MAX, Severity, Sink};
+
+    /// However many notes there are: they fill the places that errors leave.
+    #[test]
+    fn any_number_of_notes_hides_no_error() {
+        let text = "x\n".repeat(2000);
+        let sink = Sink::new(&text);
+        (0..1500).for_each(|n| sink.note(2 * n, "a note"));
+        assert!(Sink::finish(sink).iter().all(|problem| problem.severity == Severity::Note));
+        let sink = Sink::new(&text);
+        (0..1500).for_each(|n| sink.note(2 * n, "a note"));
+        sink.wrong(3000, "an error");
+        let problems = sink.finish();
+        assert_eq!(problems.len(), PROBLEMS_MAX);
+        assert_eq!(problems.iter().filter(|problem| problem.severity == Severity::Error).count(), 1);
+    }
+}

@@ -74,6 +74,12 @@ impl<'a> Table<'a> {
         self.table.get(key)?.get_ref().as_str()
     }
 
+    /// The value under a key of a table inside this one, if it is there; nothing is reported.
+    pub(super) fn peek_in(&self, table: &str, key: &str) -> Option<&'a DeValue<'a>> {
+        let DeValue::Table(table) = self.table.get(table)?.get_ref() else { return None };
+        table.get(key).map(Spanned::get_ref)
+    }
+
     /// What stands under a key, in one form for all spellings; "" when it is missing or empty. Nothing is reported.
     pub(super) fn as_written(&self, key: &str) -> String {
         let value = self.table.get(key).and_then(|value| owned(value.get_ref()));
@@ -124,6 +130,32 @@ impl<'a> Table<'a> {
         }
         let (min, max, found) = (range.min, range.max, number_text(value));
         self.sink.wrong(at, format!("`{key}` must be from {min} to {max} seconds, found {found}"));
+        None
+    }
+
+    /// A plain number.
+    pub(super) fn number(&self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let At { at, value } = self.any(key)?;
+        let number = match value {
+            DeValue::Integer(n) => integer(n).map(|n| n as f64),
+            DeValue::Float(n) => n.as_str().parse::<f64>().ok(),
+            DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => return self.mismatch(key, "a number", at, value),
+        };
+        // Not contained: NaN too.
+        if let Some(n) = number.filter(|n| n.is_finite() && range.contains(n)) {
+            return Some(n);
+        }
+        let (min, max, found) = (range.start(), range.end(), number_text(value));
+        let message = if *max == f64::MAX && *min == f64::MIN {
+            format!("`{key}` must be a finite number, found {found}")
+        } else {
+            format!("`{key}` must be from {min} to {max}, found {found}")
+        };
+        self.sink.wrong(at, message);
         None
     }
 
@@ -207,12 +239,22 @@ impl<'a> Table<'a> {
 
     /// The tables of a `[[key]]`.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
+        let label = format!("[[{key}]]");
+        let hint = format!("write {label}, in double brackets, above each one");
+        self.tables_as(key, &label, hint)
+    }
+
+    /// The tables of a list inside this one; they go by `entry of key` until they have a name.
+    pub(super) fn tables_in(&self, key: &'static str) -> Vec<Table<'a>> {
+        let hint = format!("{key} = [ {{ … }}, {{ … }} ]");
+        self.tables_as(key, &format!("an entry of `{key}`"), hint)
+    }
+
+    fn tables_as(&self, key: &'static str, label: &str, hint: String) -> Vec<Table<'a>> {
         let Some(At { at, value }) = self.any(key) else {
             return Vec::new();
         };
-        let label = format!("[[{key}]]");
         let DeValue::Array(list) = value else {
-            let hint = format!("write {label}, in double brackets, above each one");
             let message = format!("`{key}` must be a list of tables, found {}", type_name(value));
             self.sink.wrong_hint(at, message, Some(hint));
             return Vec::new();
@@ -221,7 +263,7 @@ impl<'a> Table<'a> {
         for item in list.iter() {
             let at = item.span().start;
             match item.get_ref() {
-                DeValue::Table(table) => tables.push(Table::new(table, at, &label, self.sink)),
+                DeValue::Table(table) => tables.push(Table::new(table, at, label, self.sink)),
                 other => {
                     let message =
                         format!("`{key}` must be a list of tables, found {} in it", type_name(other));

@@ -184,6 +184,9 @@ fn agent(said: At<&str>, key: &str, context: &Context<'_>) -> Option<UnitName> {
         Some(UnitKind::Service) => {
             sink.wrong(said.at, format!("`{key}` {shown} is a service; only agents can be told"));
         }
+        Some(UnitKind::Process) => {
+            sink.wrong(said.at, format!("`{key}` {shown} is a process; only agents can be told"));
+        }
         Some(UnitKind::Agent) => {}
     }
     UnitName::new(said.value).ok()

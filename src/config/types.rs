@@ -1,6 +1,7 @@
 //! The resolved config: plain data that policies read. Every default of SPEC section 4 is visible here once.
 
 use super::backend::Backend;
+use super::process_types::ProcessUnit;
 use crate::base::names::UnitName;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -161,9 +162,9 @@ impl Sequence {
 pub struct Unit {
     /// Its name.
     pub name: UnitName,
-    /// Its tmux session.
+    /// Its tmux session; "" for a process, which has none.
     pub session: String,
-    /// Agent or service, with what only that kind has.
+    /// Agent, service or process, with what only that kind has.
     pub role: Role,
     /// Working directory, absolute.
     pub dir: PathBuf,
@@ -177,6 +178,8 @@ pub struct Unit {
     pub position: usize,
     /// The ladder.
     pub ladder: Ladder,
+    /// It keeps to the protocol of cooperative units; None = it does not.
+    pub cooperative: Option<Cooperative>,
     /// Digest of everything that needs a restart when it changes (command, dir, env, prompt text).
     pub launch_digest: String,
 }
@@ -191,6 +194,8 @@ pub enum Role {
         /// The argv.
         command: Vec<String>,
     },
+    /// A supervised command outside tmux.
+    Process(Box<ProcessUnit>),
 }
 
 /// What only agents have.
@@ -212,6 +217,8 @@ pub struct Agent {
     pub parent: Option<UnitName>,
     /// Scheduled prompts or runs.
     pub wake: Option<Wake>,
+    /// What is allowed for going on from its checkpoint.
+    pub recovery: Recovery,
 }
 
 /// loop | persistent | task.
@@ -273,7 +280,35 @@ pub enum WakeWhen {
     },
 }
 
-/// The tiers of an agent's remedies.
+/// `cooperative`: the unit touches its `heartbeat`, stamps its `version`, and honours `RESTART`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cooperative {
+    /// A heartbeat older than this is a symptom, seconds.
+    pub heartbeat_stale_s: f64,
+    /// Its version stamp is compared with the head of its repository.
+    pub version: bool,
+}
+
+impl Default for Cooperative {
+    fn default() -> Cooperative {
+        Cooperative { heartbeat_stale_s: 90.0, version: true }
+    }
+}
+
+/// `recovery`: going on from the checkpoint that an agent wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Attempts for one checkpoint; 0 = none is made.
+    pub max: u32,
+}
+
+impl Default for Recovery {
+    fn default() -> Recovery {
+        Recovery { max: 1 }
+    }
+}
+
+/// The tiers of a unit's remedies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ladder {
     /// In order.
@@ -284,17 +319,53 @@ pub struct Ladder {
     pub grace_s: f64,
     /// Seconds after a heal before judging again.
     pub quiet_s: f64,
+    /// Seconds until an open breaker allows one try.
+    pub breaker_s: f64,
 }
 
 /// One tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
+    /// Write an event, no more.
+    Warn,
     /// Type a reminder.
     Nudge,
-    /// End the process tree and start afresh.
+    /// Ask a configured command what to do.
+    Triage,
+    /// Ask the unit to end itself: its `RESTART` marker.
+    RequestRestart,
+    /// TERM to the process tree, KILL after the grace, and start afresh.
+    Terminate,
+    /// KILL to the process tree at once, and start afresh.
     KillStart,
     /// Tell a person.
     Alert,
+}
+
+impl Tier {
+    /// Every tier, mildest first.
+    pub const ALL: [Tier; 7] = [
+        Tier::Warn,
+        Tier::Nudge,
+        Tier::Triage,
+        Tier::RequestRestart,
+        Tier::Terminate,
+        Tier::KillStart,
+        Tier::Alert,
+    ];
+
+    /// As config, events and `status` call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Tier::Warn => "warn",
+            Tier::Nudge => "nudge",
+            Tier::Triage => "triage",
+            Tier::RequestRestart => "request-restart",
+            Tier::Terminate => "terminate",
+            Tier::KillStart => "kill-start",
+            Tier::Alert => "alert",
+        }
+    }
 }
 
 impl Default for Ladder {
@@ -304,16 +375,25 @@ impl Default for Ladder {
             cooldown_s: 45.0,
             grace_s: 5.0,
             quiet_s: 60.0,
+            breaker_s: 600.0,
         }
     }
 }
 
 impl Unit {
-    /// The agent part, None for a service.
+    /// The agent part, None for a service or a process.
     pub fn agent(&self) -> Option<&Agent> {
         match &self.role {
             Role::Agent(agent) => Some(agent),
-            Role::Service { .. } => None,
+            Role::Service { .. } | Role::Process(_) => None,
+        }
+    }
+
+    /// The process part, None for what lives in a tmux pane.
+    pub fn process(&self) -> Option<&ProcessUnit> {
+        match &self.role {
+            Role::Process(process) => Some(process),
+            Role::Agent(_) | Role::Service { .. } => None,
         }
     }
 

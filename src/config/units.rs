@@ -1,14 +1,15 @@
-//! `[[agent]]` and `[[service]]`: what every unit has. Names and sessions are unique in the whole file.
+//! `[[agent]]`, `[[service]]` and `[[process]]`: what every unit has. Names and sessions are unique in the whole file.
 //!
 //! Deliberately not here: whether folders and programs exist. That is looked at when a unit is started.
 
 use super::agent;
 use super::backends::Backends;
 use super::interpolate::Places;
+use super::ladder::{LadderOf, cooperative, ladder};
 use super::problem::{Sink, quoted};
+use super::process;
 use super::raw::{At, Table};
 use super::types::{Role, Unit, Watch};
-use super::wake::{LadderOf, ladder};
 use super::watchdog::{Defaults, WATCH, tmux_word};
 use crate::base::names::UnitName;
 use crate::base::text::digest;
@@ -29,6 +30,7 @@ const SESSION_LENGTH_MAX: usize = 128;
 pub(super) enum UnitKind {
     Agent,
     Service,
+    Process,
 }
 
 /// What the units refer to.
@@ -64,10 +66,11 @@ impl<'a> Context<'a> {
 pub(super) fn units<'a>(root: &Table<'a>, context: &mut Context<'a>) -> BTreeMap<UnitName, Unit> {
     let agents = root.tables("agent").into_iter().map(|table| (UnitKind::Agent, table));
     let services = root.tables("service").into_iter().map(|table| (UnitKind::Service, table));
-    let mut tables: Vec<_> = agents.chain(services).collect();
+    let processes = root.tables("process").into_iter().map(|table| (UnitKind::Process, table));
+    let mut tables: Vec<_> = agents.chain(services).chain(processes).collect();
     tables.sort_by_key(|(_, table)| table.at);
-    if tables.is_empty() && !root.has("agent") && !root.has("service") {
-        let hint = "add an [[agent]] or a [[service]]".to_owned();
+    if tables.is_empty() && !["agent", "service", "process"].iter().any(|key| root.has(key)) {
+        let hint = "add an [[agent]], a [[service]] or a [[process]]".to_owned();
         context.sink.doubtful(0, "nothing to watch", Some(hint));
     }
     if let Some((_, first_over)) = tables.get(UNITS_MAX) {
@@ -86,6 +89,7 @@ pub(super) fn units<'a>(root: &Table<'a>, context: &mut Context<'a>) -> BTreeMap
             units.insert(unit.name.clone(), unit);
         }
     }
+    process::check(&context.named, &units, context);
     units
 }
 
@@ -101,29 +105,53 @@ fn unit<'a>(
         let noun = match kind {
             UnitKind::Agent => "agent",
             UnitKind::Service => "service",
+            UnitKind::Process => "process",
         };
         table.label = format!("{noun} {}", quoted(name.value));
     } else if !table.has("name") {
         sink.doubtful(table.at, format!("{} without a `name`", table.label), None);
     }
     let name = said_name.and_then(|said| name(said, context));
-    let session = session(&table, name.as_ref(), said_name.map_or(table.at, |said| said.at), context);
-    let dir = match table.string("dir") {
-        Some(path) => context.places.path("dir", path, sink),
+    let name_at = said_name.map_or(table.at, |said| said.at);
+    let (session, env) = match kind {
+        UnitKind::Agent | UnitKind::Service => {
+            (session(&table, name.as_ref(), name_at, context), env(&table, context.places))
+        }
+        UnitKind::Process => (Some(String::new()), process::env(&table, context)),
+    };
+    let dir_key = dir_key(kind);
+    let dir = match table.string(dir_key) {
+        Some(path) => context.places.path(dir_key, path, sink),
         None => Some(context.places.folder.to_path_buf()),
     };
-    let env = env(&table, context.places);
     let enabled = table.flag("enabled").unwrap_or(true);
     let watch = watch(&table, kind, context.defaults);
-    let (role, ladder) = match kind {
-        UnitKind::Agent => (agent::agent(&table, context), ladder(&table, LadderOf::Agent)),
-        UnitKind::Service => (service(&table, context), ladder(&table, LadderOf::Service)),
+    let (role, ladder, cooperative) = match kind {
+        UnitKind::Agent => {
+            let cooperative = cooperative(&table);
+            let role = agent::agent(&table, context);
+            (role, ladder(&table, LadderOf::Agent, cooperative.as_ref()), cooperative)
+        }
+        UnitKind::Service => {
+            let cooperative = cooperative(&table);
+            let role = service(&table, context);
+            (role, ladder(&table, LadderOf::Service, cooperative.as_ref()), cooperative)
+        }
+        UnitKind::Process => (process::process(&table, context), process::ending(&table), None),
     };
-    let launch_digest = role.as_ref().map(|role| launch_digest(&table, context.places, role));
+    let launch_digest = role.as_ref().map(|role| launch_digest(&table, dir_key, context.places, role));
     table.finish();
     let (name, session, dir, role) = (name?, session?, dir?, role?);
     let launch_digest = launch_digest.unwrap_or_default();
-    Some(Unit { name, session, role, dir, env, watch, enabled, position, ladder, launch_digest })
+    Some(Unit { name, session, role, dir, env, watch, enabled, position, ladder, cooperative, launch_digest })
+}
+
+/// What the working directory is called.
+fn dir_key(kind: UnitKind) -> &'static str {
+    match kind {
+        UnitKind::Agent | UnitKind::Service => "dir",
+        UnitKind::Process => "cwd",
+    }
 }
 
 /// Checks a name and that it is the first of its kind.
@@ -196,6 +224,7 @@ fn watch(table: &Table<'_>, kind: UnitKind, defaults: &Defaults<'_>) -> Watch {
     let said = table.choice("watch", &WATCH);
     match kind {
         UnitKind::Agent => said.unwrap_or(defaults.watch),
+        UnitKind::Process => said.unwrap_or(Watch::HealStall),
         UnitKind::Service => {
             if said == Some(Watch::HealStall)
                 && let Some(found) = table.any("watch")
@@ -214,7 +243,6 @@ fn service(table: &Table<'_>, context: &Context<'_>) -> Option<Role> {
         let hint = "write it as a list of words: `command = [\"./serve.sh\"]`".to_owned();
         table.sink.doubtful(table.at, format!("{} without a `command`", table.label), Some(hint));
     }
-    table.later(&["cooperative"]);
     let words = words?;
     let command = context.places.words(&words.value, context.sink);
     if words.value.first().is_none_or(|program| program.value.is_empty()) {
@@ -225,8 +253,8 @@ fn service(table: &Table<'_>, context: &Context<'_>) -> Option<Role> {
 }
 
 /// Where it is launched, as written, made absolute. What is wrong with it is reported where it is read to be used.
-fn dir_as_written(table: &Table<'_>, places: &Places<'_>) -> PathBuf {
-    let Some(value) = table.peek("dir") else { return places.folder.to_path_buf() };
+fn dir_as_written(table: &Table<'_>, key: &str, places: &Places<'_>) -> PathBuf {
+    let Some(value) = table.peek(key) else { return places.folder.to_path_buf() };
     let as_written = |name: &str| Some(format!("${{{name}}}"));
     let places = Places { folder: places.folder, home: Path::new("~"), env: &as_written };
     places.path("dir", At { at: 0, value }, &Sink::new("")).unwrap_or_default()
@@ -240,13 +268,13 @@ const DIGEST_FORMAT: &str = "2:";
 /// callers with different environments (a shell, cron) would restart each other's units, and with what is built in, a new
 /// watchkeeper would restart everybody. Each part goes in with its length, so that no two different lists of parts read
 /// alike.
-fn launch_digest(table: &Table<'_>, places: &Places<'_>, role: &Role) -> String {
+fn launch_digest(table: &Table<'_>, dir_key: &str, places: &Places<'_>, role: &Role) -> String {
     let mut text = String::new();
     let mut add = |what: &str, part: &str| text.push_str(&format!("{what}:{}:{part};", part.len()));
-    add("dir", &dir_as_written(table, places).to_string_lossy());
+    add("dir", &dir_as_written(table, dir_key, places).to_string_lossy());
     add("env", &table.as_written("env"));
     match role {
-        Role::Service { .. } => add("command", &table.as_written("command")),
+        Role::Service { .. } | Role::Process(_) => add("command", &table.as_written("command")),
         Role::Agent(agent) => {
             add("backend", &agent.backend.name);
             add("said of it", &agent.backend.launch_said);

@@ -1,10 +1,12 @@
 //! Pure: text to facts. Screens, transcripts, reset times, cron times, declared waits, secrets. No I/O, no clock, no state.
 
 pub mod cron;
+pub mod fingerprint;
 pub mod mask;
 pub mod pause;
 pub mod reset_time;
 pub mod screen;
+pub mod source;
 pub mod transcript;
 pub mod wait;
 pub mod zone;

@@ -10,7 +10,7 @@ use crate::model::seen::{
     AlivePane, BranchSeen, JobSeen, Markers, Observation, PaneSeen, Process, Reading, Request, Scope,
     ScreenState, Seen, ServerSeen, Trouble, Vote,
 };
-use crate::policy::wants::{Wants, wants};
+use crate::policy::wants::{Wants, jobs, wants};
 use crate::policy::{deliver, fetch};
 use crate::state::State;
 use crate::state::table;
@@ -86,7 +86,7 @@ pub fn gather<H: Host, F: Files>(
     scope: Scope,
 ) -> Observation {
     let now = host.now();
-    let list = host.panes();
+    let list = panes(host, config);
     let needs = wants(config, state, &now);
     let panes = match_panes(config, state, &list, stamp);
     let screens = capture(host, &panes, memory);
@@ -143,6 +143,7 @@ pub fn gather<H: Host, F: Files>(
         outbox_has: outbox_has(files, state),
         strays: strays(config, &list, stamp),
         fetch: if branch.is_some() { host.job(fetch::JOB) } else { JobSeen::None },
+        jobs: jobs(state).into_iter().map(|id| (id.clone(), host.job(&id))).collect(),
         complete: branch.is_some() && files.stamp(table::SEQUENCE_COMPLETE).is_some(),
         branch,
         troubles,
@@ -150,6 +151,14 @@ pub fn gather<H: Host, F: Files>(
         server: list.server,
         now,
     }
+}
+
+/// What tmux says. Where nothing lives in tmux it is not asked, and need not be there.
+fn panes<H: Host>(host: &mut H, config: &Config) -> PaneList {
+    if !config.units.is_empty() && config.units.values().all(|unit| unit.process().is_some()) {
+        return PaneList { server: ServerSeen::Absent, rows: Vec::new(), buffers: Vec::new() };
+    }
+    host.panes()
 }
 
 /// The pane of each unit: the session that carries our stamp and the unit's name. A person may have split the window:
@@ -208,7 +217,7 @@ fn number(pane: &str) -> u64 {
 
 /// A session that has the unit's name but not our stamp.
 fn foreign(unit: &Unit, list: &PaneList, stamp: &str, row: Option<&PaneRow>) -> Option<String> {
-    if row.is_some() {
+    if row.is_some() || unit.process().is_some() {
         return None;
     }
     let other = list.rows.iter().find(|row| row.session == unit.session)?;
@@ -271,6 +280,9 @@ fn pane<H: Host>(
     now: &Now,
     memory: &mut Memory,
 ) -> PaneSeen {
+    if unit.process().is_some() {
+        return PaneSeen::Unknown; // It has none, and what is seen of it stands elsewhere.
+    }
     let Some(row) = row else {
         return match server {
             ServerSeen::Unknown { .. } => PaneSeen::Unknown,

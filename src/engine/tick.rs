@@ -219,6 +219,10 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
         let mut events = drop_unrecorded(&mut decision, &commit, seen.now.wall);
         failed.extend(self.act(&decision, &mut events, seen.now.wall));
+        if loaded.held.is_empty() && commit.failed.is_empty() {
+            // What is on disk now waits for these; a result that was taken is no longer wanted.
+            self.host.prune_jobs(&policy::wants::jobs(&decision.next));
+        }
         decision.events.extend(events);
 
         let mut unwritten = self.report(config, &seen, &decision, &commit);
@@ -267,7 +271,10 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                     let unit = Some(granted.unit.to_string());
                     events.push(Event { at, unit, kind: EventKind::Failed, text: text.clone(), why: None });
                     failed.push(format!("{}: {text}", granted.unit));
-                    self.memory.failed.insert(granted.unit.clone(), one_line(&why, 300));
+                    // (A job that could not be started is told as a job that failed.)
+                    if !matches!(action, Action::RunJob { .. }) {
+                        self.memory.failed.insert(granted.unit.clone(), one_line(&why, 300));
+                    }
                 }
             }
         }

@@ -51,6 +51,27 @@ pub struct Job {
     pub dir: String,
     /// It is ended after this long, seconds.
     pub deadline_s: u32,
+    /// Environment to remove: what would make a program believe that it runs inside another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_remove: Vec<String>,
+    /// What it reads on its standard input; None = nothing. Kept in a file of its folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+    /// A tick follows its end at once; else only when it said something or failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaited: bool,
+}
+
+impl Job {
+    /// The name of a unit's job: `<unit>.<what>.<number>`. No unit's name has a dot, so no two units share one.
+    pub fn id_of(unit: &UnitName, what: &str, number: u64) -> String {
+        format!("{unit}.{what}.{number}")
+    }
+
+    /// Is this the name of some unit's job?
+    pub fn is_of_unit(id: &str) -> bool {
+        id.contains('.')
+    }
 }
 
 /// The two signals that end things.

@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod finding;
+pub mod incident;
 pub mod process;
 pub mod seen;
 pub mod usage;

@@ -95,6 +95,12 @@ pub struct ProcessSeen {
     pub log: LogSeen,
     /// Ids of the unit's incidents whose folders are complete, among those that its state still owes.
     pub incidents: Vec<String>,
+    /// Ids of incidents that the state remembers and whose folders are gone: somebody removed them.
+    pub incidents_gone: Vec<String>,
+    /// Keys of the rows that attempts.tsv has, among those that the state still owes.
+    pub attempts: Vec<String>,
+    /// Attempts whose fix notes are in their incident's folder, among those that the state still owes.
+    pub fixes: Vec<String>,
 }
 
 /// All that is needed to start a process on its host.

@@ -38,6 +38,9 @@ pub struct Observation {
     /// The fetch that was ordered last.
     #[serde(default)]
     pub fetch: JobSeen,
+    /// The jobs whose results units wait for, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<String, JobSeen>,
     /// The marker `SEQUENCE-COMPLETE` stands.
     #[serde(default)]
     pub complete: bool,
@@ -115,7 +118,28 @@ pub enum JobSeen {
     Ended {
         /// None = well; else what it said, one line.
         failed: Option<String>,
+        /// Its exit status; None when a signal ended it, or nobody knows.
+        #[serde(default)]
+        status: Option<i32>,
+        /// The end of its standard output, at most [`JOB_OUTPUT_MAX`] bytes of it.
+        #[serde(default)]
+        output: String,
     },
+}
+
+/// Of a job's standard output that much is read, from its end, bytes.
+pub const JOB_OUTPUT_MAX: u64 = 256 << 10;
+
+impl JobSeen {
+    /// It ended well, with this on its standard output.
+    pub fn well(output: &str) -> JobSeen {
+        JobSeen::Ended { failed: None, status: Some(0), output: output.to_owned() }
+    }
+
+    /// It ended badly, or was never started.
+    pub fn failed(why: impl Into<String>) -> JobSeen {
+        JobSeen::Ended { failed: Some(why.into()), status: None, output: String::new() }
+    }
 }
 
 /// Something wrong with a file, told to people once per key.

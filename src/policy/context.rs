@@ -7,7 +7,7 @@ use crate::base::names::UnitName;
 use crate::base::time::Now;
 use crate::config::{Agent, AgentKind, Config, Unit, Watch};
 use crate::model::action::Action;
-use crate::model::seen::{AlivePane, Observation, PaneSeen, Process, ScreenState, Seen, Substate};
+use crate::model::seen::{AlivePane, JobSeen, Observation, PaneSeen, Process, ScreenState, Seen, Substate};
 use crate::state::State;
 use crate::state::clocks::UnitClocks;
 use crate::state::unit::{Breaker, UnitState};
@@ -182,6 +182,8 @@ pub struct UnitContext<'a> {
     pub unfolded: &'a UnitState,
     /// The unit's activity clocks, this tick included.
     pub clocks: &'a UnitClocks,
+    /// The jobs that units wait for.
+    pub jobs: &'a BTreeMap<String, JobSeen>,
 }
 
 /// Times that a pane is to leave its mode, before a person is told. With the pauses: a minute.
@@ -227,7 +229,14 @@ impl<'a> UnitContext<'a> {
             before: previous,
             unfolded: next.units.get(name).unwrap_or(&NO_STATE),
             clocks: next.clocks.units.get(name).unwrap_or(&NO_CLOCKS),
+            jobs: &seen.jobs,
         }
+    }
+
+    /// How a job stands that this unit waits for. [`JobSeen::None`]: its start was recorded and did not happen (we were
+    /// killed in between), or its folder was removed; ordering it again under the same id starts it at most once.
+    pub fn job(&self, id: &str) -> &'a JobSeen {
+        self.jobs.get(id).unwrap_or(&JobSeen::None)
     }
 
     /// The living pane, if one was seen.

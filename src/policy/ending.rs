@@ -65,7 +65,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let text =
             format!("end called off: it made progress while it was about to be ended ({})", ending.why);
         // It was not carried out: the ladder is not at its end because of it.
-        state.stall.tier = ending.tier.unwrap_or(state.stall.tier);
+        state.ladder.tier = ending.tier.unwrap_or(state.ladder.tier);
         call_off(context, state, notes, text);
     }
 }

@@ -55,7 +55,7 @@ pub fn fold(
             }
             return None;
         }
-        JobSeen::Ended { failed: Some(why) } if next.git.judged < next.git.fetches => {
+        JobSeen::Ended { failed: Some(why), .. } if next.git.judged < next.git.fetches => {
             next.git.judged = next.git.fetches;
             next.git.failures = next.git.failures.saturating_add(1);
             if why.contains(JOB_LATE) {
@@ -66,7 +66,7 @@ pub fn fold(
                 tell(plan, seen, &one_line(why, 300), next, notes);
             }
         }
-        JobSeen::Ended { failed: None } if next.git.judged < next.git.fetches => {
+        JobSeen::Ended { failed: None, .. } if next.git.judged < next.git.fetches => {
             next.git.judged = next.git.fetches;
             (next.git.failures, next.git.patience_s) = (0, 0);
             if next.git.told.take().is_some() {
@@ -166,5 +166,8 @@ fn job(plan: &Sequence, deadline_s: u32) -> Job {
         env: env.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>(),
         dir: plan.repo.to_string_lossy().into_owned(),
         deadline_s,
+        env_remove: Vec::new(),
+        stdin: None,
+        awaited: false,
     }
 }

@@ -89,7 +89,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     state.ending = None;
     state.operator.start = false;
     state.attend = Default::default();
-    state.stall.remedy_awake_s = Some(context.now.awake_s);
+    state.ladder.remedy_awake_s = Some(context.now.awake_s);
     state.stall.progress_since_awake_s = None;
     state.stall.approved = false;
     state.limit.active = None;
@@ -101,6 +101,8 @@ fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
     let mut env_remove = Vec::new();
     let (argv, prompt) = match &unit.role {
         Role::Service { command } => (command.clone(), None),
+        // Never by tmux: what starts a process is `Action::Run`.
+        Role::Process(process) => (process.command.clone(), None),
         Role::Agent(agent) => {
             env_remove.clone_from(&agent.backend.env_remove);
             let resume = resumes(context, state);

@@ -137,6 +137,9 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         let context = UnitContext::new(config, seen, &fleet, previous, &next, &granted.unit, unit);
         match &granted.what {
             What::Act(Action::LeaveMode { .. }) => attend::left_mode(&context, &mut state),
+            What::Act(Action::RunJob { job }) => {
+                state.await_job(&job.id, &granted.by, seen.now.awake_s);
+            }
             What::Act(_) => {}
             What::Deliver(message) => deliver::begin(&context, &mut state, message.clone()),
             // A text under way waits for what comes of it: the next process, or the end being called off.

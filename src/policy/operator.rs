@@ -276,7 +276,8 @@ fn nudge(
     let is_agent = config.units.get(name).is_some_and(|unit| matches!(unit.role, Role::Agent(_)));
     let state = unit_state(config, next, name)?;
     if !is_agent {
-        return Err(format!("`{name}` is a service: it has no composer to type into"));
+        let kind = config.units.get(name).map_or("unit", super::summary::kind);
+        return Err(format!("`{name}` is a {kind}: it has no composer to type into"));
     }
     let text = guard_text::guarded(text);
     if text.trim().is_empty() {

@@ -62,7 +62,7 @@ pub fn stalled(context: &UnitContext<'_>, state: &UnitState) -> Option<Stall> {
     let activity = super::activity::last_change(context.clocks)?;
     // A remedy, a start, and the first sight of a process each give a fresh window: what was not watched is no silence.
     let quiet_from = activity
-        .max(state.stall.remedy_awake_s.unwrap_or(activity))
+        .max(state.ladder.remedy_awake_s.unwrap_or(activity))
         .max(state.seen.alive_since_awake_s.unwrap_or(activity));
     let quiet = context.now.awake_s.since_s(quiet_from);
     // A remedy that came after the wait gives a fresh window here too.
@@ -192,17 +192,22 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
 /// The ladder's tier now; past its end the last one stands.
 fn tier(context: &UnitContext<'_>, state: &UnitState) -> Tier {
     let tiers = &context.unit.ladder.tiers;
-    tiers.get(state.stall.tier).or(tiers.last()).copied().unwrap_or(Tier::Alert)
+    let left = tiers.get(state.ladder.tier..).unwrap_or_default();
+    let acted_on = left.iter().find(|tier| match tier {
+        Tier::Nudge | Tier::Terminate | Tier::KillStart | Tier::Alert => true,
+        Tier::Warn | Tier::Triage | Tier::RequestRestart => false,
+    });
+    acted_on.or(tiers.last()).copied().unwrap_or(Tier::Alert)
 }
 
 /// The alert tier: a person is told, and again every day that it stands.
 fn last_tier(context: &UnitContext<'_>, state: &mut UnitState, stall: &Stall) {
     let now = context.now.awake_s;
-    let told = state.stall.alert_awake_s.is_some_and(|at| now.since_s(at) < DAILY_S);
+    let told = state.ladder.alert_awake_s.is_some_and(|at| now.since_s(at) < DAILY_S);
     if tier(context, state) != Tier::Alert || told || context.gate(state, Watch::HealStall).is_some() {
         return;
     }
-    state.stall.alert_awake_s = Some(now);
+    state.ladder.alert_awake_s = Some(now);
     let text = format!(
         "`{}` is stalled and its ladder is at its end: {} ({})",
         context.name, stall.seen, stall.compared
@@ -217,14 +222,14 @@ fn progress(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes)
         state.stall.progress_since_awake_s = None;
         return;
     }
-    if state.stall.tier == 0 {
+    if state.ladder.tier == 0 {
         return;
     }
     let since = *state.stall.progress_since_awake_s.get_or_insert(context.now.awake_s);
     let lasted = context.now.awake_s.since_s(since);
     if lasted >= context.config.watchdog.stall_idle_s && state.seen.state == ScreenState::Busy {
-        state.stall.tier = 0;
-        state.stall.alert_awake_s = None;
+        state.ladder.tier = 0;
+        state.ladder.alert_awake_s = None;
         state.stall.approved = false;
         state.stall.progress_since_awake_s = None;
         let text = format!("works again for {}: the ladder starts over", human_s(lasted));
@@ -280,16 +285,12 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         Some(_) => Tier::Nudge,
         None => tier,
     };
-    let label = match tier {
-        Tier::Nudge => "nudge",
-        Tier::KillStart => "kill-start",
-        Tier::Alert => "alert",
-    };
+    let label = tier.word();
     if let Some(why) = context.gate(state, Watch::HealStall).or_else(|| context.account_held()) {
         return out.hold(label, why);
     }
     if let Some(passed) = state
-        .stall
+        .ladder
         .remedy_awake_s
         .map(|at| context.now.awake_s.since_s(at))
         .filter(|p| *p < ladder.cooldown_s)
@@ -302,8 +303,8 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     }
     match tier {
         Tier::Nudge => nudge(context, state, stall, out),
-        Tier::KillStart => kill(context, state, &stall, out),
-        Tier::Alert => out.hold(
+        Tier::Terminate | Tier::KillStart => kill(context, state, &stall, out),
+        Tier::Warn | Tier::Triage | Tier::RequestRestart | Tier::Alert => out.hold(
             "alert",
             format!("{} ({}); the ladder is at its end, a person was told", stall.seen, stall.compared),
         ),
@@ -374,7 +375,8 @@ fn kill(context: &UnitContext<'_>, state: &UnitState, stall: &Stall, out: &mut P
         "a person approved it past the vetoes".to_owned()
     });
     let why = Reason::new(stall.rule, stall.seen.clone(), compared);
-    let end = Ending { tier: Some(state.stall.tier), ..ending(context, Then::Start, EndCause::Ladder, &why) };
+    let end =
+        Ending { tier: Some(state.ladder.tier), ..ending(context, Then::Start, EndCause::Ladder, &why) };
     out.want(Claim::Kill, "kill-start", What::End(end), why);
 }
 
@@ -398,12 +400,12 @@ fn proof(context: &UnitContext<'_>, threshold_s: f64) -> (Vec<String>, Vec<Strin
 }
 
 fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
-    state.stall.remedy_awake_s = Some(context.now.awake_s);
+    state.ladder.remedy_awake_s = Some(context.now.awake_s);
     let nudge = granted.claim == Claim::Nudge;
     match done_nudge(context, state).and(super::kickoff::phase(context)).filter(|_| nudge) {
         // It is none of the ladder's tiers.
         Some(phase) if granted.why.rule != HUNG => state.phase.nudged = Some(phase.id.clone()),
-        Some(_) | None => state.stall.tier = state.stall.tier.saturating_add(1),
+        Some(_) | None => state.ladder.tier = state.ladder.tier.saturating_add(1),
     }
     state.stall.progress_since_awake_s = None;
 }

@@ -66,7 +66,7 @@ pub enum Urgency {
 pub struct UnitLine {
     /// Its name.
     pub name: UnitName,
-    /// loop, persistent, task or service.
+    /// loop, persistent, task, service or process.
     pub kind: &'static str,
     /// Enabled, and neither it nor the fleet is marked down.
     pub wanted: bool,
@@ -112,6 +112,9 @@ pub struct UnitLine {
     pub exit: Option<String>,
     /// What is going on with it, in words.
     pub doing: Option<String>,
+    /// It is over, or waits for its turn: not running is right.
+    #[serde(skip)]
+    pub rests: bool,
     /// Tokens counted so far; None when nothing was, or the summary is for a file that tells only what changed.
     pub tokens: Option<u64>,
 }
@@ -185,11 +188,14 @@ fn phase_line(plan: &Sequence, phase: &PhaseState) -> PhaseLine {
 
 /// Kind of a unit in one word.
 pub fn kind(unit: &Unit) -> &'static str {
-    match unit.agent().map(|agent| agent.kind) {
-        Some(AgentKind::Loop) => "loop",
-        Some(AgentKind::Persistent) => "persistent",
-        Some(AgentKind::Task) => "task",
-        None => "service",
+    match &unit.role {
+        Role::Agent(agent) => match agent.kind {
+            AgentKind::Loop => "loop",
+            AgentKind::Persistent => "persistent",
+            AgentKind::Task => "task",
+        },
+        Role::Service { .. } => "service",
+        Role::Process(_) => "process",
     }
 }
 
@@ -228,7 +234,7 @@ fn unit_line(sight: &Sight<'_>, unit: &Unit) -> UnitLine {
         hold: state.hold.clone(),
         paused: paused(markers, sight.now.wall),
         down: markers.down.clone(),
-        tier: state.stall.tier.min(unit.ladder.tiers.len()),
+        tier: state.ladder.tier.min(unit.ladder.tiers.len()),
         tiers: unit.ladder.tiers.len(),
         restarts: state.restart.total,
         breaker: breaker(state),
@@ -240,6 +246,7 @@ fn unit_line(sight: &Sight<'_>, unit: &Unit) -> UnitLine {
         pane: state.seen.pane.clone(),
         exit: state.seen.exit.clone(),
         doing,
+        rests: false,
         tokens: None,
     };
     line.urgency = urgency(unit, &line, observed != state.seen.state);
@@ -317,7 +324,7 @@ fn needs(
     if let Some(words) = shown_to_a_person(sight, unit, state, observed) {
         return Some(words);
     }
-    let at_its_end = state.stall.alert_awake_s.is_some();
+    let at_its_end = state.ladder.alert_awake_s.is_some();
     at_its_end.then(|| "stalled, and its ladder is at its end".to_owned())
 }
 
@@ -387,6 +394,8 @@ pub fn is_down(unit: &Unit, line: &UnitLine) -> bool {
     let rests = match &unit.role {
         Role::Agent(agent) => agent.kind == AgentKind::Task,
         Role::Service { .. } => false,
+        // Whether it has ended for good is in its own memory.
+        Role::Process(_) => line.rests,
     };
     line.wanted && !line.up && !rests
 }

@@ -381,7 +381,7 @@ mod tests {
             "idle: nudge withheld: paused: deploy; 2 restarts; wakes 2026-11-22 11:00 (in 1 d)",
         );
         check(
-            &with(alive(ScreenState::Idle), |unit| unit.stall.tier = 1),
+            &with(alive(ScreenState::Idle), |unit| unit.ladder.tier = 1),
             Urgency::Trouble,
             "idle: tier 1 of 3",
         );

@@ -8,7 +8,7 @@ use super::{POLICIES, Policy, decide_with, wants};
 use crate::base::names::UnitName;
 use crate::base::time::{Awake, Now, Wall};
 use crate::config::{self, Config, Source};
-use crate::model::action::{Action, MarkerKind, Signal};
+use crate::model::action::{Action, Job, MarkerKind, Signal};
 use crate::model::seen::{
     AlivePane, Ask, BranchFacts, BranchSeen, Commit, Exit, HostSeen, JobSeen, Markers, Observation, PaneSeen,
     Paused, Process, Reading, Request, Scope, ScreenState, Seen, ServerId, ServerSeen, SinceSeen, Substate,
@@ -41,8 +41,12 @@ pub struct World {
     pub loaded: Vec<(String, String)>,
     /// What was pushed.
     pub branch: Branch,
-    /// Jobs that were ordered.
+    /// Jobs of the fleet that were ordered.
     pub jobs: Vec<String>,
+    /// Jobs of units that were started.
+    pub started: Vec<Job>,
+    /// How jobs of units end, by what they are for; the others run on.
+    pub results: BTreeMap<String, JobSeen>,
     hidden: Hidden,
     /// When the next tick is due.
     next_at: Awake,
@@ -158,6 +162,7 @@ impl World {
             strays: Vec::new(),
             branch: None,
             fetch: JobSeen::None,
+            jobs: BTreeMap::new(),
             complete: false,
             troubles: Vec::new(),
             usage: UsageSeen::default(),
@@ -177,6 +182,8 @@ impl World {
             loaded: Vec::new(),
             branch: Branch::default(),
             jobs: Vec::new(),
+            started: Vec::new(),
+            results: BTreeMap::new(),
             hidden: Hidden { pids: 100, ..Hidden::default() },
             next_at: Awake(1_000_000),
         }
@@ -294,7 +301,7 @@ impl World {
         for job in &decision.jobs {
             self.jobs.push(job.id.clone());
             if self.seen.fetch == JobSeen::None {
-                self.seen.fetch = JobSeen::Ended { failed: None };
+                self.seen.fetch = JobSeen::well("");
             }
         }
         for granted in &decision.granted {
@@ -336,6 +343,7 @@ impl World {
     fn gather(&mut self) {
         let needs = wants::wants(&self.config, &self.state, &self.seen.now);
         self.seen.outbox_has.clone_from(&self.hidden.outbox);
+        self.seen.jobs = wants::jobs(&self.state).into_iter().map(|id| (id.clone(), self.job(&id))).collect();
         self.seen.branch =
             self.config.sequence.as_ref().map(|_| self.branch.seen(self.state.git.head.as_ref()));
         for (unit, seen) in &mut self.seen.units {
@@ -401,7 +409,16 @@ impl World {
             }
             Action::KillSession { .. } => self.unit(unit.as_str()).absent(),
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
-            Action::RunJob { .. } => {}
+            Action::RunJob { job } => self.started.push(job.clone()),
+        }
+    }
+
+    /// How a unit's job stands.
+    fn job(&self, id: &str) -> JobSeen {
+        let what = id.split('.').nth(1).unwrap_or_default();
+        match self.started.iter().any(|job| job.id == id) {
+            true => self.results.get(what).cloned().unwrap_or(JobSeen::Running),
+            false => JobSeen::None,
         }
     }
 

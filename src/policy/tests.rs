@@ -1,6 +1,13 @@
 //! Stories that cross policies; each policy has its own tables beside it.
 
+use super::context::UnitContext;
+use super::proposal::{Claim, Notes, Proposal, Proposals, Reason, What};
 use super::testing::{World, name};
+use super::{POLICIES, Policy};
+use crate::model::action::{Action, Job};
+use crate::model::seen::JobSeen;
+use crate::state::mail::Level;
+use crate::state::unit::UnitState;
 
 const LOOP: &str = "[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\n";
 
@@ -88,7 +95,7 @@ fn counters_of_an_edited_file_overflow_nothing() {
     let state = world.state.units.get_mut(&name("a")).unwrap();
     (state.acts, state.alerts, state.launch.count) = (u64::MAX, u64::MAX, u64::MAX);
     (state.delivery.count, state.restart.total) = (u64::MAX, u64::MAX);
-    (state.stall.tier, state.attend.dialogs) = (usize::MAX, u32::MAX);
+    (state.ladder.tier, state.attend.dialogs) = (usize::MAX, u32::MAX);
     world.state.mail.alerts = u64::MAX;
     world.unit("a").asks("Run make?");
     world.run(60.0);
@@ -150,4 +157,66 @@ fn two_alerts_of_one_tick_have_the_same_numbers_in_any_order_of_the_policies() {
     let owed = told(false);
     assert!(owed.len() >= 2, "{owed:?}");
     assert_eq!(owed, told(true));
+}
+
+/// A policy that asks one thing of a job, and notes the answer.
+mod asker {
+    use super::*;
+
+    pub(super) const POLICY: Policy = Policy { name: "asker", fold, propose, charge };
+    const ANSWERED: &str = "answered: ";
+
+    fn id(context: &UnitContext<'_>) -> String {
+        Job::id_of(context.name, "ask", 1)
+    }
+
+    fn fold(context: &UnitContext<'_>, state: &mut UnitState, _: &mut Notes) {
+        if let JobSeen::Ended { output, .. } = context.job(&id(context)) {
+            state.take_job(&id(context));
+            state.owe(context.name.as_str(), context.now.wall, Level::Info, format!("{ANSWERED}{output}"));
+        }
+    }
+
+    fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+        let id = id(context);
+        let lost = matches!(context.job(&id), JobSeen::None);
+        if state.alerts > 0 || !lost {
+            return;
+        }
+        let job = Job {
+            id,
+            argv: vec!["answer".into()],
+            env: Default::default(),
+            dir: "/".into(),
+            deadline_s: 5,
+            env_remove: Vec::new(),
+            stdin: Some("question".into()),
+            awaited: true,
+        };
+        out.want(Claim::Tidy, "ask", What::Act(Action::RunJob { job }), Reason::new("asker.ask", "", vec![]));
+    }
+
+    fn charge(_: &UnitContext<'_>, _: &Proposal, _: &mut UnitState) {}
+}
+
+#[test]
+fn a_job_is_on_record_until_its_result_was_taken_and_started_once() {
+    let mut world = World::running(LOOP);
+    world.policies = POLICIES.iter().copied().chain([asker::POLICY]).collect();
+    world.deaf.insert("a: ask".into());
+    world.tick_now();
+    assert_eq!(world.state.units[&name("a")].jobs[0].id, "a.ask.1");
+    assert_eq!(world.state.units[&name("a")].jobs[0].by, "asker");
+    assert_eq!(world.seen.jobs.len(), 0);
+    // The watchdog was killed before it started it: it is ordered again.
+    world.deaf.clear();
+    world.tick_now();
+    assert_eq!(world.seen.jobs["a.ask.1"], JobSeen::None);
+    world.ticks(3);
+    assert_eq!(world.seen.jobs["a.ask.1"], JobSeen::Running);
+    assert_eq!(world.started.len(), 1);
+    world.results.insert("ask".into(), JobSeen::well("42"));
+    world.ticks(3);
+    assert_eq!((world.started.len(), world.seen.jobs.len()), (1, 0));
+    world.expect_alerts("answered: 42", 1);
 }

@@ -47,6 +47,11 @@ pub fn wants(config: &Config, state: &State, now: &Now) -> Wants {
     wants
 }
 
+/// The jobs whose results units wait for: the next look says how they stand, and their folders are kept.
+pub fn jobs(state: &State) -> BTreeSet<String> {
+    state.units.values().flat_map(|unit| unit.jobs.iter().map(|job| job.id.clone())).collect()
+}
+
 fn nears_stall(state: &State, name: &UnitName, unit: &UnitState, now: &Now, near_s: f64) -> bool {
     let can_stall = match unit.seen.state {
         // A draft: perhaps a text of ours that nobody could submit.

@@ -56,6 +56,7 @@ pub fn load<T: Serialize + DeserializeOwned>(bytes: &[u8], now: &Now) -> Result<
     let mut raw =
         parsed.map_err(|e| Broken { line: e.line(), column: e.column(), message: e.to_string() })?;
     let broken = |message: String| Broken { line: 0, column: 0, message };
+    super::upgrade::upgrade(&mut raw);
     let object = raw.as_object().cloned().ok_or_else(|| broken("not a JSON object".into()))?;
     if let Some(v) = object.get("v").and_then(Value::as_u64).filter(|v| *v > VERSION) {
         return Err(broken(format!("written by a newer version (v {v}, this one knows v {VERSION})")));

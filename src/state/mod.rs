@@ -3,15 +3,18 @@
 //! State is memory, never truth: what tmux and the kernel say wins. Every field has a default, so that an older file,
 //! or one with lines deleted by hand, loads. Deliberately not here: reading and writing (engine), deciding (policy).
 
+pub mod attempts;
 pub mod clocks;
 pub mod git;
 pub mod heartbeat;
+pub mod incident;
 pub mod json;
 pub mod mail;
 pub mod phase;
 pub mod table;
 pub mod tokens;
 pub mod unit;
+mod upgrade;
 
 use crate::base::names::UnitName;
 use clocks::Clocks;

@@ -2,6 +2,7 @@
 //!
 //! One field (a *slice*) per policy; a policy writes only its own. Enum variants carry exactly their data.
 
+use super::incident::IncidentState;
 use super::mail::Owed;
 use crate::base::time::{Awake, Wall};
 use crate::model::seen::{Exit, Process, ScreenState, ServerId, Substate};
@@ -22,6 +23,8 @@ pub struct UnitState {
     pub restart: RestartState,
     /// Stall memory.
     pub stall: StallState,
+    /// Where its ladder stands.
+    pub ladder: LadderState,
     /// Usage limit memory.
     pub limit: LimitState,
     /// Dialogs, drafts and errors told or answered.
@@ -48,6 +51,26 @@ pub struct UnitState {
     pub alerts: u64,
     /// News for its parent that the parent's file does not have yet; bounded.
     pub news: Vec<News>,
+    /// Its incidents: folders and ledger rows owed, repeats counted.
+    #[serde(skip_serializing_if = "IncidentState::is_empty")]
+    pub incident: IncidentState,
+    /// Jobs that were ordered and whose results are still to be taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobWait>,
+}
+
+/// Jobs of one unit whose results are waited for, at most: the oldest are given up.
+pub const JOBS_MAX: usize = 8;
+
+/// A job of the unit's, from its order until its result was taken. Its folder stays as long as this is on record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobWait {
+    /// Its folder below `jobs/`.
+    pub id: String,
+    /// The policy that ordered it.
+    pub by: String,
+    /// When.
+    pub since_awake_s: Awake,
 }
 
 /// News of a unit for its parent.
@@ -264,10 +287,6 @@ pub enum Breaker {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StallState {
-    /// Next tier of the ladder, from 0.
-    pub tier: usize,
-    /// The last remedy: its cooldown and the fresh idle window count from here.
-    pub remedy_awake_s: Option<Awake>,
     /// Start of the present stretch of progress; None while there is none.
     pub progress_since_awake_s: Option<Awake>,
     /// Vetoes that hold, by name, with since when.
@@ -276,8 +295,27 @@ pub struct StallState {
     pub approved: bool,
     /// A wait that is longer than is believed was told (its time).
     pub long_wait_told: Option<Wall>,
-    /// The last alert of the ladder's last tier.
+}
+
+/// Where a unit stands on its ladder. Files from before it was a slice of its own hold it in `stall`: see
+/// [`super::upgrade`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LadderState {
+    /// Next tier, from 0.
+    pub tier: usize,
+    /// The last remedy: its cooldown and the fresh window count from here.
+    pub remedy_awake_s: Option<Awake>,
+    /// The last alert of its last tier.
     pub alert_awake_s: Option<Awake>,
+    /// Last tiers in a row after which the symptom stood.
+    pub failed: u32,
+    /// Its circuit breaker.
+    pub breaker: Breaker,
+    /// Alerts made since the breaker opened: each makes the next one rarer.
+    pub tells: u32,
+    /// The last of them.
+    pub told_awake_s: Option<Awake>,
 }
 
 /// Since when a veto holds, and when its age was last told.
@@ -573,6 +611,19 @@ pub struct LastAct {
 }
 
 impl UnitState {
+    /// A job was ordered: it is waited for.
+    pub fn await_job(&mut self, id: &str, by: &str, now: Awake) {
+        self.jobs.retain(|job| job.id != id);
+        self.jobs.push(JobWait { id: id.to_owned(), by: by.to_owned(), since_awake_s: now });
+        let extra = self.jobs.len().saturating_sub(JOBS_MAX);
+        self.jobs.drain(..extra);
+    }
+
+    /// A job's result was taken: its folder may go.
+    pub fn take_job(&mut self, id: &str) {
+        self.jobs.retain(|job| job.id != id);
+    }
+
     /// Adds an alert about this unit.
     pub fn owe(&mut self, name: &str, at: Wall, level: super::mail::Level, text: String) {
         self.alerts = self.alerts.saturating_add(1);

@@ -185,7 +185,7 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
 }
 
 /// The end of a file that is only appended to.
-fn tail(path: &Path, bytes: u64) -> Result<Vec<u8>> {
+pub(super) fn tail(path: &Path, bytes: u64) -> Result<Vec<u8>> {
     let Some(mut file) = open_regular(path, OpenOptions::new().read(true))? else { return Ok(Vec::new()) };
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
@@ -195,7 +195,7 @@ fn tail(path: &Path, bytes: u64) -> Result<Vec<u8>> {
 }
 
 /// Opens a regular file; None when it is missing, an error when it is something else.
-fn open_regular(path: &Path, options: &mut OpenOptions) -> Result<Option<File>> {
+pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> Result<Option<File>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match options.custom_flags(flags).open(path) {
         Ok(file) => file,

@@ -1,9 +1,11 @@
 //! Slow work beside the tick: a detached child whose result a later tick reads. `jobs/<id>/` holds what was started
-//! (`job.json`), what it said (`output`) and how it ended (`exit.json`).
+//! (`job.json`), what it reads (`input`), what it said (`output`, `errors`) and how it ended (`exit.json`).
 //!
-//! The job's folder is locked for as long as it runs: the starter takes the lock and hands it down as the child's standard
-//! input, so there is no instant at which a started job looks ended, and no second one beside it. A result that is missing
-//! once the lock is free means that the job was killed.
+//! The job's folder is locked for as long as it runs: the starter takes the lock and hands it down as the standard input of
+//! the job's runner (never of its program), so there is no instant at which a started job looks ended, and no second one
+//! beside it. A result that is missing once the lock is free means that the job was killed.
+//!
+//! Deliberately not here: what a result means, and for how long it is kept (whoever ordered the job knows).
 
 use super::files::{read_bounded, write_plain};
 use super::{clock, exe};
@@ -11,8 +13,9 @@ use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 use crate::base::time::Wall;
 use crate::model::action::{JOB_LATE, Job};
-use crate::model::seen::JobSeen;
+use crate::model::seen::{JOB_OUTPUT_MAX, JobSeen};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -23,13 +26,30 @@ use std::time::{Duration, Instant};
 /// Largest job.json or exit.json.
 const FILE_MAX: u64 = 256 << 10;
 /// A job that writes more is ended, bytes.
-const OUTPUT_MAX: u64 = 1 << 20;
-/// How much of a job's output is read.
+const OUTPUT_MAX: u64 = 8 << 20;
+/// How much of a job's output is read for its last words.
 const OUTPUT_TAIL: u64 = 4 << 10;
+/// Longest standard input, bytes.
+const INPUT_MAX: usize = 4 << 20;
+/// Most folders looked at in one go when old ones are removed.
+const PRUNED_MAX: usize = 1000;
 /// Between TERM and KILL: git removes its lock files on TERM.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a job is looked at by its own runner.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// The order.
+const JOB: &str = "job.json";
+/// What the program reads.
+const INPUT: &str = "input";
+/// What it says.
+const OUTPUT: &str = "output";
+/// What it complains of.
+const ERRORS: &str = "errors";
+/// How it ended.
+const EXIT: &str = "exit.json";
+/// All that a job's folder holds.
+pub const FILES: [&str; 5] = [JOB, EXIT, INPUT, OUTPUT, ERRORS];
 
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +68,11 @@ fn folder(state_dir: &Path, id: &str) -> PathBuf {
 
 /// Starts a job; its runner, to be waited for in the end. One of the same name that still runs is left alone: None.
 pub fn start(state_dir: &Path, job: &Job) -> Result<Option<Child>> {
+    start_by(&exe::Binary::running()?.path, state_dir, job)
+}
+
+/// The same, with the program whose `job` command is the runner.
+pub fn start_by(program: &Path, state_dir: &Path, job: &Job) -> Result<Option<Child>> {
     let dir = folder(state_dir, &job.id);
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.map_err(|error| Error::from(error).at(&dir).doing("making the job's folder"))?;
@@ -56,19 +81,24 @@ pub fn start(state_dir: &Path, job: &Job) -> Result<Option<Child>> {
     if lock.try_lock().is_err() {
         return Ok(None);
     }
-    let text = serde_json::to_string_pretty(job).map_err(|error| Error::again(error.to_string()))?;
-    // Before the new order, so that an old result is never taken for the new job's.
-    remove(&dir.join("exit.json"))?;
-    write_plain(&dir.join("job.json"), format!("{text}\n").as_bytes())?;
-    remove(&dir.join("output"))?;
-    let output = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(dir.join("output"))
-        .map_err(|error| Error::from(error).at(&dir).doing("making the job's output"))?;
-    let errors = output.try_clone()?;
-    Command::new(exe::Binary::running()?.path)
+    let length = job.stdin.as_ref().map_or(0, String::len);
+    if length > INPUT_MAX {
+        return Err(Error::again(format!(
+            "its input is {length} bytes long, at most {INPUT_MAX} are allowed"
+        )));
+    }
+    let order = Job { stdin: None, ..job.clone() };
+    let text = serde_json::to_string_pretty(&order).map_err(|error| Error::again(error.to_string()))?;
+    // Before the new order, so that an old result is never taken for the new job's, nor an old input read by it.
+    remove(&dir.join(EXIT))?;
+    remove(&dir.join(INPUT))?;
+    write_plain(&dir.join(JOB), format!("{text}\n").as_bytes())?;
+    if let Some(input) = &job.stdin {
+        write_plain(&dir.join(INPUT), input.as_bytes())?;
+    }
+    let output = make(&dir.join(OUTPUT))?;
+    let errors = make(&dir.join(ERRORS))?;
+    Command::new(program)
         .args(["job".as_ref(), dir.as_os_str()])
         .stdin(Stdio::from(lock))
         .stdout(output)
@@ -83,6 +113,13 @@ fn open_folder(dir: &Path) -> std::io::Result<File> {
     use rustix::fs::OFlags;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(dir)
+}
+
+/// A file of the job's, new and empty.
+fn make(path: &Path) -> Result<File> {
+    remove(path)?;
+    let made = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
+    made.map_err(|error| Error::from(error).at(path).doing("making the job's files"))
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -100,12 +137,39 @@ pub fn seen(state_dir: &Path, id: &str) -> JobSeen {
         return JobSeen::Running;
     }
     let file = |name: &str| read_bounded(&dir.join(name), FILE_MAX).ok().flatten();
-    if let Some(exit) = file("exit.json").and_then(|bytes| serde_json::from_slice::<Exit>(&bytes).ok()) {
-        return JobSeen::Ended { failed: exit.failed };
+    let output = || {
+        let end = super::files::tail(&dir.join(OUTPUT), JOB_OUTPUT_MAX).unwrap_or_default();
+        String::from_utf8_lossy(&end).into_owned()
+    };
+    if let Some(exit) = file(EXIT).and_then(|bytes| serde_json::from_slice::<Exit>(&bytes).ok()) {
+        return JobSeen::Ended { failed: exit.failed, status: exit.status, output: output() };
     }
-    match file("job.json") {
-        Some(_) => JobSeen::Ended { failed: Some("it was killed before it ended".to_owned()) },
+    match file(JOB) {
+        Some(_) => {
+            let failed = Some("it was killed before it ended".to_owned());
+            JobSeen::Ended { failed, status: None, output: output() }
+        }
         None => JobSeen::None,
+    }
+}
+
+/// Removes the folders of units' jobs that ended, all but these. What holds more than a job's files stays.
+pub fn prune(state_dir: &Path, keep: &BTreeSet<String>) {
+    let Ok(entries) = std::fs::read_dir(state_dir.join("jobs")) else { return };
+    for entry in entries.take(PRUNED_MAX).flatten() {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().filter(|id| Job::is_of_unit(id) && !keep.contains(*id)) else {
+            continue;
+        };
+        let dir = folder(state_dir, id);
+        let Ok(lock) = open_folder(&dir) else { continue };
+        if lock.try_lock().is_err() {
+            continue;
+        }
+        for file in FILES {
+            let _ = std::fs::remove_file(dir.join(file));
+        }
+        let _ = std::fs::remove_dir(&dir);
     }
 }
 
@@ -113,37 +177,54 @@ pub fn seen(state_dir: &Path, id: &str) -> JobSeen {
 pub fn run(dir: &Path) -> Result<()> {
     // Without a terminal nothing that it starts can ask anybody anything.
     let _ = rustix::process::setsid();
-    let read = read_bounded(&dir.join("job.json"), FILE_MAX)?
-        .ok_or_else(|| Error::again("there is no job").at(dir))?;
+    let read =
+        read_bounded(&dir.join(JOB), FILE_MAX)?.ok_or_else(|| Error::again("there is no job").at(dir))?;
     let job: Job = serde_json::from_slice(&read).map_err(|error| Error::again(error.to_string()).at(dir))?;
-    let failed = match spawn(&job) {
+    let failed = match spawn(dir, &job) {
         Err(error) => (None, Some(error)),
         Ok(mut child) => {
-            let flooded = || length(&dir.join("output")) > OUTPUT_MAX;
+            let flooded = || length(&dir.join(OUTPUT)).max(length(&dir.join(ERRORS))) > OUTPUT_MAX;
             let ended = supervise(&mut child, Duration::from_secs(u64::from(job.deadline_s)), flooded);
             verdict(dir, &job, &ended)
         }
     };
     let exit = Exit { v: 1, at: clock::wall(), status: failed.0, failed: failed.1 };
     let text = serde_json::to_string_pretty(&exit).map_err(|error| Error::again(error.to_string()))?;
-    write_plain(&dir.join("exit.json"), format!("{text}\n").as_bytes())?;
+    write_plain(&dir.join(EXIT), format!("{text}\n").as_bytes())?;
     if let Some(state_dir) = dir.parent().and_then(Path::parent)
-        && said(dir).is_some()
+        && (job.awaited || exit.failed.is_some() || said(dir).is_some())
     {
-        // It did something, or it failed: the watchdog need not wait for its next tick.
+        // It is waited for, did something, or failed: the watchdog need not wait for its next tick.
         let _ = write_plain(&state_dir.join(crate::state::table::POKE), b"");
     }
     Ok(())
 }
 
-fn spawn(job: &Job) -> std::result::Result<Child, String> {
+fn spawn(dir: &Path, job: &Job) -> std::result::Result<Child, String> {
     let (program, args) = job.argv.split_first().ok_or("the job has no command")?;
     let mut command = Command::new(program);
-    command.args(args).envs(&job.env).current_dir(&job.dir).stdin(Stdio::null()).process_group(0);
+    command.args(args).current_dir(&job.dir).stdin(input(dir)?).process_group(0);
     super::git::clean_env(&mut command);
+    // Meant for the binary that the watchdog becomes, not for what it starts.
+    command.env_remove(super::lock::LOCK_ENV);
+    // (A name with `=` or NUL would be no variable.)
+    let plain = |name: &&String| !name.is_empty() && !name.contains(['=', '\0']);
+    for name in job.env_remove.iter().filter(plain) {
+        command.env_remove(name);
+    }
+    command.envs(job.env.iter().filter(|(name, _)| plain(name)));
     command
         .spawn()
         .map_err(|error| format!("`{program}` in `{}`: {}", job.dir, error.to_string().to_lowercase()))
+}
+
+/// What the program reads: its input, or nothing.
+fn input(dir: &Path) -> std::result::Result<Stdio, String> {
+    match super::files::open_regular(&dir.join(INPUT), OpenOptions::new().read(true)) {
+        Ok(Some(file)) => Ok(Stdio::from(file)),
+        Ok(None) => Ok(Stdio::null()),
+        Err(error) => Err(format!("its input can't be read: {}", error.message())),
+    }
 }
 
 fn length(path: &Path) -> u64 {
@@ -210,8 +291,11 @@ fn verdict(dir: &Path, job: &Job, ended: &Ended) -> (Option<i32>, Option<String>
     (status.code(), Some(said(dir).unwrap_or(how)))
 }
 
-/// The end of its output as one line; None when it said nothing.
+/// The end of its complaints, else of its output, as one line; None when it said nothing.
 fn said(dir: &Path) -> Option<String> {
-    let (lines, _) = super::tail::Tail::last(&dir.join("output"), OUTPUT_TAIL).ok()?;
-    Some(one_line(&lines.join(" "), 400)).filter(|text| !text.is_empty())
+    let end = |file: &str| {
+        let (lines, _) = super::tail::Tail::last(&dir.join(file), OUTPUT_TAIL).ok()?;
+        Some(one_line(&lines.join(" "), 400)).filter(|text| !text.is_empty())
+    };
+    end(ERRORS).or_else(|| end(OUTPUT))
 }

@@ -31,7 +31,7 @@ use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
 use crate::model::seen::{BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The world as the tick sees and changes it.
@@ -66,6 +66,8 @@ pub trait Host {
     fn branch(&mut self, query: &git::BranchQuery) -> std::result::Result<BranchFacts, String>;
     /// How a job stands.
     fn job(&mut self, id: &str) -> JobSeen;
+    /// Removes the folders of units' jobs that ended and that nobody waits for: all but these.
+    fn prune_jobs(&mut self, _keep: &BTreeSet<String>) {}
     /// The folders that may hold an agent's transcripts.
     fn transcript_folders(&mut self, _: &transcript_files::Place<'_>) -> transcript_files::Folders {
         transcript_files::Folders::default()

@@ -13,7 +13,7 @@ use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal};
 use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// A marker's text is one or two lines.
@@ -156,7 +156,7 @@ impl RealHost {
         if matches!(folder(&self.files.root().join(&dir)), Ok(false)) {
             let _ = self.files.quarantine(&dir);
         }
-        for file in ["job.json", "exit.json", "output"] {
+        for file in jobs::FILES {
             let path = format!("{dir}/{file}");
             if self.files.irregular(&path).is_some() {
                 let _ = self.files.quarantine(&path);
@@ -290,9 +290,14 @@ impl Host for RealHost {
     fn job(&mut self, id: &str) -> JobSeen {
         self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
         match self.unstarted.get(id) {
-            Some(why) => JobSeen::Ended { failed: Some(why.clone()) },
+            Some(why) => JobSeen::failed(why.clone()),
             None => jobs::seen(self.files.root(), id),
         }
+    }
+
+    fn prune_jobs(&mut self, keep: &BTreeSet<String>) {
+        self.unstarted.retain(|id, _| !Job::is_of_unit(id) || keep.contains(id));
+        jobs::prune(self.files.root(), keep);
     }
 
     fn transcript_folders(&mut self, place: &transcript_files::Place<'_>) -> transcript_files::Folders {

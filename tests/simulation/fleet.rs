@@ -155,7 +155,7 @@ pub fn truths(config: &Config) -> BTreeMap<String, UnitTruth> {
     let truth = |unit: &watchkeeper::config::Unit| {
         let agent = match &unit.role {
             Role::Agent(agent) => Some(agent),
-            Role::Service { .. } => None,
+            Role::Service { .. } | Role::Process(_) => None,
         };
         let kind = agent.map(|agent| agent.kind);
         UnitTruth {

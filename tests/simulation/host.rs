@@ -159,7 +159,10 @@ impl Host for SimHost {
         remote.look(query)
     }
 
-    fn job(&mut self, _: &str) -> JobSeen {
+    fn job(&mut self, id: &str) -> JobSeen {
+        if id != watchkeeper::policy::fetch::JOB {
+            return JobSeen::None;
+        }
         self.world.borrow().remote.as_ref().map(Remote::job).unwrap_or_default()
     }
 
@@ -462,7 +465,8 @@ fn effect(world: &mut World, action: &Action) -> Result<(), String> {
         }
         Action::RunJob { job } => {
             let t = world.t;
-            if let Some(remote) = &mut world.remote {
+            if let Some(remote) = world.remote.as_mut().filter(|_| job.id == watchkeeper::policy::fetch::JOB)
+            {
                 remote.start(t, job.deadline_s);
             }
         }

@@ -225,7 +225,8 @@ impl Remote {
         match &self.fetch {
             Fetch::None => JobSeen::None,
             Fetch::Running { .. } => JobSeen::Running,
-            Fetch::Ended { failed } => JobSeen::Ended { failed: failed.clone() },
+            Fetch::Ended { failed: None } => JobSeen::well(""),
+            Fetch::Ended { failed: Some(why) } => JobSeen::failed(why.clone()),
         }
     }
 

@@ -37,6 +37,10 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     let config = load::config(invocation)?;
     let Some(name) = invocation.name()? else { return Err(Error::usage("which unit?")) };
     let unit = load::unit(&config, &name)?;
+    if unit.process().is_some() {
+        return Err(Error::new(Kind::No, format!("`{name}` is a process: it has no pane to attach to"))
+            .hint(format!("`watchkeeper log {name} -f` follows its output")));
+    }
     let tmux = Tmux::new(&config.tmux_socket);
     tmux.version()?;
     let list = tmux.list();

@@ -333,7 +333,7 @@ fn backends(config: &Config, found: &mut Findings) {
     for unit in config.units.values().filter(|unit| unit.enabled) {
         match &unit.role {
             Role::Agent(agent) => drop(used.insert(&agent.backend.name, &agent.backend)),
-            Role::Service { .. } => {}
+            Role::Service { .. } | Role::Process(_) => {}
         }
     }
     for (name, backend) in used {

@@ -11,6 +11,7 @@ use crate::cli::{Invocation, Out, load};
 use crate::config::{Backend, Role};
 use crate::detect::{reset_time, screen};
 use crate::model::seen::{Evidence, Reading, ScreenState, ServerSeen, Substate};
+use crate::policy::summary;
 use crate::sys::clock::Clock;
 use crate::sys::real_host::RealHost;
 use crate::sys::{Host, env};
@@ -154,7 +155,7 @@ fn of_unit(invocation: &Invocation, name: &UnitName) -> Result<Reading> {
     let Role::Agent(agent) = &unit.role else {
         return Err(Error::new(
             Kind::No,
-            format!("`{name}` is a service: its screen says nothing that is read"),
+            format!("`{name}` is a {}: it has no screen that is read", summary::kind(unit)),
         ));
     };
     let mut host = RealHost::new(&config.tmux_socket, &config.state_dir);

@@ -214,6 +214,7 @@ impl World {
             troubles: Vec::new(),
             branch: None,
             fetch: crate::model::seen::JobSeen::None,
+            jobs: BTreeMap::new(),
             complete: false,
             usage,
         };

@@ -409,7 +409,7 @@ fn the_done_nudge_comes_once_per_phase_before_the_ladder() {
         world.typed("a").into_iter().filter(|t| t.contains("not marked as done")).collect();
     assert_eq!(nudges.len(), 1, "{}", world.story());
     assert!(nudges[0].contains("`## DONE`") || nudges[0].contains("## DONE"));
-    assert_eq!(world.state_of("a").stall.tier, 0, "it is none of the ladder's tiers");
+    assert_eq!(world.state_of("a").ladder.tier, 0, "it is none of the ladder's tiers");
     world.unit("a").busy();
     world.ticks(2);
     world.unit("a").idle();
@@ -447,11 +447,11 @@ fn a_fetch_is_ordered_every_interval_while_there_is_work_and_never_beside_anothe
         1,
         "one that hangs is told once"
     );
-    world.seen.fetch = JobSeen::Ended { failed: Some("could not resolve host".into()) };
+    world.seen.fetch = JobSeen::failed("could not resolve host");
     world.run(600.0);
     assert!(world.jobs.len() > 10, "it is tried again");
     assert_eq!(world.alerts.iter().filter(|text| text.contains("fetching")).count(), 1, "{:?}", world.alerts);
-    world.seen.fetch = JobSeen::Ended { failed: None };
+    world.seen.fetch = JobSeen::well("");
     world.run(60.0);
     assert!(world.events.iter().any(|e| e.contains("works again")));
     ["1", "2", "3"].iter().for_each(|id| world.branch.done(id));
@@ -490,7 +490,7 @@ fn the_remote_is_asked_before_the_first_phase_is_chosen_but_not_for_ever() {
     assert!(world.acts("a").is_empty());
     // What it brings: the first phase was done long ago.
     world.branch.done("1");
-    world.seen.fetch = JobSeen::Ended { failed: None };
+    world.seen.fetch = JobSeen::well("");
     world.state.git.fetches = 1;
     world.poke();
     world.tick();
@@ -537,7 +537,7 @@ fn a_branch_that_is_gone_for_a_while_undoes_no_order() {
 #[test]
 fn a_fetch_that_takes_longer_gets_longer_and_a_short_trouble_is_not_told() {
     let mut world = at_work();
-    let late = || JobSeen::Ended { failed: Some("it was ended after 120 s, its deadline".into()) };
+    let late = || JobSeen::failed("it was ended after 120 s, its deadline");
     let deadline = |world: &World| world.last.jobs.first().map(|job| job.deadline_s);
     let mut deadlines = Vec::new();
     world.seen.fetch = late();
@@ -549,9 +549,9 @@ fn a_fetch_that_takes_longer_gets_longer_and_a_short_trouble_is_not_told() {
     assert_eq!(deadlines.last(), Some(&3600), "{deadlines:?}");
     // One failure, then well again.
     let mut world = at_work();
-    world.seen.fetch = JobSeen::Ended { failed: Some("no route to host".into()) };
+    world.seen.fetch = JobSeen::failed("no route to host");
     world.run(31.0);
-    world.seen.fetch = JobSeen::Ended { failed: None };
+    world.seen.fetch = JobSeen::well("");
     world.run(600.0);
     assert!(world.alerts.iter().all(|text| !text.contains("fetching")), "{:?}", world.alerts);
     // An edited or foreign time of the last fetch stops nothing.

@@ -68,7 +68,7 @@ fn the_ladder_starts_over_only_after_stall_idle_of_real_progress() {
         }
         world.unit("a").idle();
         world.tick();
-        assert_eq!(world.state_of("a").stall.tier, want, "{}", world.story());
+        assert_eq!(world.state_of("a").ladder.tier, want, "{}", world.story());
     }
     check(100.0, 1);
     check(150.0, 1);

@@ -100,7 +100,7 @@ pub(super) fn books(world: &mut World, report: &TickReport) {
             ("restarts", after.restart.total.saturating_sub(before.restart.total), heals + comebacks),
             ("starts", after.launch.count.saturating_sub(before.launch.count), starts),
             ("deliveries", after.delivery.count.saturating_sub(before.delivery.count), deliveries),
-            ("tiers", (after.stall.tier.saturating_sub(before.stall.tier)) as u64, remedies),
+            ("tiers", (after.ladder.tier.saturating_sub(before.ladder.tier)) as u64, remedies),
             ("wakes", u64::from(after.wake.last != before.wake.last), wakes),
         ];
         for (book, paid, due) in rows {

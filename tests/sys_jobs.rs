@@ -1,0 +1,181 @@
+//! Jobs with the real binary as their runner: what they read, say and leave behind, and how long they are kept.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+use watchkeeper::base::names::UnitName;
+use watchkeeper::model::action::Job;
+use watchkeeper::model::seen::{JOB_OUTPUT_MAX, JobSeen};
+use watchkeeper::sys::jobs;
+
+struct Lab {
+    dir: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        Lab { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn start(&self, job: &Job) -> Option<Child> {
+        jobs::start_by(Path::new(env!("CARGO_BIN_EXE_watchkeeper")), &self.state(), job).unwrap()
+    }
+
+    /// Starts it and waits for its end.
+    #[track_caller]
+    fn run(&self, job: &Job) -> JobSeen {
+        let mut runner = self.start(job).unwrap();
+        runner.wait().unwrap();
+        jobs::seen(&self.state(), &job.id)
+    }
+}
+
+fn job(script: &str) -> Job {
+    Job {
+        id: Job::id_of(&UnitName::new("a").unwrap(), "test", 1),
+        argv: ["sh", "-c", script].map(str::to_owned).into(),
+        env: BTreeMap::new(),
+        dir: "/".into(),
+        deadline_s: 20,
+        env_remove: Vec::new(),
+        stdin: None,
+        awaited: false,
+    }
+}
+
+#[track_caller]
+fn check(job: &Job, want: &JobSeen) {
+    assert_eq!(&Lab::new().run(job), want, "{:?}", job.argv);
+}
+
+fn ended(failed: Option<&str>, status: Option<i32>, output: &str) -> JobSeen {
+    JobSeen::Ended { failed: failed.map(str::to_owned), status, output: output.to_owned() }
+}
+
+#[test]
+fn a_job_tells_its_output_apart_from_its_complaints() {
+    check(&job("echo said; echo cry >&2"), &JobSeen::well("said\n"));
+    check(&job("echo said; exit 3"), &ended(Some("said"), Some(3), "said\n"));
+    check(&job("echo said; echo why >&2; exit 4"), &ended(Some("why"), Some(4), "said\n"));
+    check(&job("exit 5"), &ended(Some("exit status 5"), Some(5), ""));
+    check(&job("kill -9 $$"), &ended(Some("signal 9"), None, ""));
+    check(&job(r"printf 'a\377b'"), &JobSeen::well("a\u{fffd}b"));
+    check(&Job { argv: vec![], ..job("") }, &ended(Some("the job has no command"), None, ""));
+}
+
+#[test]
+fn a_job_reads_what_it_was_given() {
+    let text = "one $HOME `id`\ntwo\n";
+    check(&Job { stdin: Some(text.into()), ..job("cat") }, &JobSeen::well(text));
+    check(&Job { stdin: Some(String::new()), ..job("cat") }, &JobSeen::well(""));
+    check(&job("cat"), &JobSeen::well(""));
+    let lab = Lab::new();
+    lab.run(&Job { stdin: Some("first".into()), ..job("cat") });
+    let input = lab.state().join("jobs/a.test.1/input");
+    assert_eq!(std::fs::metadata(&input).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(lab.run(&job("cat")), JobSeen::well(""), "nothing of the job before");
+}
+
+#[test]
+fn an_input_that_is_too_long_starts_nothing() {
+    let lab = Lab::new();
+    let long = Job { stdin: Some("x".repeat((4 << 20) + 1)), ..job("cat") };
+    let program = Path::new(env!("CARGO_BIN_EXE_watchkeeper"));
+    let error = jobs::start_by(program, &lab.state(), &long).unwrap_err().message();
+    assert!(error.contains("at most 4194304"), "{error}");
+}
+
+#[test]
+fn the_environment_is_cleaned() {
+    // (cargo sets both for its tests.)
+    let script = "echo ${KEPT-none} ${CARGO_MANIFEST_DIR-none} ${CARGO_PKG_NAME-none}";
+    let mut job = job(script);
+    job.env = [("KEPT", "1"), ("BAD=NAME", "2")].map(|(key, value)| (key.into(), value.into())).into();
+    job.env_remove = ["CARGO_MANIFEST_DIR", "A=B", "", "KEPT"].map(str::to_owned).into();
+    check(&job, &JobSeen::well("1 none watchkeeper\n"));
+}
+
+#[test]
+fn a_long_output_is_read_from_its_end() {
+    let JobSeen::Ended { failed: None, output, .. } =
+        Lab::new().run(&job("head -c 300000 /dev/zero | tr '\\0' x; echo end"))
+    else {
+        panic!("it failed")
+    };
+    assert_eq!(output.len() as u64, JOB_OUTPUT_MAX);
+    assert!(output.ends_with("xend\n"));
+}
+
+#[test]
+fn one_that_runs_is_not_started_twice_and_not_removed() {
+    let lab = Lab::new();
+    let fifo = lab.dir.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let job = job(&format!("cat {}", fifo.display()));
+    let mut runner = lab.start(&job).unwrap();
+    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::Running);
+    assert!(lab.start(&job).is_none());
+    jobs::prune(&lab.state(), &BTreeSet::new());
+    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::Running);
+    std::fs::write(&fifo, "went\n").unwrap();
+    runner.wait().unwrap();
+    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::well("went\n"));
+}
+
+#[test]
+fn a_runner_that_is_killed_leaves_a_job_that_failed() {
+    let lab = Lab::new();
+    let fifo = lab.dir.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let job = job(&format!("echo began; cat {}", fifo.display()));
+    let mut runner = lab.start(&job).unwrap();
+    let output = lab.state().join("jobs/a.test.1/output");
+    let until = Instant::now() + Duration::from_secs(10);
+    while std::fs::read_to_string(&output).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    // (Its program does not know, and ends with its input.)
+    let want = ended(Some("it was killed before it ended"), None, "began\n");
+    assert_eq!(jobs::seen(&lab.state(), &job.id), want);
+    std::fs::write(&fifo, "").unwrap();
+}
+
+#[test]
+fn an_awaited_end_is_followed_by_a_tick() {
+    for (awaited, script, poked) in [(true, "true", true), (false, "true", false), (false, "echo news", true)]
+    {
+        let lab = Lab::new();
+        lab.run(&Job { awaited, ..job(script) });
+        assert_eq!(lab.state().join("poke").exists(), poked, "{script}, awaited {awaited}");
+    }
+}
+
+#[test]
+fn results_that_nobody_waits_for_are_removed() {
+    let lab = Lab::new();
+    let folder = |id: &str| lab.state().join("jobs").join(id);
+    for id in ["a.test.1", "a.test.2", "b.test.1", "fetch"] {
+        lab.run(&Job { id: id.into(), stdin: Some("x".into()), ..job("true") });
+    }
+    std::fs::write(folder("b.test.1").join("notes"), "a person's").unwrap();
+    std::fs::create_dir(folder("mine")).unwrap();
+    jobs::prune(&lab.state(), &BTreeSet::from(["a.test.2".to_owned()]));
+    for (id, stays) in
+        [("a.test.1", false), ("a.test.2", true), ("b.test.1", true), ("fetch", true), ("mine", true)]
+    {
+        assert_eq!(folder(id).exists(), stays, "{id}");
+    }
+    assert!(folder("b.test.1").join("notes").exists());
+    assert_eq!(jobs::seen(&lab.state(), "a.test.1"), JobSeen::None);
+}
