@@ -1,4 +1,4 @@
-//! The agents.toml that `init --process` writes: one process, commented like a colleague's.
+//! The agents.toml that `init process` writes: one process, commented like a colleague's.
 //!
 //! Deliberately not here: finding out what the folder holds (`stack`), writing the file.
 
@@ -97,7 +97,7 @@ fn head(first: &Found, unknown: bool) -> String {
         false => format!("a {} {kind} ({})", first.stack.word(), first.evidence),
     };
     let text = format!(
-        "What watchkeeper watches here: {what}. Proposed by `watchkeeper init --process`; it is yours now.\n\
+        "What watchkeeper watches here: {what}. Proposed by `watchkeeper init process`; it is yours now.\n\
          `watchkeeper check` validates it, `watchkeeper run` starts it and watches it, `watchkeeper status` and\n\
          `watchkeeper incidents list` say how it went. Times are in seconds, paths are relative to this file."
     );
@@ -237,7 +237,8 @@ mod tests {
     }
 
     fn rules_of(text: &str) -> Vec<String> {
-        let parsed: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(super::super::problems_of(text), "", "{text}");
+        let parsed: toml::Table = text.parse().unwrap();
         let process = &parsed["process"][0];
         assert_eq!(process["command"].as_array().map(Vec::len), Some(2), "{text}");
         let rules = process["rules"].as_array().unwrap();
@@ -259,7 +260,10 @@ mod tests {
                         && !rules.contains(&"smaller-batch".to_owned())
                 );
                 for line in text.lines() {
-                    assert!(line.chars().count() <= 130 || line.starts_with("  { "), "{line}");
+                    assert!(
+                        line.chars().count() <= 130 || line.trim_start_matches([' ', '#']).starts_with("{ "),
+                        "{line}"
+                    );
                     assert_eq!(line, line.trim_end());
                 }
             }
@@ -279,6 +283,7 @@ mod tests {
     #[test]
     fn a_folder_with_nothing_known_gets_a_file_to_fill_in() {
         let text = agents_toml("a folder", &[], &[]);
+        assert_eq!(super::super::problems_of(&text), "", "{text}");
         let parsed: toml::Table = text.parse().unwrap();
         assert_eq!(parsed["process"][0]["name"].as_str(), Some("a-folder"));
         assert!(text.contains("./run.sh") && text.contains("Nothing that I know"), "{text}");
