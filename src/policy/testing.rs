@@ -410,6 +410,7 @@ impl World {
             Action::KillSession { .. } => self.unit(unit.as_str()).absent(),
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
             Action::RunJob { job } => self.started.push(job.clone()),
+            Action::Run { .. } | Action::CancelRun { .. } => {}
         }
     }
 
