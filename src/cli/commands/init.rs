@@ -159,7 +159,7 @@ fn list(invocation: &Invocation, out: &mut Out) {
     }
     out.line("\n`watchkeeper init NAME [DIR]` writes one of them.");
     if let Some(found) = process::first_in(".") {
-        out.line(&format!("Here is {}: `watchkeeper init {PROCESS}` writes a config for it.", found));
+        out.line(&format!("Here is {found}: `watchkeeper init {PROCESS}` writes a config for it."));
     }
 }
 

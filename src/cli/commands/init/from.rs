@@ -2,7 +2,6 @@
 
 use super::{Found, next_for_a_process, print_files, print_next, process, write};
 use crate::base::error::{Error, Result};
-use crate::base::text::counted;
 use crate::cli::setup::stack::unit_name;
 use crate::cli::setup::takeover::{self, Note, World};
 use crate::cli::setup::yaml;
@@ -69,11 +68,9 @@ fn project(file: &Path) -> PathBuf {
 
 fn print(report: &Report, moved: bool, out: &mut Out) {
     let names = report.processes.join(", ");
-    out.line(&format!(
-        "{}: {}: {names}",
-        report.from,
-        counted(report.processes.len(), "process").replace("processs", "processes")
-    ));
+    let count = report.processes.len();
+    let noun = if count == 1 { "process" } else { "processes" };
+    out.line(&format!("{}: {count} {noun}: {names}", report.from));
     print_files(&report.dir, &report.files, out);
     if moved {
         out.line("its relative paths are now relative to that folder: look at `cwd`, `config_snapshots` and `command`");

@@ -68,7 +68,7 @@ impl Host {
 pub(super) fn host(
     kind: &str,
     process: &Keys<'_>,
-    command: Vec<String>,
+    command: &[String],
     world: &World<'_>,
 ) -> (Host, Vec<String>) {
     let at = process.at("command");

@@ -44,7 +44,7 @@ pub(super) fn processes(root: &Keys<'_>, shared: &Shared<'_>, out: &mut String) 
     let command = process.words("command").unwrap_or_default();
     let lines = ends(&process, &[]);
     let stages = process.list("stages");
-    let host = host(kind, &process, command, world);
+    let host = host(kind, &process, &command, world);
     process.without(&[(
         "stage_stop_grace_seconds",
         "between TERM and KILL stand 5 s; `grace_s` of the process changes it",
@@ -101,7 +101,7 @@ fn stage_of(
         .map(|n| if n == 1 { wanted.clone() } else { format!("{wanted}-{n}") })
         .find(|name| !taken(name));
     let command = stage.words("command").unwrap_or_default();
-    let (host, command) = host(kind, process, command, world);
+    let (host, command) = host(kind, process, &command, world);
     let mut env = base_env.to_vec();
     for (name, value) in self::env(stage, world) {
         env.retain(|(other, _)| *other != name);
