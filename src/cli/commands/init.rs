@@ -19,7 +19,7 @@ use std::process::ExitCode;
 pub const COMMAND: Command = Command {
     name: "init",
     usage: "[TEMPLATE] [DIR] | process [DIR] [--for-agent] | --from FILE [DIR] | --upgrade [KEY…]",
-    about: "write a config: of an example fleet, of the process in a folder; upgrade it",
+    about: "write a config: an example fleet, the process of a folder; upgrade one",
     long: "Without words it lists the examples. `init TEMPLATE [DIR]` writes one into DIR
 (else a new folder of the template's name) and says what to type next. The fleet
 runs as it is, with scripted demo agents, and with real ones after one word in
