@@ -88,7 +88,7 @@ pub enum Words {
     MaybeUnitAndText,
     /// What to do with the phases.
     Phase,
-    /// Perhaps a template's name, perhaps a folder.
+    /// Perhaps a template's name, perhaps a folder; or names of settings.
     Template,
     /// A shell's name.
     Shell,
