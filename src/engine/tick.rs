@@ -310,6 +310,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                 Action::Unmark { marker } => remove_any(&mut self.files, &marker_path(marker)),
                 Action::NewSession { .. }
                 | Action::Respawn { .. }
+                | Action::Adopt { .. }
                 | Action::LoadBuffer { .. }
                 | Action::Paste { .. }
                 | Action::DropBuffer { .. }

@@ -385,6 +385,7 @@ impl Host for RealHost {
                 Ok(words) => self.tmux.respawn(pane, launch, &self.stamp, &words),
                 Err(why) => failed(why),
             },
+            Action::Adopt { unit, pane } => self.tmux.adopt(unit.as_str(), pane, &self.stamp),
             Action::LoadBuffer { buffer, text } => self.tmux.load_buffer(buffer, text),
             Action::Paste { pane, buffer } => self.tmux.paste(pane, &self.stamp, buffer),
             Action::DropBuffer { buffer } => self.tmux.drop_buffer(buffer),
