@@ -158,6 +158,11 @@ pub const FILES: &[FileRow] = &[
     },
     FileRow { path: "units/<name>/exit.json", writer: "the shim", about: "how a run ended" },
     FileRow {
+        path: "units/<name>/log.json",
+        writer: "watchdog",
+        about: "how much was taken from the front of out.log",
+    },
+    FileRow {
         path: "units/<name>/out.log",
         writer: "the process",
         about: "output of a process; `out.log.1` … are older parts, newest first",

@@ -348,11 +348,19 @@ impl Host for RealHost {
         let root = self.files.root();
         let look = |query: &RunQuery| match &query.place {
             HostPlace::Local => hosts::local::observe(root, query.unit.as_str(), &query.known, &boot),
-            HostPlace::Attach { .. } | HostPlace::Slurm | HostPlace::Docker { .. } => {
+            HostPlace::Attach { pid, pid_file } => {
+                hosts::attach::observe(*pid, pid_file.as_deref().map(Path::new), &query.known, &boot)
+            }
+            HostPlace::Slurm | HostPlace::Docker { .. } => {
                 RunSeen::Unknown { why: "this host is not known yet".to_owned() }
             }
         };
         queries.iter().map(look).collect()
+    }
+
+    fn trim_log(&mut self, unit: &UnitName, done: u64, max: u64) -> Option<String> {
+        let dir = hosts::records::unit_dir(self.files.root(), unit.as_str());
+        hosts::rotate::trim(&dir, done, max)
     }
 
     fn leftovers(&mut self, unit: &UnitName, run: &RunId) -> Vec<Process> {
