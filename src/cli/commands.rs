@@ -1,5 +1,6 @@
 //! The one table of commands. Help, the README's list, completions and the man page come from it; tests walk it.
 
+pub mod adopt;
 pub mod approve;
 pub mod attach;
 pub mod check;
@@ -21,6 +22,7 @@ pub mod phase;
 pub mod restart;
 pub mod resume;
 pub mod run;
+pub mod shim;
 pub mod status;
 pub mod tick;
 pub mod tokens;
@@ -86,7 +88,7 @@ pub enum Words {
     MaybeUnitAndText,
     /// What to do with the phases.
     Phase,
-    /// Perhaps a template's name, perhaps a folder.
+    /// Perhaps a template's name, perhaps a folder; or names of settings.
     Template,
     /// A shell's name.
     Shell,
@@ -116,6 +118,7 @@ pub const COMMANDS: &[Command] = &[
     pause::COMMAND,
     resume::COMMAND,
     approve::COMMAND,
+    adopt::COMMAND,
     nudge::COMMAND,
     phase::COMMAND,
     attach::COMMAND,
@@ -134,6 +137,7 @@ pub const COMMANDS: &[Command] = &[
     units::COMMAND,
     demo_agent::COMMAND,
     job::COMMAND,
+    shim::COMMAND,
 ];
 
 /// Those for people.

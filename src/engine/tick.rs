@@ -295,6 +295,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                 Action::Unmark { marker } => remove_any(&mut self.files, &marker_path(marker)),
                 Action::NewSession { .. }
                 | Action::Respawn { .. }
+                | Action::Adopt { .. }
                 | Action::LoadBuffer { .. }
                 | Action::Paste { .. }
                 | Action::DropBuffer { .. }
@@ -302,7 +303,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                 | Action::LeaveMode { .. }
                 | Action::Signal { .. }
                 | Action::KillSession { .. }
-                | Action::RunJob { .. } => Ok(()),
+                | Action::RunJob { .. }
+                | Action::Run { .. }
+                | Action::CancelRun { .. } => Ok(()),
             };
             if let Err(error) = result {
                 failed.push(format!("setting a marker: {}", error.message()));

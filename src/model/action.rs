@@ -1,5 +1,6 @@
 //! What may be done: a few effects on the world, many reasons. Values only; `sys` carries them out.
 
+use super::process::{HostPlace, ProcessLaunch, RunId};
 use super::seen::Process;
 use crate::base::names::UnitName;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ pub enum Action {
     NewSession { launch: Launch },
     /// Start the command anew in the unit's kept pane (`respawn-pane -k`); attached people stay attached.
     Respawn { pane: String, launch: Launch },
+    /// Mark a pane that nobody marked, and its session, as the unit's. What runs in it goes on.
+    Adopt { unit: UnitName, pane: String },
     /// Put a text into a named tmux buffer.
     LoadBuffer { buffer: String, text: String },
     /// Paste the buffer into the pane (bracketed) and delete it.
@@ -33,6 +36,10 @@ pub enum Action {
     Unmark { marker: Marker },
     /// Start slow work beside the tick.
     RunJob { job: Job },
+    /// Start a process on its host. Repeated with the same run number it starts nothing more.
+    Run { launch: ProcessLaunch },
+    /// End a run on a host that is not this machine's kernel (`scancel`, `docker stop`).
+    CancelRun { unit: UnitName, id: RunId, place: HostPlace },
 }
 
 /// In the words of a job that was ended because its time was over.

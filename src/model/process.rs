@@ -133,3 +133,28 @@ pub enum HostLaunch {
     /// `ENGINE run -d` with these arguments more.
     Docker { engine: String, image: String, args: Vec<String> },
 }
+
+/// Where a run is to be looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostPlace {
+    /// This machine, through our own shim.
+    Local,
+    /// Somebody else's process: by pid, or by the pid that a file names.
+    Attach { pid: Option<i32>, pid_file: Option<String> },
+    /// Slurm.
+    Slurm,
+    /// docker or podman (`engine`).
+    Docker { engine: String },
+}
+
+/// A question to a host: how does this unit's run stand?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunQuery {
+    /// The unit.
+    pub unit: UnitName,
+    /// Where.
+    pub place: HostPlace,
+    /// The run that is known of; number 0 = none. A host that knows of a later one answers with that one's number.
+    pub known: RunId,
+}

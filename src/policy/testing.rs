@@ -161,6 +161,7 @@ impl World {
             outbox_has: Vec::new(),
             host: HostSeen::default(),
             strays: Vec::new(),
+            strangers: Vec::new(),
             branch: None,
             fetch: JobSeen::None,
             jobs: BTreeMap::new(),
@@ -393,6 +394,12 @@ impl World {
                 self.unit(&started).start();
                 self.unit(&started).pane().phase = launch.phase.clone();
             }
+            Action::Adopt { .. } => {
+                let started = unit.to_string();
+                self.unit(&started).seen().foreign = None;
+                self.unit(&started).seen().adoptable = None;
+                self.unit(&started).start();
+            }
             Action::LoadBuffer { buffer, text } => {
                 self.loaded.push((unit.to_string(), text.clone()));
                 self.hidden.buffers.insert(buffer.clone(), text.clone());
@@ -415,6 +422,7 @@ impl World {
             Action::KillSession { .. } => self.unit(unit.as_str()).absent(),
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
             Action::RunJob { job } => self.started.push(job.clone()),
+            Action::Run { .. } | Action::CancelRun { .. } => {}
         }
     }
 

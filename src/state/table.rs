@@ -153,6 +153,22 @@ pub const FILES: &[FileRow] = &[
         about: "the prompt that went with the last start",
     },
     FileRow {
+        path: "units/<name>/launch.json",
+        writer: "watchdog",
+        about: "what was ordered of a process: run number, argv, environment",
+    },
+    FileRow {
+        path: "units/<name>/child.json",
+        writer: "the shim",
+        about: "the process that a run became: pid, start, boot",
+    },
+    FileRow { path: "units/<name>/exit.json", writer: "the shim", about: "how a run ended" },
+    FileRow {
+        path: "units/<name>/out.log",
+        writer: "the process",
+        about: "output of a process; `out.log.1` … are older parts, newest first",
+    },
+    FileRow {
         path: "quarantine/",
         writer: "watchdog",
         about: "state files that could not be read, untouched",

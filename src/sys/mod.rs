@@ -9,6 +9,7 @@ pub mod exe;
 pub mod files;
 pub mod git;
 mod git_head;
+pub mod hosts;
 pub mod jobs;
 pub mod lock;
 pub mod outside;
@@ -28,8 +29,10 @@ mod transcript;
 pub mod transcript_files;
 
 use crate::base::error::Result;
+use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
+use crate::model::process::{RunId, RunQuery, RunSeen};
 use crate::model::seen::{BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +94,23 @@ pub trait Host {
     }
     /// When a process was started, on the wall clock, at most some seconds early.
     fn process_began(&mut self, _pid: i32) -> Option<Wall> {
+        None
+    }
+    /// How the runs of processes outside tmux stand, one answer for each question, in their order. What this host can't
+    /// tell is unknown.
+    fn runs(&mut self, queries: &[RunQuery]) -> Vec<RunSeen> {
+        let why = || "nobody looks at processes here".to_owned();
+        queries.iter().map(|_| RunSeen::Unknown { why: why() }).collect()
+    }
+    /// What is left of a local run whose own process is gone: members of its session that still carry its mark in their
+    /// environment, deepest first.
+    fn leftovers(&mut self, _unit: &UnitName, _run: &RunId) -> Vec<Process> {
+        Vec::new()
+    }
+    /// Takes what was read from the front of a running local process's log when the log is longer than `max` bytes.
+    /// `done` = everything before it was read for good, by the committed cursor. None = nothing had to be done, or it
+    /// worked; else why it can't be done before the next start.
+    fn trim_log(&mut self, _unit: &UnitName, _done: u64, _max: u64) -> Option<String> {
         None
     }
     /// The host's pressure.

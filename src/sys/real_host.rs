@@ -5,12 +5,13 @@ use super::files::RealFiles;
 use super::tmux::{Screens, Tmux};
 use super::tmux_list::{Commands, fold};
 use super::{
-    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, git_head, jobs, pressure, proc, tmux_act,
-    transcript, transcript_files,
+    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, git_head, hosts, jobs, pressure, proc,
+    tmux_act, transcript, transcript_files,
 };
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal};
+use crate::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunId, RunQuery, RunSeen};
 use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -176,6 +177,27 @@ impl RealHost {
         }
     }
 
+    fn start_run(&mut self, launch: &ProcessLaunch) -> Outcome {
+        let started = match launch.host {
+            HostLaunch::Local => hosts::local::start(self.files.root(), launch),
+            HostLaunch::Slurm { .. } | HostLaunch::Docker { .. } => {
+                return Outcome::Failed { why: "this host is not known yet".to_owned() };
+            }
+        };
+        match started {
+            Ok(shim) => {
+                self.runners.extend(shim);
+                Outcome::Done
+            }
+            Err(error) => Outcome::Failed { why: format!("it could not be started: {}", error.message()) },
+        }
+    }
+
+    /// Shims and jobs that ended are waited for.
+    fn reap(&mut self) {
+        self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
+    }
+
     fn mark(&mut self, marker: &Marker, text: &str) -> Outcome {
         let path = marker_path(marker);
         let line =
@@ -292,7 +314,7 @@ impl Host for RealHost {
     }
 
     fn job(&mut self, id: &str) -> JobSeen {
-        self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
+        self.reap();
         match self.unstarted.get(id) {
             Some(why) => JobSeen::failed(why.clone()),
             None => jobs::seen(self.files.root(), id),
@@ -324,6 +346,25 @@ impl Host for RealHost {
         transcript::start_wall(proc::start(pid)?)
     }
 
+    fn runs(&mut self, queries: &[RunQuery]) -> Vec<RunSeen> {
+        self.reap();
+        let boot = self.clock.now().boot;
+        let root = self.files.root();
+        let look = |query: &RunQuery| match &query.place {
+            HostPlace::Local => hosts::local::observe(root, query.unit.as_str(), &query.known, &boot),
+            HostPlace::Attach { .. } | HostPlace::Slurm | HostPlace::Docker { .. } => {
+                RunSeen::Unknown { why: "this host is not known yet".to_owned() }
+            }
+        };
+        queries.iter().map(look).collect()
+    }
+
+    fn leftovers(&mut self, unit: &UnitName, run: &RunId) -> Vec<Process> {
+        let boot = self.clock.now().boot;
+        let root = self.files.root().to_owned();
+        hosts::local::leftovers(&root, unit.as_str(), run, self.snapshot(), &boot)
+    }
+
     fn pressure(&mut self) -> HostSeen {
         pressure::read()
     }
@@ -344,6 +385,7 @@ impl Host for RealHost {
                 Ok(words) => self.tmux.respawn(pane, launch, &self.stamp, &words),
                 Err(why) => failed(why),
             },
+            Action::Adopt { unit, pane } => self.tmux.adopt(unit.as_str(), pane, &self.stamp),
             Action::LoadBuffer { buffer, text } => self.tmux.load_buffer(buffer, text),
             Action::Paste { pane, buffer } => self.tmux.paste(pane, &self.stamp, buffer),
             Action::DropBuffer { buffer } => self.tmux.drop_buffer(buffer),
@@ -353,6 +395,8 @@ impl Host for RealHost {
             Action::KillSession { session, pane } => self.tmux.kill_session(session, pane, &self.stamp),
             Action::Mark { marker, text } => self.mark(marker, text),
             Action::RunJob { job } => self.start_job(job),
+            Action::Run { launch } => self.start_run(launch),
+            Action::CancelRun { unit, .. } => failed(format!("`{unit}` has no host that could end it")),
             Action::Unmark { marker } => match self.files.remove(&marker_path(marker)) {
                 Ok(()) => Outcome::Done,
                 Err(error) => failed(error.message()),

@@ -189,7 +189,7 @@ impl Host for SimHost {
         check(world, &disk, action, &unit, &self.grace_s);
         acts_on_the_plan(world, &disk, action, &unit);
         let may_fail = !matches!(action, Action::Signal { .. });
-        let silent = !answers && !matches!(action, Action::RunJob { .. });
+        let silent = !answers && !is_beside_tmux(action);
         let lost = may_fail && (world.rng.chance(world.faults.act_fails) || silent);
         let lies = world.rng.chance(world.faults.act_lies);
         let outcome = if lost { Err("timed out (simulated)".to_owned()) } else { effect(world, action) };
@@ -240,10 +240,16 @@ pub fn pane_number(name: &str) -> Option<u64> {
     name.strip_prefix('%')?.parse().ok()
 }
 
+/// It needs no tmux.
+fn is_beside_tmux(action: &Action) -> bool {
+    matches!(action, Action::RunJob { .. } | Action::Run { .. } | Action::CancelRun { .. })
+}
+
 fn word(action: &Action) -> &'static str {
     match action {
         Action::NewSession { .. } => "new-session",
         Action::Respawn { .. } => "respawn",
+        Action::Adopt { .. } => "adopt",
         Action::LoadBuffer { .. } => "load",
         Action::Paste { .. } => "paste",
         Action::DropBuffer { .. } => "drop",
@@ -255,6 +261,8 @@ fn word(action: &Action) -> &'static str {
         Action::Mark { .. } => "mark",
         Action::Unmark { .. } => "unmark",
         Action::RunJob { .. } => "job",
+        Action::Run { .. } => "run",
+        Action::CancelRun { .. } => "cancel-run",
     }
 }
 
@@ -266,6 +274,7 @@ fn unit_of(world: &World, action: &Action) -> String {
     };
     match action {
         Action::NewSession { launch } | Action::Respawn { launch, .. } => launch.unit.to_string(),
+        Action::Adopt { unit, .. } => unit.to_string(),
         Action::LoadBuffer { buffer, .. } | Action::DropBuffer { buffer } => {
             let parts: Vec<&str> = buffer.split('-').collect();
             parts.get(2..parts.len().saturating_sub(1)).map(|name| name.join("-")).unwrap_or_default()
@@ -281,6 +290,8 @@ fn unit_of(world: &World, action: &Action) -> String {
             let orphan = world.orphans.iter().find(|(_, p)| is(p.pid, p.start)).map(|(unit, _)| unit.clone());
             in_pane.map(|pane| pane.unit.clone()).or(orphan).unwrap_or_else(|| "gone processes".into())
         }
+        Action::Run { launch } => launch.unit.to_string(),
+        Action::CancelRun { unit, .. } => unit.to_string(),
         Action::Mark { .. } | Action::Unmark { .. } | Action::RunJob { .. } => String::new(),
     }
 }
@@ -290,7 +301,7 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
     let what = word(action);
     let mut found: Vec<(&'static str, String)> = Vec::new();
     let mut bad = |invariant, detail: String| found.push((invariant, format!("{what} on {unit}: {detail}")));
-    if world.looked.is_none() && !matches!(action, Action::RunJob { .. }) {
+    if world.looked.is_none() && !is_beside_tmux(action) {
         bad("blind", "tmux was not seen in this tick".into());
     }
     let record = disk.json(&format!("units/{unit}/unit.json"));
@@ -380,6 +391,7 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
                 }
             }
         }
+        Action::Adopt { .. } => bad("foreign", "nobody asked for a session to be taken over".into()),
         Action::Signal { .. }
         | Action::LoadBuffer { .. }
         | Action::DropBuffer { .. }
@@ -387,7 +399,9 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
         | Action::KillSession { .. }
         | Action::Mark { .. }
         | Action::Unmark { .. }
-        | Action::RunJob { .. } => {}
+        | Action::RunJob { .. }
+        | Action::Run { .. }
+        | Action::CancelRun { .. } => {}
     }
     for (invariant, detail) in found {
         world.violate(invariant, detail);
@@ -470,7 +484,9 @@ fn effect(world: &mut World, action: &Action) -> Result<(), String> {
                 remote.start(t, job.deadline_s);
             }
         }
-        Action::Mark { .. } | Action::Unmark { .. } => {}
+        Action::Adopt { .. } | Action::Mark { .. } | Action::Unmark { .. } => {}
+        // The simulated world has no processes outside tmux.
+        Action::Run { .. } | Action::CancelRun { .. } => {}
     }
     Ok(())
 }

@@ -176,7 +176,7 @@ fn an_open_breaker_closes_by_approval_and_by_a_healthy_observation() {
     assert_eq!(world.state_of("s").ladder.breaker, Breaker::Closed);
     world.forget();
     world.run(60.0);
-    world.expect_act_count("s", "request-restart", 2);
+    world.expect_act_count("s", "request-restart", 1);
     let mut world = service(TEXT);
     world.run(400.0);
     beats_for(&mut world, 200.0);
