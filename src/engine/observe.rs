@@ -51,6 +51,8 @@ pub struct Memory {
     branch: branch::BranchMemory,
     /// Of the transcripts.
     usage: usage::UsageMemory,
+    /// Of the incidents' folders.
+    pub(super) incidents: super::incident::Memory,
 }
 
 #[derive(Debug)]
@@ -130,6 +132,9 @@ pub fn gather<H: Host, F: Files>(
         seen.foreign = foreign(unit, &list, stamp, row);
         seen.adoptable = seen.foreign.as_ref().and_then(|_| adoptable(unit, &list));
         details(host, files, config, unit, state, &needs, &list, &mut seen);
+        if let (Some(process), Some(state)) = (&mut seen.process, state.units.get(name)) {
+            super::incident::look(files, &state.incident, &mut memory.incidents, process);
+        }
         units.insert(name.clone(), seen);
     }
     let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);
