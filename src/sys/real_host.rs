@@ -5,8 +5,8 @@ use super::files::RealFiles;
 use super::tmux::{Screens, Tmux};
 use super::tmux_list::{Commands, fold};
 use super::{
-    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, hosts, jobs, pressure, proc, tmux_act,
-    transcript, transcript_files,
+    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, git_head, hosts, jobs, pressure, proc,
+    tmux_act, transcript, transcript_files,
 };
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
@@ -305,6 +305,10 @@ impl Host for RealHost {
         git::tip(repo, remote, branch)
     }
 
+    fn head(&mut self, folder: &Path) -> Result<String, String> {
+        git_head::head(folder)
+    }
+
     fn branch(&mut self, query: &git::BranchQuery) -> Result<BranchFacts, String> {
         git::look(query)
     }
@@ -418,6 +422,7 @@ fn marker_path(marker: &Marker) -> String {
         MarkerKind::Down => "down",
         MarkerKind::Paused => "PAUSED",
         MarkerKind::SequenceComplete => "SEQUENCE-COMPLETE",
+        MarkerKind::Restart => "RESTART",
     };
     match marker.unit.as_ref().map(UnitName::as_str) {
         None => name.to_owned(),
