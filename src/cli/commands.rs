@@ -21,6 +21,7 @@ pub mod phase;
 pub mod restart;
 pub mod resume;
 pub mod run;
+pub mod shim;
 pub mod status;
 pub mod tick;
 pub mod tokens;
@@ -134,6 +135,7 @@ pub const COMMANDS: &[Command] = &[
     units::COMMAND,
     demo_agent::COMMAND,
     job::COMMAND,
+    shim::COMMAND,
 ];
 
 /// Those for people.

@@ -302,7 +302,10 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                 | Action::LeaveMode { .. }
                 | Action::Signal { .. }
                 | Action::KillSession { .. }
-                | Action::RunJob { .. } => Ok(()),
+                | Action::RunJob { .. }
+                | Action::WriteFile { .. }
+                | Action::Run { .. }
+                | Action::CancelRun { .. } => Ok(()),
             };
             if let Err(error) = result {
                 failed.push(format!("setting a marker: {}", error.message()));

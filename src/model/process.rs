@@ -101,6 +101,32 @@ pub struct ProcessSeen {
     pub attempts: Vec<String>,
     /// Attempts whose fix notes are in their incident's folder, among those that the state still owes.
     pub fixes: Vec<String>,
+    /// CPU used so far by its whole tree, milliseconds; only when asked for.
+    pub cpu_ms: Option<u64>,
+    /// Members of its session that outlived it; only when asked for.
+    pub leftovers: Vec<Process>,
+    /// What `require` names and is not there, in words; only when it does not run.
+    pub missing: Vec<String>,
+    /// The headless agent's program is found; None = nobody looked.
+    pub healer: Option<bool>,
+    /// What an agent is told, read from files; only when one is to be asked.
+    pub brief: Option<Brief>,
+    /// What stands in the response file, when an answer is awaited.
+    pub answer: Option<String>,
+}
+
+/// What an agent is told beside what the state knows: texts of files, bounded and masked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Brief {
+    /// The operator's template; None = the built-in one.
+    pub template: Option<String>,
+    /// The operator's program.
+    pub program: String,
+    /// The incident's report.
+    pub report: String,
+    /// Snapshots: name, text.
+    pub configs: Vec<(String, String)>,
 }
 
 /// All that is needed to start a process on its host.
@@ -132,4 +158,29 @@ pub enum HostLaunch {
     Slurm { args: Vec<String> },
     /// `ENGINE run -d` with these arguments more.
     Docker { engine: String, image: String, args: Vec<String> },
+}
+
+/// Where a run is to be looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostPlace {
+    /// This machine, through our own shim.
+    Local,
+    /// Somebody else's process: by pid, or by the pid that a file names.
+    Attach { pid: Option<i32>, pid_file: Option<String> },
+    /// Slurm.
+    Slurm,
+    /// docker or podman (`engine`).
+    Docker { engine: String },
+}
+
+/// A question to a host: how does this unit's run stand?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunQuery {
+    /// The unit.
+    pub unit: UnitName,
+    /// Where.
+    pub place: HostPlace,
+    /// The run that is known of; number 0 = none. A host that knows of a later one answers with that one's number.
+    pub known: RunId,
 }

@@ -23,6 +23,7 @@ pub mod notify;
 pub mod operator;
 pub mod phase;
 pub mod plan;
+pub mod process;
 pub mod proposal;
 pub mod restart;
 pub mod stall;
@@ -79,6 +80,7 @@ pub const POLICIES: &[Policy] = &[
     attend::POLICY,
     stall::POLICY,
     wake::POLICY,
+    process::POLICY,
 ];
 
 /// What is to be done and remembered, from what is wanted, remembered and seen.
@@ -96,7 +98,10 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     activity::fold(config, previous, seen, &mut next);
     for (name, unit) in &config.units {
         let state = next.units.entry(name.clone()).or_default();
-        belief::fold(&seen.now, &seen.server, unit, seen.units.get(name), &mut state.seen);
+        match unit.process() {
+            Some(_) => process::belief(&seen.now, seen.units.get(name), state),
+            None => belief::fold(&seen.now, &seen.server, unit, seen.units.get(name), &mut state.seen),
+        }
     }
     operator::handle(config, seen, &mut next, &mut markers, &mut notes);
     // A pause or a stop that is asked for in this tick counts in this tick.

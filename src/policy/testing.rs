@@ -410,6 +410,8 @@ impl World {
             Action::KillSession { .. } => self.unit(unit.as_str()).absent(),
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
             Action::RunJob { job } => self.started.push(job.clone()),
+            Action::Run { launch } => self.run(launch),
+            Action::CancelRun { unit, .. } => self.unit(unit.clone().as_str()).ended(Some(Exit::Signal(15))),
         }
     }
 

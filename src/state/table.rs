@@ -35,6 +35,10 @@ pub const DOWN: &str = "down";
 pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
 /// Marker: no remedies.
 pub const PAUSED: &str = "PAUSED";
+/// Of a process: what its healing agent is asked.
+pub const REQUEST: &str = "recovery-request.md";
+/// Of a process: what a healing agent answers.
+pub const RESPONSE: &str = "recovery-response.md";
 /// Marker of a unit: a declared wait.
 pub const WAITING_UNTIL: &str = "WAITING-UNTIL";
 
@@ -106,6 +110,11 @@ pub const FILES: &[FileRow] = &[
         about: "every transition, decision, hold and action with its reason",
     },
     FileRow {
+        path: "units/<name>/recovery-request.md, recovery-response.md",
+        writer: "watchdog; the agent",
+        about: "processes: what an interactive healing agent is asked, and what it answers",
+    },
+    FileRow {
         path: "units/<name>/unit.json",
         writer: "watchdog",
         about: "everything about the unit that must change together",
@@ -130,6 +139,22 @@ pub const FILES: &[FileRow] = &[
         path: "units/<name>/prompt.txt",
         writer: "watchdog",
         about: "the prompt that went with the last start",
+    },
+    FileRow {
+        path: "units/<name>/launch.json",
+        writer: "watchdog",
+        about: "what was ordered of a process: run number, argv, environment",
+    },
+    FileRow {
+        path: "units/<name>/child.json",
+        writer: "the shim",
+        about: "the process that a run became: pid, start, boot",
+    },
+    FileRow { path: "units/<name>/exit.json", writer: "the shim", about: "how a run ended" },
+    FileRow {
+        path: "units/<name>/out.log",
+        writer: "the process",
+        about: "output of a process; `out.log.1` … are older parts, newest first",
     },
     FileRow {
         path: "quarantine/",

@@ -8,6 +8,7 @@ pub mod env;
 pub mod exe;
 pub mod files;
 pub mod git;
+pub mod hosts;
 pub mod jobs;
 pub mod lock;
 pub mod outside;
@@ -27,8 +28,10 @@ mod transcript;
 pub mod transcript_files;
 
 use crate::base::error::Result;
+use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
+use crate::model::process::{RunId, RunQuery, RunSeen};
 use crate::model::seen::{BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +89,39 @@ pub trait Host {
     }
     /// When a process was started, on the wall clock, at most some seconds early.
     fn process_began(&mut self, _pid: i32) -> Option<Wall> {
+        None
+    }
+    /// How the runs of processes outside tmux stand, one answer for each question, in their order. What this host can't
+    /// tell is unknown.
+    fn runs(&mut self, queries: &[RunQuery]) -> Vec<RunSeen> {
+        let why = || "nobody looks at processes here".to_owned();
+        queries.iter().map(|_| RunSeen::Unknown { why: why() }).collect()
+    }
+    /// CPU time used so far by a process and all its descendants, milliseconds.
+    fn tree_cpu_ms(&mut self, _pid: i32) -> Option<u64> {
+        None
+    }
+    /// Is this program on the PATH, or a path to one?
+    fn finds(&mut self, _program: &str) -> bool {
+        true
+    }
+    /// Is this variable set here, and not empty?
+    fn has_variable(&mut self, _name: &str) -> bool {
+        true
+    }
+    /// A text file, at most so long.
+    fn text(&mut self, _path: &Path, _max: u64) -> Option<String> {
+        None
+    }
+    /// What is left of a local run whose own process is gone: members of its session that still carry its mark in their
+    /// environment, deepest first.
+    fn leftovers(&mut self, _unit: &UnitName, _run: &RunId) -> Vec<Process> {
+        Vec::new()
+    }
+    /// Takes what was read from the front of a running local process's log when the log is longer than `max` bytes.
+    /// `done` = everything before it was read for good, by the committed cursor. None = nothing had to be done, or it
+    /// worked; else why it can't be done before the next start.
+    fn trim_log(&mut self, _unit: &UnitName, _done: u64, _max: u64) -> Option<String> {
         None
     }
     /// The host's pressure.

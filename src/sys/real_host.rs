@@ -5,19 +5,23 @@ use super::files::RealFiles;
 use super::tmux::{Screens, Tmux};
 use super::tmux_list::{Commands, fold};
 use super::{
-    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, jobs, pressure, proc, tmux_act, transcript,
-    transcript_files,
+    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, hosts, jobs, pressure, proc, tmux_act,
+    transcript, transcript_files,
 };
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
-use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal};
+use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal, UnitFile};
+use crate::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunId, RunQuery, RunSeen};
 use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
+use crate::state::table;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// A marker's text is one or two lines.
 const MARKER_MAX: u64 = 64 << 10;
+/// A request to a healing agent is at most so long, and somewhat.
+const REQUEST_MAX: u64 = 1 << 20;
 /// Most transcripts whose last look is remembered.
 const LOOKS_MAX: usize = 4096;
 
@@ -176,6 +180,42 @@ impl RealHost {
         }
     }
 
+    fn start_run(&mut self, launch: &ProcessLaunch) -> Outcome {
+        let started = match launch.host {
+            HostLaunch::Local => hosts::local::start(self.files.root(), launch),
+            HostLaunch::Slurm { .. } | HostLaunch::Docker { .. } => {
+                return Outcome::Failed { why: "this host is not known yet".to_owned() };
+            }
+        };
+        match started {
+            Ok(shim) => {
+                self.runners.extend(shim);
+                Outcome::Done
+            }
+            Err(error) => Outcome::Failed { why: format!("it could not be started: {}", error.message()) },
+        }
+    }
+
+    /// Shims and jobs that ended are waited for.
+    fn reap(&mut self) {
+        self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
+    }
+
+    /// An answer that lies there is of an earlier request: it goes first.
+    fn write_file(&mut self, unit: &UnitName, file: UnitFile, text: &str) -> Outcome {
+        let UnitFile::RecoveryRequest = file;
+        let path = table::in_unit(unit, table::REQUEST);
+        let written = self.files.remove(&table::in_unit(unit, table::RESPONSE)).and_then(|()| {
+            let old = self.files.read(&path, REQUEST_MAX)?;
+            self.files.replace(&path, old.as_deref(), text.as_bytes(), Sync::Durable)
+        });
+        match written {
+            Ok(Replaced::Written) => Outcome::Done,
+            Ok(Replaced::Yielded) => Outcome::Failed { why: format!("somebody else wrote `{path}`") },
+            Err(error) => Outcome::Failed { why: error.message() },
+        }
+    }
+
     fn mark(&mut self, marker: &Marker, text: &str) -> Outcome {
         let path = marker_path(marker);
         let line =
@@ -288,7 +328,7 @@ impl Host for RealHost {
     }
 
     fn job(&mut self, id: &str) -> JobSeen {
-        self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
+        self.reap();
         match self.unstarted.get(id) {
             Some(why) => JobSeen::failed(why.clone()),
             None => jobs::seen(self.files.root(), id),
@@ -320,6 +360,42 @@ impl Host for RealHost {
         transcript::start_wall(proc::start(pid)?)
     }
 
+    fn runs(&mut self, queries: &[RunQuery]) -> Vec<RunSeen> {
+        self.reap();
+        self.snapshot = None; // A new look.
+        let boot = self.clock.now().boot;
+        let root = self.files.root();
+        let look = |query: &RunQuery| match &query.place {
+            HostPlace::Local => hosts::local::observe(root, query.unit.as_str(), &query.known, &boot),
+            HostPlace::Attach { .. } | HostPlace::Slurm | HostPlace::Docker { .. } => {
+                RunSeen::Unknown { why: "this host is not known yet".to_owned() }
+            }
+        };
+        queries.iter().map(look).collect()
+    }
+
+    fn tree_cpu_ms(&mut self, pid: i32) -> Option<u64> {
+        proc::tree_cpu_ms(self.snapshot(), pid)
+    }
+
+    fn finds(&mut self, program: &str) -> bool {
+        super::env::find_program(program).is_some()
+    }
+
+    fn has_variable(&mut self, name: &str) -> bool {
+        super::env::var(name).is_some_and(|value| !value.is_empty())
+    }
+
+    fn text(&mut self, path: &Path, max: u64) -> Option<String> {
+        super::env::read_start(path, max)
+    }
+
+    fn leftovers(&mut self, unit: &UnitName, run: &RunId) -> Vec<Process> {
+        let boot = self.clock.now().boot;
+        let root = self.files.root().to_owned();
+        hosts::local::leftovers(&root, unit.as_str(), run, self.snapshot(), &boot)
+    }
+
     fn pressure(&mut self) -> HostSeen {
         pressure::read()
     }
@@ -349,6 +425,9 @@ impl Host for RealHost {
             Action::KillSession { session, pane } => self.tmux.kill_session(session, pane, &self.stamp),
             Action::Mark { marker, text } => self.mark(marker, text),
             Action::RunJob { job } => self.start_job(job),
+            Action::Run { launch } => self.start_run(launch),
+            Action::CancelRun { unit, .. } => failed(format!("`{unit}` has no host that could end it")),
+            Action::WriteFile { unit, file, text } => self.write_file(unit, *file, text),
             Action::Unmark { marker } => match self.files.remove(&marker_path(marker)) {
                 Ok(()) => Outcome::Done,
                 Err(error) => failed(error.message()),

@@ -189,7 +189,7 @@ impl Host for SimHost {
         check(world, &disk, action, &unit, &self.grace_s);
         acts_on_the_plan(world, &disk, action, &unit);
         let may_fail = !matches!(action, Action::Signal { .. });
-        let silent = !answers && !matches!(action, Action::RunJob { .. });
+        let silent = !answers && !is_beside_tmux(action);
         let lost = may_fail && (world.rng.chance(world.faults.act_fails) || silent);
         let lies = world.rng.chance(world.faults.act_lies);
         let outcome = if lost { Err("timed out (simulated)".to_owned()) } else { effect(world, action) };
@@ -240,6 +240,11 @@ pub fn pane_number(name: &str) -> Option<u64> {
     name.strip_prefix('%')?.parse().ok()
 }
 
+/// It needs no tmux.
+fn is_beside_tmux(action: &Action) -> bool {
+    matches!(action, Action::RunJob { .. } | Action::Run { .. } | Action::CancelRun { .. })
+}
+
 fn word(action: &Action) -> &'static str {
     match action {
         Action::NewSession { .. } => "new-session",
@@ -255,6 +260,8 @@ fn word(action: &Action) -> &'static str {
         Action::Mark { .. } => "mark",
         Action::Unmark { .. } => "unmark",
         Action::RunJob { .. } => "job",
+        Action::Run { .. } => "run",
+        Action::CancelRun { .. } => "cancel-run",
     }
 }
 
@@ -281,6 +288,8 @@ fn unit_of(world: &World, action: &Action) -> String {
             let orphan = world.orphans.iter().find(|(_, p)| is(p.pid, p.start)).map(|(unit, _)| unit.clone());
             in_pane.map(|pane| pane.unit.clone()).or(orphan).unwrap_or_else(|| "gone processes".into())
         }
+        Action::Run { launch } => launch.unit.to_string(),
+        Action::CancelRun { unit, .. } => unit.to_string(),
         Action::Mark { .. } | Action::Unmark { .. } | Action::RunJob { .. } => String::new(),
     }
 }
@@ -290,7 +299,7 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
     let what = word(action);
     let mut found: Vec<(&'static str, String)> = Vec::new();
     let mut bad = |invariant, detail: String| found.push((invariant, format!("{what} on {unit}: {detail}")));
-    if world.looked.is_none() && !matches!(action, Action::RunJob { .. }) {
+    if world.looked.is_none() && !is_beside_tmux(action) {
         bad("blind", "tmux was not seen in this tick".into());
     }
     let record = disk.json(&format!("units/{unit}/unit.json"));
@@ -387,7 +396,9 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
         | Action::KillSession { .. }
         | Action::Mark { .. }
         | Action::Unmark { .. }
-        | Action::RunJob { .. } => {}
+        | Action::RunJob { .. }
+        | Action::Run { .. }
+        | Action::CancelRun { .. } => {}
     }
     for (invariant, detail) in found {
         world.violate(invariant, detail);
@@ -471,6 +482,8 @@ fn effect(world: &mut World, action: &Action) -> Result<(), String> {
             }
         }
         Action::Mark { .. } | Action::Unmark { .. } => {}
+        // The simulated world has no processes outside tmux.
+        Action::Run { .. } | Action::CancelRun { .. } => {}
     }
     Ok(())
 }

@@ -384,7 +384,9 @@ pub fn acts_on_the_plan(world: &mut World, disk: &Disk, action: &Action, unit: &
         | Action::Signal { .. }
         | Action::KillSession { .. }
         | Action::Mark { .. }
-        | Action::Unmark { .. } => {}
+        | Action::Unmark { .. }
+        | Action::Run { .. }
+        | Action::CancelRun { .. } => {}
     }
     for (invariant, detail) in found {
         world.violate(invariant, detail);

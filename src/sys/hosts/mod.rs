@@ -1,0 +1,9 @@
+//! Where processes outside tmux run: here through our own shim, as somebody else's process, in Slurm, in a container. Each
+//! host is one file behind the same few questions and actions.
+//!
+//! Deliberately not here: when something is started or ended, and what an end means (`policy`).
+
+pub mod local;
+pub mod records;
+pub mod rotate;
+pub mod shim;

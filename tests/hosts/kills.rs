@@ -1,0 +1,196 @@
+//! kill -9 of watchdog, shim and child in every order, and at every step of a start: never two children, never one that
+//! nobody knows.
+
+use crate::place::{Place, kill, kill_and_wait, until};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use watchkeeper::model::process::{ProcessLaunch, RunSeen};
+use watchkeeper::model::seen::Exit;
+use watchkeeper::sys::hosts::local;
+use watchkeeper::sys::proc;
+
+/// Names the state directory and the launch of [`a_watchdog`].
+const ORDER: &str = "HOSTS_TEST_ORDER";
+
+/// Not a test of its own: the process that plays the watchdog. It starts what it is told to, says so, and waits.
+#[test]
+fn a_watchdog() {
+    let Ok(order) = std::env::var(ORDER) else { return };
+    let (state, launch): (PathBuf, ProcessLaunch) = serde_json::from_str(&order).unwrap();
+    let started = local::start_with(Path::new(env!("CARGO_BIN_EXE_watchkeeper")), &state, &launch);
+    if started.is_ok() {
+        std::fs::write(state.join("started"), "").unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_secs(60));
+}
+
+fn watchdog(place: &Place, launch: &ProcessLaunch, before: &[&str]) -> Child {
+    let own = std::env::current_exe().unwrap();
+    let mut words: Vec<&str> = before.to_vec();
+    words.extend([own.to_str().unwrap(), "--exact", "kills::a_watchdog", "--nocapture", "--test-threads=1"]);
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).env(ORDER, serde_json::to_string(&(place.state(), launch)).unwrap());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Who {
+    Watchdog,
+    Shim,
+    Child,
+}
+
+#[test]
+fn in_every_order() {
+    use Who::{Child, Shim, Watchdog};
+    let orders = [
+        [Watchdog, Shim, Child],
+        [Watchdog, Child, Shim],
+        [Shim, Watchdog, Child],
+        [Shim, Child, Watchdog],
+        [Child, Watchdog, Shim],
+        [Child, Shim, Watchdog],
+    ];
+    for order in orders {
+        let mut place = Place::new();
+        let mut dog = watchdog(&place, &place.sh(1, "echo up; exec sleep 600"), &[]);
+        let child = place.alive(1);
+        let shim = place.shim(child);
+        for (step, who) in order.into_iter().enumerate() {
+            match who {
+                Watchdog => {
+                    dog.kill().unwrap();
+                    dog.wait().unwrap();
+                }
+                Shim => kill_and_wait(shim),
+                Child => kill_and_wait(child.pid),
+            }
+            let done = &order[..=step];
+            if done.contains(&Child) {
+                let (exit, note) = place.ended(1);
+                let shim_saw = done.iter().position(|w| *w == Child) < done.iter().position(|w| *w == Shim)
+                    || !done.contains(&Shim);
+                if shim_saw {
+                    assert_eq!((exit, note), (Some(Exit::Signal(9)), None), "{done:?}");
+                } else {
+                    // Nobody waited for it: a zombie tells its exit as long as it is one.
+                    assert!(matches!(exit, None | Some(Exit::Signal(9))), "{done:?}: {exit:?}");
+                    assert!(note.unwrap().contains("shim was killed"), "{done:?}");
+                }
+            } else {
+                assert_eq!(place.alive(1), child, "{done:?}");
+                let refused = place.start(&place.sh(2, "exec sleep 600")).unwrap_err();
+                assert!(refused.contains("is not over") || refused.contains("still lives"), "{refused}");
+                assert_eq!(place.mains(), [child.pid], "{done:?}");
+            }
+        }
+        assert_eq!(place.mains(), [0; 0], "{order:?}");
+        place.start(&place.sh(2, "exit 3")).unwrap();
+        assert_eq!(place.ended(2).0, Some(Exit::Status(3)));
+        let _ = dog.wait();
+    }
+}
+
+#[test]
+fn the_same_order_twice_is_one_run() {
+    let mut place = Place::new();
+    let launch = place.sh(1, "echo up; exec sleep 600");
+    place.start(&launch).unwrap();
+    place.start(&launch).unwrap();
+    let child = place.alive(1);
+    place.start(&launch).unwrap();
+    assert_eq!(place.mains(), [child.pid]);
+    kill_and_wait(child.pid);
+    place.ended(1);
+    place.start(&launch).unwrap();
+    assert_eq!((place.mains(), place.text("out.log").as_str()), (vec![], "up\n"), "not even when it is over");
+    let older = place.start(&place.sh(0, "exit 0")).unwrap_err();
+    assert!(older.contains("was ordered already"), "{older}");
+}
+
+#[test]
+fn a_run_whose_records_are_lost_is_found_by_its_environment() {
+    let mut place = Place::new();
+    place.start(&place.sh(4, "exec sleep 600")).unwrap();
+    let child = place.alive(4);
+    kill_and_wait(place.shim(child));
+    std::fs::remove_file(place.unit("child.json")).unwrap();
+    assert_eq!(place.alive(4), child);
+    assert!(place.start(&place.sh(5, "exit 0")).unwrap_err().contains("still lives"));
+    std::fs::remove_dir_all(place.unit("")).unwrap();
+    assert_eq!(place.look(0), RunSeen::Absent, "nothing is known of a run, so nobody asks");
+    assert_eq!(place.alive(4), child);
+    assert!(place.start(&place.sh(1, "exit 0")).unwrap_err().contains("still lives"));
+    kill_and_wait(child.pid);
+    assert_eq!(place.look(4), RunSeen::Absent);
+}
+
+#[test]
+fn at_every_step_of_a_start() {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        println!("strace is missing: nothing was killed at chosen steps");
+        return;
+    }
+    let cases: &[(&str, u32, usize)] = &[
+        ("rename,renameat,renameat2", 3, 1),
+        ("flock", 3, 1),
+        ("execve", 2, 1),
+        ("clone,clone3,vfork", 2, 1),
+        ("socketpair", 1, 1),
+        ("setsid", 1, 1),
+        ("openat", 34, 3),
+        ("write", 6, 1),
+        ("sendto", 1, 1),
+        ("recvfrom,read", 12, 3),
+        ("wait4,waitid", 1, 1),
+    ];
+    for (calls, last, step) in cases {
+        for when in (1..=*last).step_by(*step) {
+            killed_at(calls, when);
+        }
+    }
+}
+
+/// The watchdog, the shim and the child are each killed at their n-th such call. What then runs must be known; if nothing
+/// does, the next run starts.
+fn killed_at(calls: &str, when: u32) {
+    let mut place = Place::new();
+    let inject = format!("inject={calls}:signal=KILL:when={when}");
+    let trace = format!("trace={calls}");
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let launch = place.sh(1, "exec sleep 600");
+    let mut dog = watchdog(&place, &launch, &strace);
+    // strace stays as long as anything that it traces: it is enough that the start is over, one way or the other.
+    let settled = |place: &mut Place, dog: &mut Child| {
+        let over = matches!(dog.try_wait(), Ok(Some(_))) || place.state().join("started").exists();
+        over && match place.look(1) {
+            RunSeen::Alive { process, .. } => {
+                process.and_then(|p| proc::stat(p.pid)).is_some_and(|s| s.comm == "sleep")
+            }
+            RunSeen::Pending { .. } | RunSeen::Unknown { .. } => false,
+            RunSeen::Absent | RunSeen::Ended { .. } => true,
+        }
+    };
+    until("the start is over", || settled(&mut place, &mut dog));
+    let what = format!("{calls} {when}");
+    match place.look(1) {
+        RunSeen::Alive { .. } => {
+            let mains = [place.alive(1).pid];
+            assert_eq!(place.mains(), mains, "{what}");
+            assert!(place.start(&place.sh(2, "exec sleep 600")).is_err(), "{what}");
+            assert_eq!(place.mains(), mains, "{what}");
+            kill_and_wait(mains[0]);
+            place.ended(1);
+        }
+        RunSeen::Ended { .. } | RunSeen::Absent => {
+            assert_eq!(place.mains(), [0; 0], "{what}: nobody knows it")
+        }
+        seen => panic!("{what}: {seen:?}"),
+    }
+    place.start(&place.sh(2, "exec sleep 600")).unwrap_or_else(|why| panic!("{what}: {why}"));
+    let second = place.alive(2);
+    assert_eq!(place.mains(), [second.pid], "{what}");
+    // strace goes when the last of those that it traces went.
+    kill(dog.id().cast_signed());
+    let _ = dog.wait();
+}

@@ -1,0 +1,7 @@
+//! Processes on their hosts: the real shim over real programs, and Slurm and containers where the lab is up.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail loudly, their helpers too")]
+
+mod kills;
+mod local;
+mod place;
