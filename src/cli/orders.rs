@@ -188,7 +188,11 @@ pub fn running(
     }
     if state.process.is_up() && state.ending.is_none() {
         let handle = &state.process.run.handle;
-        return Some(Ok(if began { format!("started, {handle}") } else { format!("runs already, {handle}") }));
+        return Some(Ok(if began {
+            format!("started, {handle}")
+        } else {
+            format!("runs already, {handle}")
+        }));
     }
     // The start is written down in the tick that still saw the old end: an end counts when it stands a while after.
     let stands = state.launch.at.is_some_and(|at| clock::wall().since_s(at) > AT_ONCE_S);

@@ -98,7 +98,8 @@ fn mass_death(config: &Config, previous: &State, next: &State) -> BTreeMap<UnitN
         .iter()
         .filter(|(name, unit)| {
             let task = unit.agent().is_some_and(|agent| agent.kind == AgentKind::Task);
-            !task && was_alive(name) && is_dead(name)
+            // Processes end one by one, each for its own reason.
+            !task && unit.process().is_none() && was_alive(name) && is_dead(name)
         })
         .map(|(name, unit)| (unit.position, name))
         .collect();

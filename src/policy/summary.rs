@@ -350,8 +350,11 @@ fn process_needs(unit: &Unit, state: &UnitState) -> Option<String> {
             return Some(format!("not started again: {why}; `watchkeeper approve {name}` lifts it"));
         }
     }
-    let requested =
-        state.process.remedy.as_ref().is_some_and(|remedy| matches!(remedy.step, RemedyStep::Requested { .. }));
+    let requested = state
+        .process
+        .remedy
+        .as_ref()
+        .is_some_and(|remedy| matches!(remedy.step, RemedyStep::Requested { .. }));
     requested.then(|| format!("asks how to heal it: `watchkeeper respond {name} --action …`"))
 }
 

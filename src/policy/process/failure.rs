@@ -6,6 +6,7 @@ use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
 use super::rules::{self, Case};
 use super::{env, verify};
+use crate::base::text::counted;
 use crate::config::{
     After, DetectorKind, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, Rule, RuleAction,
 };
@@ -277,7 +278,7 @@ fn chosen(
     if restarts(&remedy) && (heal.escalate || unverified) && has_agent(context, unit) {
         let why = match heal.escalate {
             true => "the last rule's remedy did not hold".to_owned(),
-            false => format!("{} restarts in a row were not kept", heal.unverified),
+            false => format!("{} in a row not kept", counted(heal.unverified as usize, "restart")),
         };
         remedy = Remedy { action: "agent".to_owned(), why, ..Remedy::default() };
     }
@@ -338,8 +339,11 @@ fn order(
     let unit = context.unit.process();
     let max = unit.map_or(0, |unit| unit.restart.max);
     if restarts(&remedy) && state.process.run.restarts >= max {
-        let why =
-            format!("{} restarts were not kept: {}", state.process.run.restarts, headline(&found.finding));
+        let why = format!(
+            "{} not kept: {}",
+            counted(state.process.run.restarts as usize, "restart"),
+            headline(&found.finding)
+        );
         return spent(context, state, found, why);
     }
     if remedy.why.contains("not changed: ") {

@@ -386,6 +386,7 @@ pub fn acts_on_the_plan(world: &mut World, disk: &Disk, action: &Action, unit: &
         | Action::Mark { .. }
         | Action::Unmark { .. }
         | Action::Run { .. }
+        | Action::WriteFile { .. }
         | Action::CancelRun { .. } => {}
     }
     for (invariant, detail) in found {
