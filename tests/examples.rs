@@ -104,11 +104,11 @@ fn init_lists_what_there_is() {
     let world = World::new();
     world
         .wk(["init"])
-        .stdout("builder-adversary  [..]start here[..]\n...\nsnakepit  [..]\n\n[..]init NAME[..]\n")
+        .stdout("builder-adversary  [..]start here[..]\n...\nsnakepit  [..]\nprocess  [..]\n\n[..]init NAME[..]\n")
         .check();
     let said = world.wk(["init", "--json"]).stdout("[\n...\n]\n").check();
     let rows: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
-    assert_eq!(rows.as_array().unwrap().len(), TEMPLATES.len());
+    assert_eq!(rows.as_array().unwrap().len(), TEMPLATES.len() + 1);
     world
         .wk(["init", "builder-adversery"])
         .code(2)

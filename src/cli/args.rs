@@ -258,8 +258,8 @@ impl Words {
             Words::MaybeUnits => (0, usize::MAX),
             Words::Units => (1, usize::MAX),
             Words::UnitAndText => (2, usize::MAX),
-            Words::Phase | Words::Template => (0, 2),
-            Words::MaybeUnitAndText | Words::All => (0, usize::MAX),
+            Words::Phase => (0, 2),
+            Words::MaybeUnitAndText | Words::Template | Words::All => (0, usize::MAX),
         }
     }
 

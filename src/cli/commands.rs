@@ -1,5 +1,6 @@
 //! The one table of commands. Help, the README's list, completions and the man page come from it; tests walk it.
 
+pub mod adopt;
 pub mod approve;
 pub mod attach;
 pub mod check;
@@ -87,7 +88,7 @@ pub enum Words {
     MaybeUnitAndText,
     /// What to do with the phases.
     Phase,
-    /// Perhaps a template's name, perhaps a folder.
+    /// Perhaps a template's name, perhaps a folder; or names of settings.
     Template,
     /// A shell's name.
     Shell,
@@ -117,6 +118,7 @@ pub const COMMANDS: &[Command] = &[
     pause::COMMAND,
     resume::COMMAND,
     approve::COMMAND,
+    adopt::COMMAND,
     nudge::COMMAND,
     phase::COMMAND,
     attach::COMMAND,

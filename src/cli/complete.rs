@@ -52,7 +52,8 @@ fn names(commands: impl Iterator<Item = &'static Command>) -> String {
 }
 
 fn template_names() -> String {
-    TEMPLATES.iter().map(|template| template.name).collect::<Vec<_>>().join(" ")
+    let names: Vec<&str> = TEMPLATES.iter().map(|template| template.name).collect();
+    format!("process {}", names.join(" "))
 }
 
 fn flag_words(flags: &[Flag]) -> String {

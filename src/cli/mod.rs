@@ -15,6 +15,7 @@ mod ledger;
 mod load;
 mod orders;
 mod out;
+pub mod setup;
 mod snapshot;
 pub mod templates;
 mod transcripts;

@@ -20,6 +20,27 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::usage("is not UTF-8 text").at(path))
 }
 
+/// Bytes of a file from an offset on, at most so many, and its length; None when it is missing. Links are followed; a
+/// FIFO or device is refused and never waited for.
+pub fn read_part(path: &Path, offset: u64, max: usize) -> Result<Option<(Vec<u8>, u64)>> {
+    use std::io::{Read, Seek, SeekFrom};
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(Error::usage("is not a regular file"));
+    }
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.take(max as u64).read_to_end(&mut bytes)?;
+    Ok(Some((bytes, meta.len())))
+}
+
 /// Cheap identity of a file's contents; `-` when it is missing. Links are followed.
 pub fn stamp(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt;
@@ -76,6 +97,57 @@ pub fn write_new(path: &Path, text: &str, mode: u32) -> Result<Wrote> {
     }
 }
 
+/// Names in a folder, sorted, at most `max` of them; hidden ones too.
+pub fn names(dir: &Path, max: usize) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(dir).map_err(|error| Error::from(error).at(dir))?;
+    let mut names: Vec<String> =
+        entries.take(max).filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Whether there is a regular file; links are followed.
+pub fn is_file(path: &Path) -> bool {
+    path.is_file()
+}
+
+/// Replaces a text file of the operator's that holds `old`, whole or not at all; its mode stays, and a link to it.
+pub fn replace_text(path: &Path, old: &str, new: &str) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::fs::canonicalize(path).map_err(|error| Error::from(error).at(path))?;
+    let failed = |error: std::io::Error| Error::from(error).at(&path);
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mode = std::fs::metadata(&path).map_err(failed)?.permissions().mode() & 0o7777;
+    let mut temp = tempfile::Builder::new().prefix(".wk-").tempfile_in(dir).map_err(failed)?;
+    temp.write_all(new.as_bytes()).map_err(failed)?;
+    temp.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    temp.as_file().sync_all().map_err(failed)?;
+    if read_text(&path, old.len() as u64)? != old {
+        return Err(Error::again("was changed by somebody else meanwhile").at(&path));
+    }
+    temp.persist(&path).map(drop).map_err(|error| failed(error.error))
+}
+
+/// `path` below `root`, when no link on the way leads out of it; the error names the one that does.
+pub fn below(root: &Path, path: &Path) -> Result<PathBuf> {
+    let root = std::fs::canonicalize(root).map_err(|error| Error::from(error).at(root))?;
+    let mut now = root.clone();
+    for part in path.components() {
+        let std::path::Component::Normal(part) = part else {
+            return Err(Error::usage("is no plain path").at(path));
+        };
+        now.push(part);
+        let link = std::fs::symlink_metadata(&now).is_ok_and(|meta| meta.is_symlink());
+        if link {
+            let target = std::fs::canonicalize(&now).ok().filter(|target| target.starts_with(&root));
+            let out = || Error::usage(format!("is a link that leads out of `{}`", root.display())).at(&now);
+            now = target.ok_or_else(out)?;
+        }
+    }
+    Ok(now)
+}
+
 /// The user's home directory; `/` when there is none.
 pub fn home() -> PathBuf {
     std::env::home_dir().filter(|home| !home.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("/"))
@@ -117,4 +189,40 @@ pub fn nap(seconds: f64) {
 /// This process.
 pub fn pid() -> u32 {
     std::process::id()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_text_is_replaced_whole_and_keeps_mode_and_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        std::fs::write(&real, "old").unwrap();
+        std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("real", &link).unwrap();
+        replace_text(&link, "old", "new").unwrap();
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), "new");
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(replace_text(&link, "old", "newer").is_err());
+        assert_eq!(names(dir.path(), 9).unwrap(), ["link", "real"]);
+    }
+
+    #[test]
+    fn links_lead_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap().join("root");
+        std::fs::create_dir_all(root.join("a")).unwrap();
+        symlink("a", root.join("in")).unwrap();
+        symlink("..", root.join("out")).unwrap();
+        symlink("/no/such", root.join("dangling")).unwrap();
+        assert_eq!(below(&root, Path::new("in/x")).unwrap(), root.join("a/x"));
+        assert_eq!(below(&root, Path::new("new/x")).unwrap(), root.join("new/x"));
+        for path in ["out/x", "dangling", "../x", "/etc"] {
+            assert!(below(&root, Path::new(path)).is_err(), "{path}");
+        }
+    }
 }
