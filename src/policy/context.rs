@@ -205,9 +205,10 @@ static NOTHING_SEEN: Seen = Seen {
     termed: false,
     process: None,
     buffers: Vec::new(),
+    cooperation: None,
 };
 const NO_MARKERS: crate::model::seen::Markers =
-    crate::model::seen::Markers { down: None, paused: None, waiting_until: None };
+    crate::model::seen::Markers { down: None, paused: None, waiting_until: None, restart: None };
 static NO_CLOCKS: std::sync::LazyLock<UnitClocks> = std::sync::LazyLock::new(UnitClocks::default);
 static NO_STATE: std::sync::LazyLock<UnitState> = std::sync::LazyLock::new(UnitState::default);
 

@@ -31,6 +31,9 @@ pub struct UnitClocks {
     pub transcript: Option<Clock<String>>,
     /// CPU of the CLI's tools; only sampled near a stall.
     pub tools: Option<ToolsClock>,
+    /// The heartbeat of a cooperative unit: the stamp of its file, "" when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Clock<String>>,
     /// Metrics of a process, by detector.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, Clock<String>>,
