@@ -22,6 +22,7 @@ pub mod restart;
 pub mod resume;
 pub mod run;
 pub mod shim;
+pub mod skills;
 pub mod status;
 pub mod tick;
 pub mod tokens;
@@ -89,6 +90,8 @@ pub enum Words {
     Phase,
     /// Perhaps a template's name, perhaps a folder; or names of settings.
     Template,
+    /// What to do with the skills.
+    Skills,
     /// A shell's name.
     Shell,
     /// Everything, flags too: it is handed on.
@@ -129,6 +132,7 @@ pub const COMMANDS: &[Command] = &[
     init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,
+    skills::COMMAND,
     completions::COMMAND,
     man::COMMAND,
     demo::COMMAND,
