@@ -1,5 +1,6 @@
 //! The one table of commands. Help, the README's list, completions and the man page come from it; tests walk it.
 
+pub mod adopt;
 pub mod approve;
 pub mod attach;
 pub mod check;
@@ -120,6 +121,7 @@ pub const COMMANDS: &[Command] = &[
     pause::COMMAND,
     resume::COMMAND,
     approve::COMMAND,
+    adopt::COMMAND,
     nudge::COMMAND,
     phase::COMMAND,
     attach::COMMAND,

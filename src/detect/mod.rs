@@ -2,6 +2,7 @@
 
 pub mod cron;
 pub mod fingerprint;
+pub mod incident;
 pub mod mask;
 pub mod pause;
 pub mod reset_time;

@@ -50,6 +50,8 @@ pub struct Memory {
     branch: branch::BranchMemory,
     /// Of the transcripts.
     usage: usage::UsageMemory,
+    /// Of the incidents' folders.
+    pub(super) incidents: super::incident::Memory,
 }
 
 #[derive(Debug)]
@@ -115,8 +117,23 @@ pub fn gather<H: Host, F: Files>(
             );
             memory.pane_troubles.push(Trouble { key: format!("moved {name}"), text });
         }
+        if row.is_none()
+            && seen.pane == PaneSeen::Absent
+            && let Some(pid) = survivor(host, name, state)
+        {
+            seen.pane = PaneSeen::Unknown;
+            let text = format!(
+                "the session of `{name}` is gone, but its process (pid {pid}) lives on: it is left alone, and no second \
+                 one is started; end it, and it is started anew"
+            );
+            memory.pane_troubles.push(Trouble { key: format!("survives {name}"), text });
+        }
         seen.foreign = foreign(unit, &list, stamp, row);
+        seen.adoptable = seen.foreign.as_ref().and_then(|_| adoptable(unit, &list));
         details(host, config, unit, state, &needs, &list, &mut seen);
+        if let (Some(process), Some(state)) = (&mut seen.process, state.units.get(name)) {
+            super::incident::look(files, &state.incident, &mut memory.incidents, process);
+        }
         units.insert(name.clone(), seen);
     }
     let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);
@@ -142,6 +159,7 @@ pub fn gather<H: Host, F: Files>(
         inbox_end,
         outbox_has: outbox_has(files, state),
         strays: strays(config, &list, stamp),
+        strangers: strangers(config, &list),
         fetch: if branch.is_some() { host.job(fetch::JOB) } else { JobSeen::None },
         jobs: jobs(state).into_iter().map(|id| (id.clone(), host.job(&id))).collect(),
         complete: branch.is_some() && files.stamp(table::SEQUENCE_COMPLETE).is_some(),
@@ -200,6 +218,13 @@ fn moved<'a, H: Host>(host: &mut H, name: &UnitName, state: &State, list: &'a Pa
     start.is_none_or(|start| start == process.start).then_some(row.session.as_str())
 }
 
+/// The process on record, if it goes on without its session (it ignores HUP). An end under way looks after what is left.
+fn survivor<H: Host>(host: &mut H, name: &UnitName, state: &State) -> Option<i32> {
+    let state = state.units.get(name).filter(|state| state.ending.is_none())?;
+    let process = state.seen.process?;
+    (host.process_start(process.pid) == Some(process.start)).then_some(process.pid)
+}
+
 /// Why a living pane is unknown: its process is not in our `/proc`.
 fn unreadable<H: Host>(host: &mut H, row: Option<&PaneRow>, pane: &PaneSeen) -> Option<String> {
     let row = row.filter(|row| *pane == PaneSeen::Unknown && !row.dead)?;
@@ -238,6 +263,33 @@ fn strays(config: &Config, list: &PaneList, stamp: &str) -> Vec<String> {
         strays.remove(row.session.as_str());
     }
     strays.into_iter().map(str::to_owned).collect()
+}
+
+/// The one living pane of the session that has the unit's name, if nobody stamped it.
+fn adoptable(unit: &Unit, list: &PaneList) -> Option<String> {
+    let mut rows = list.rows.iter().filter(|row| row.session == unit.session);
+    let row = rows.next().filter(|row| row.stamp.is_empty() && !row.dead)?;
+    rows.next().is_none().then(|| row.pane.clone())
+}
+
+/// Most strangers that are told of at once.
+const STRANGERS_MAX: usize = 20;
+
+/// Sessions with our prefix that nobody stamped and that no unit is named after: another fleet's are its own business.
+fn strangers(config: &Config, list: &PaneList) -> Vec<String> {
+    let watchdog = format!("{}watchkeeper", config.session_prefix);
+    let mut stamped: BTreeSet<&str> = BTreeSet::new();
+    let mut found: BTreeSet<&str> = BTreeSet::new();
+    for row in &list.rows {
+        if !row.stamp.is_empty() {
+            stamped.insert(&row.session);
+        } else if row.session.starts_with(&config.session_prefix) && row.session != watchdog {
+            found.insert(&row.session);
+        }
+    }
+    let known = |session: &str| config.units.values().any(|unit| unit.session == session);
+    let strange = found.into_iter().filter(|session| !stamped.contains(session) && !known(session));
+    strange.take(STRANGERS_MAX).map(str::to_owned).collect()
 }
 
 fn signature(row: &PaneRow) -> String {

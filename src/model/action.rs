@@ -14,6 +14,8 @@ pub enum Action {
     NewSession { launch: Launch },
     /// Start the command anew in the unit's kept pane (`respawn-pane -k`); attached people stay attached.
     Respawn { pane: String, launch: Launch },
+    /// Mark a pane that nobody marked, and its session, as the unit's. What runs in it goes on.
+    Adopt { unit: UnitName, pane: String },
     /// Put a text into a named tmux buffer.
     LoadBuffer { buffer: String, text: String },
     /// Paste the buffer into the pane (bracketed) and delete it.

@@ -32,6 +32,9 @@ pub struct Observation {
     pub host: HostSeen,
     /// Sessions that carry our stamp and belong to no unit of the config.
     pub strays: Vec<String>,
+    /// Sessions with our prefix that carry nobody's stamp and that no unit of the config is named after.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strangers: Vec<String>,
     /// The branch that carries the work; None without `[loop]`.
     #[serde(default)]
     pub branch: Option<BranchSeen>,
@@ -195,6 +198,9 @@ pub struct Seen {
     pub unseen: Option<String>,
     /// A session with the unit's name exists, but without our stamp: whose it seems to be.
     pub foreign: Option<String>,
+    /// The living pane of that session, if it can be taken over: nobody's stamp, and no second pane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoptable: Option<String>,
     /// Markers of the unit.
     pub markers: Markers,
     /// The unit's transcript, when the backend has one.
@@ -437,6 +443,8 @@ pub enum Ask {
     Resume { unit: Option<UnitName> },
     /// Close an open breaker, lift a capped veto.
     Approve { unit: UnitName },
+    /// Take over the session that has the unit's name and nobody's stamp.
+    Adopt { unit: UnitName },
     /// Deliver a text.
     Nudge { unit: UnitName, text: String },
     /// Put another phase in force.
@@ -465,7 +473,9 @@ impl Ask {
             Ask::Up { unit } | Ask::Down { unit, .. } | Ask::Pause { unit, .. } | Ask::Resume { unit } => {
                 unit.as_ref()
             }
-            Ask::Restart { unit } | Ask::Approve { unit } | Ask::Nudge { unit, .. } => Some(unit),
+            Ask::Restart { unit } | Ask::Approve { unit } | Ask::Adopt { unit } | Ask::Nudge { unit, .. } => {
+                Some(unit)
+            }
             Ask::Phase { .. } => None,
         }
     }

@@ -73,6 +73,7 @@ pub fn started(now: &Now, seen: &PaneSeen, state: &mut SeenState) {
     state.candidate = None;
     state.substate = None;
     state.lost_with_server = false;
+    state.end = None;
     set(now, state, ScreenState::Starting);
 }
 

@@ -193,6 +193,7 @@ static NOTHING_SEEN: Seen = Seen {
     pane: PaneSeen::Unknown,
     unseen: None,
     foreign: None,
+    adoptable: None,
     markers: NO_MARKERS,
     transcript: None,
     tools_cpu_ms: None,

@@ -31,6 +31,7 @@ pub mod summary_text;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
+pub mod verdict;
 pub mod veto;
 pub mod wake;
 pub mod wants;
@@ -96,7 +97,12 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     activity::fold(config, previous, seen, &mut next);
     for (name, unit) in &config.units {
         let state = next.units.entry(name.clone()).or_default();
+        let before = state.seen.clone();
         belief::fold(&seen.now, &seen.server, unit, seen.units.get(name), &mut state.seen);
+        if let Some(unit_seen) = seen.units.get(name) {
+            let (idle_s, clocks) = (config.watchdog.stall_idle_s, next.clocks.units.get(name));
+            verdict::fold(&seen.now, idle_s, name, unit_seen, clocks, &before, state);
+        }
     }
     operator::handle(config, seen, &mut next, &mut markers, &mut notes);
     // A pause or a stop that is asked for in this tick counts in this tick.

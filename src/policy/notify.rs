@@ -21,6 +21,8 @@ const NEWS_MAX: usize = 20;
 const TAKEN_MAX: usize = 200;
 /// Longest message of news for a parent, bytes.
 const REPORT_BYTES_MAX: usize = 4096;
+/// A session that no unit uses is told after so long, seconds (SPEC 8, issue 4).
+const STRAY_S: f64 = 180.0;
 /// A tmux that does not answer for this long is told, seconds.
 const BLIND_S: f64 = 120.0;
 
@@ -80,7 +82,7 @@ pub fn pass(
     }
     report(config, previous, next);
     mass_death(seen, fleet, next, notes);
-    standing(seen, next);
+    standing(config, seen, next);
     fleet_alerts(previous, seen, next, notes);
 }
 
@@ -95,7 +97,8 @@ fn transition(old: &SeenState, new: &SeenState) -> Option<String> {
     let unborn = old.state == ScreenState::Starting && old.process.is_none() && new.process.is_some();
     let was = if unborn { ScreenState::Dead } else { old.state };
     let exit = new.exit.as_ref().filter(|_| new.state == ScreenState::Dead && old.state != ScreenState::Dead);
-    let tail = exit.map(|exit| format!(": {exit}")).unwrap_or_default();
+    let fate = || super::verdict::words(new).map(|words| format!(" ({words})")).unwrap_or_default();
+    let tail = exit.map(|exit| format!(": {exit}{}", fate())).unwrap_or_default();
     let process =
         new.process.filter(|process| old.process != Some(*process)).map(|p| format!(", pid {}", p.pid));
     Some(format!(
@@ -276,14 +279,56 @@ fn blind(seen: &Observation, next: &mut State, stands: &mut Vec<(String, Level, 
     true
 }
 
-/// Standing conditions (sessions that no unit uses, troubles with files): each is told once while it stands.
-fn standing(seen: &Observation, next: &mut State) {
-    let mut stands: Vec<(String, Level, String)> = Vec::new();
-    for session in &seen.strays {
-        let text =
-            format!("session `{session}` is ours, but no unit of the config uses it; it is left alone");
-        stands.push((format!("stray {session}"), Level::Info, text));
+/// Sessions that no unit uses, ours and nobody's: told when they have stood for a while, with what can be done.
+fn strays(seen: &Observation, prefix: &str, next: &mut State, stands: &mut Vec<(String, Level, String)>) {
+    const SINCE: &str = "since ";
+    let end = |session: &str| format!("`tmux kill-session -t ={session}` ends it");
+    let add = |session: &str| {
+        let name = session.strip_prefix(prefix).filter(|name| UnitName::new(name).is_ok()).unwrap_or("NAME");
+        format!(
+            "to watch it, add a unit with `session = \"{session}\"` to the config and `watchkeeper adopt {name}`"
+        )
+    };
+    let ours = seen.strays.iter().map(|session| {
+        let told = format!(
+            "session `{session}` is ours, but no unit of the config uses it; it is left alone. Put its unit back into the \
+             config, or {}",
+            end(session)
+        );
+        (format!("stray {session}"), told)
+    });
+    let nobodys = seen.strangers.iter().map(|session| {
+        let told = format!(
+            "session `{session}` has our prefix, but no unit of the config uses it, and it was not started by us; it is \
+             left alone: {}; {}",
+            add(session),
+            end(session)
+        );
+        (format!("stranger {session}"), told)
+    });
+    let now = seen.now.awake_s;
+    for (key, text) in ours.chain(nobodys) {
+        let first = format!("{SINCE}{key}");
+        match next.mail.told.iter().find(|told| told.key == first) {
+            None => next.mail.told.push(Told { key: first, at_awake_s: now }),
+            Some(since) if now.since_s(since.at_awake_s) >= STRAY_S => stands.push((key, Level::Info, text)),
+            Some(_) => {}
+        }
     }
+    // A tmux that does not answer says nothing of them.
+    if !matches!(seen.server, ServerSeen::Unknown { .. }) {
+        let stands = |session: &str| {
+            let of = |kind: &str, all: &[String]| all.iter().any(|one| session == format!("{kind} {one}"));
+            of("stray", &seen.strays) || of("stranger", &seen.strangers)
+        };
+        next.mail.told.retain(|told| told.key.strip_prefix(SINCE).is_none_or(stands));
+    }
+}
+
+/// Standing conditions (sessions that no unit uses, troubles with files): each is told once while it stands.
+fn standing(config: &Config, seen: &Observation, next: &mut State) {
+    let mut stands: Vec<(String, Level, String)> = Vec::new();
+    strays(seen, &config.session_prefix, next, &mut stands);
     for trouble in &seen.troubles {
         stands.push((format!("trouble {}", trouble.key), Level::Warning, trouble.text.clone()));
     }
@@ -299,7 +344,8 @@ fn standing(seen: &Observation, next: &mut State) {
     let blind = blind(seen, next, &mut stands);
     // A tmux that does not answer says nothing of strays.
     let judged = |key: &str| {
-        key.starts_with("trouble ") || key.starts_with("unseen ") || (key.starts_with("stray ") && !blind)
+        let stray = key.starts_with("stray ") || key.starts_with("stranger ");
+        key.starts_with("trouble ") || key.starts_with("unseen ") || (stray && !blind)
     };
     next.mail.told.retain(|told| !judged(&told.key) || stands.iter().any(|(key, ..)| *key == told.key));
     for (key, level, text) in stands {

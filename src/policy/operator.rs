@@ -163,6 +163,7 @@ fn take(
             Ok(format!("{}: resumed", who(unit.as_ref())))
         }
         Ask::Restart { unit } => restart(config, seen, request, next, unit),
+        Ask::Adopt { unit } => adopt(config, seen, request, next, unit),
         Ask::Approve { unit } => approve(config, request, next, unit),
         Ask::Nudge { unit, text } => nudge(config, request, next, unit, text),
         Ask::Phase { to } => super::plan::order(config, seen, request, to, &mut next.phase),
@@ -193,7 +194,7 @@ fn want_start(state: &mut UnitState) {
 
 /// Was this request taken for this unit already (its file was written, the mail's was not)?
 fn once(state: &mut UnitState, request: &Request) -> bool {
-    if state.operator.taken.contains(&request.id) {
+    if is_taken(state, request) {
         return false;
     }
     state.operator.taken.push(request.id.clone());
@@ -243,6 +244,46 @@ fn restart(
         "`{name}`: restart ordered; it waits for the end of the turn, at most {:.0} s",
         config.watchdog.advance_grace_s
     ))
+}
+
+fn adopt(
+    config: &Config,
+    seen: &Observation,
+    request: &Request,
+    next: &mut State,
+    name: &UnitName,
+) -> Result<String, String> {
+    let state = unit_state(config, next, name)?;
+    let Some(unit) = config.units.get(name).filter(|unit| unit.enabled) else {
+        return Err(format!("`{name}` is not enabled in the config"));
+    };
+    if is_taken(state, request) {
+        return Ok(format!("`{name}`: being adopted"));
+    }
+    let Some(unit_seen) = seen.units.get(name) else { return Err(format!("`{name}` can't be judged now")) };
+    if seen.markers.down.is_some() || unit_seen.markers.down.is_some() {
+        return Err(format!(
+            "`{name}` is marked down: what is adopted would be ended; `watchkeeper up {name}` first"
+        ));
+    }
+    match (&unit_seen.foreign, &unit_seen.adoptable) {
+        (Some(_), Some(pane)) => {
+            let said = format!("`{name}`: adopting session `{}`, pane {pane}", unit.session);
+            once(state, request);
+            state.operator.adopt = true;
+            Ok(said)
+        }
+        (Some(whose), None) => Err(format!(
+            "the session `{}` can't be adopted: {whose}; only one with one living pane and nobody's mark can",
+            unit.session
+        )),
+        (None, _) => Err(format!("there is no session `{}` that is not ours", unit.session)),
+    }
+}
+
+/// Was this request taken already?
+fn is_taken(state: &UnitState, request: &Request) -> bool {
+    state.operator.taken.contains(&request.id)
 }
 
 fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName) -> Result<String, String> {

@@ -9,9 +9,10 @@ use super::launch;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
 use crate::base::time::{Awake, human_s};
 use crate::config::{AgentKind, WakeWhen, Watch};
+use crate::model::action::Action;
 use crate::model::seen::{Exit, PaneSeen, ScreenState};
 use crate::state::mail::Level;
-use crate::state::unit::{Breaker, EndCause, Kickoff, Then, UnitState};
+use crate::state::unit::{Breaker, EndCause, Kickoff, OperatorState, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "restart", fold, propose, charge };
@@ -32,11 +33,15 @@ pub const BREAKER_S: f64 = 600.0;
 const DAILY_S: f64 = 86_400.0;
 /// A start that did not happen is tried again this long after it, seconds.
 const AGAIN_S: f64 = 5.0;
+/// The rule by which a session is taken over.
+const ADOPT: &str = "restart.adopt";
 /// Restarts remembered.
 const PAST_MAX: usize = 20;
 
 fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     let now = context.now.awake_s;
+    // What was asked for is gone, or came about.
+    state.operator.adopt &= context.seen.foreign.is_some();
     if let Some(turn) = context.fleet.mass_death.get(context.name) {
         let wait = *turn as f64 * context.config.watchdog.stagger_s;
         state.restart.not_before_awake_s = Some(now.plus_s(wait));
@@ -58,7 +63,9 @@ fn failed_run(context: &UnitContext<'_>, state: &mut UnitState) {
     let Some(before) = context.before.units.get(context.name) else { return };
     let ran = before.launch.count > 0 || before.seen.process.is_some();
     let just_now = before.seen.state != ScreenState::Dead && ran;
-    let well = state.seen.exit_known == Some(Exit::Status(0));
+    // Who ended it without its status being known, after a rest, ended nothing that was under way.
+    let rested = state.seen.exit_known.is_none() && !super::verdict::is_crash(&state.seen);
+    let well = state.seen.exit_known == Some(Exit::Status(0)) || (rested && state.seen.end.is_some());
     if !just_now
         || well
         || belief::is_unstarted(&state.seen)
@@ -123,7 +130,27 @@ fn dead(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     }
 }
 
+/// A person asked for the session of its name, which nobody stamped.
+fn adopt(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    let pane = context.seen.adoptable.as_ref().filter(|_| state.seen.foreign);
+    let Some(pane) = pane.filter(|_| state.operator.adopt && context.is_wanted()) else { return };
+    let why =
+        Reason::new(ADOPT, format!("a person asked for pane {pane} of `{}`", context.unit.session), vec![]);
+    let action = Action::Adopt { unit: context.name.clone(), pane: pane.clone() };
+    out.asked(Claim::Start, "adopt", What::Act(action), why);
+}
+
+/// It runs already, by whatever was started: its config is taken as the present one, and nothing is typed into it.
+fn adopted(context: &UnitContext<'_>, state: &mut UnitState) {
+    state.operator = OperatorState { start: false, adopt: false, ..std::mem::take(&mut state.operator) };
+    state.launch.digest.clone_from(&context.unit.launch_digest);
+    (state.launch.kickoff, state.launch.stopped) = (Kickoff::Done, false);
+    state.ending = None;
+    belief::started(context.now, &PaneSeen::Unknown, &mut state.seen);
+}
+
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
+    adopt(context, state, out);
     if !context.is_wanted() || !is_down_hard(context, state) {
         return;
     }
@@ -331,6 +358,9 @@ fn budget(context: &UnitContext<'_>, state: &UnitState, past: &[Awake]) -> Resul
 }
 
 fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
+    if granted.why.rule == ADOPT {
+        return adopted(context, state);
+    }
     let now = context.now.awake_s;
     let past = match granted.why.rule.as_str() {
         "restart.heal" => Some(&mut state.restart.past_awake_s),

@@ -244,13 +244,20 @@ fn unit_line(sight: &Sight<'_>, unit: &Unit) -> UnitLine {
         next_wake: state.wake.due.filter(|_| wanted),
         waiting_until: markers.waiting_until.filter(|until| *until > sight.now.wall),
         pane: state.seen.pane.clone(),
-        exit: state.seen.exit.clone(),
+        exit: exit(state),
         doing,
         rests: false,
         tokens: None,
     };
     line.urgency = urgency(unit, &line, observed != state.seen.state);
     line
+}
+
+/// How its last process ended, and what that meant.
+fn exit(state: &UnitState) -> Option<String> {
+    let exit = state.seen.exit.clone()?;
+    let fate = super::verdict::words(&state.seen).map(|words| format!(" ({words})"));
+    Some(format!("{exit}{}", fate.unwrap_or_default()))
 }
 
 /// What tmux says now beats what was recorded: is it up, and in which state?

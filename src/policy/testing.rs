@@ -160,6 +160,7 @@ impl World {
             outbox_has: Vec::new(),
             host: HostSeen::default(),
             strays: Vec::new(),
+            strangers: Vec::new(),
             branch: None,
             fetch: JobSeen::None,
             jobs: BTreeMap::new(),
@@ -387,6 +388,12 @@ impl World {
                 let started = session(launch);
                 self.unit(&started).start();
                 self.unit(&started).pane().phase = launch.phase.clone();
+            }
+            Action::Adopt { .. } => {
+                let started = unit.to_string();
+                self.unit(&started).seen().foreign = None;
+                self.unit(&started).seen().adoptable = None;
+                self.unit(&started).start();
             }
             Action::LoadBuffer { buffer, text } => {
                 self.loaded.push((unit.to_string(), text.clone()));

@@ -27,6 +27,10 @@ pub const TOKEN_LOG: &str = "token-log.jsonl";
 pub const STATUS: &str = "status";
 /// Who acts now.
 pub const LOCK: &str = "lock";
+/// The ledger of remedies.
+pub const ATTEMPTS: &str = "attempts.tsv";
+/// A line for each incident.
+pub const INCIDENTS_INDEX: &str = "incidents/index.jsonl";
 /// Marker: tick now.
 pub const POKE: &str = "poke";
 /// Marker: keep it down.
@@ -89,6 +93,17 @@ pub const FILES: &[FileRow] = &[
         path: TOKEN_LOG,
         writer: "watchdog",
         about: "the token ledger: a line for each phase or gate that ended",
+    },
+    FileRow {
+        path: ATTEMPTS,
+        writer: "watchdog",
+        about: "the ledger of remedies: what was tried against which failure, what became of it",
+    },
+    FileRow { path: INCIDENTS_INDEX, writer: "watchdog", about: "a line for each incident" },
+    FileRow {
+        path: "incidents/<id>/",
+        writer: "watchdog",
+        about: "one failure: report.md, the trace, sources, log, configs, what was done",
     },
     FileRow { path: INBOX, writer: "commands", about: "requests from people, one JSON line each" },
     FileRow { path: OUTBOX, writer: "watchdog", about: "alerts to people, one JSON line each" },
@@ -167,4 +182,9 @@ pub fn unit(name: &UnitName) -> String {
 /// A file in a unit's folder.
 pub fn in_unit(name: &UnitName, file: &str) -> String {
     format!("units/{name}/{file}")
+}
+
+/// A file in an incident's folder.
+pub fn in_incident(id: &str, file: &str) -> String {
+    format!("incidents/{id}/{file}")
 }

@@ -121,6 +121,33 @@ pub struct SeenState {
     pub corpse: Option<Corpse>,
     /// Times in a row that an ordered start was seen not to have happened.
     pub unstarted: u32,
+    /// What the end of the last process meant; None while one lives, or when that was never judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
+}
+
+/// What an end meant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// In a word.
+    pub fate: Fate,
+    /// Seconds since its last activity on any clock, then; None = nobody knew.
+    #[serde(default)]
+    pub quiet_s: Option<f64>,
+}
+
+/// What became of a process that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It was done, or had rested for long.
+    Finished,
+    /// It ended at work.
+    Crashed,
+    /// Its end was ordered.
+    Stopped,
+    /// It went with its tmux server.
+    Lost,
 }
 
 /// A pane that tmux lists and that can't be judged.
@@ -586,6 +613,9 @@ pub struct OperatorState {
     pub taken: Vec<String>,
     /// A start was asked for and is not seen yet.
     pub start: bool,
+    /// The session of its name is to be taken over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
 }
 
 /// A remedy that was due but withheld.

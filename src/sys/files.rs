@@ -148,6 +148,15 @@ impl Files for RealFiles {
         }
     }
 
+    fn put_folder(&mut self, path: &str, files: &[(String, Vec<u8>)]) -> Result<()> {
+        let full = self.full(path)?;
+        super::folders::put(&full, files).map_err(|e| e.at(&full).doing("writing"))
+    }
+
+    fn remove_folder(&mut self, path: &str) -> Result<()> {
+        super::folders::remove(&self.full(path)?)
+    }
+
     fn irregular(&mut self, path: &str) -> Option<String> {
         Some(not_regular(&self.full(path).ok()?)?.message())
     }

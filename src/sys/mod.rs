@@ -7,6 +7,7 @@ pub mod clock;
 pub mod env;
 pub mod exe;
 pub mod files;
+mod folders;
 pub mod git;
 pub mod hosts;
 pub mod jobs;
@@ -108,6 +109,16 @@ pub trait Host {
     fn trim_log(&mut self, _unit: &UnitName, _done: u64, _max: u64) -> Option<String> {
         None
     }
+    /// Bytes of somebody else's file from an offset on, at most so many, and its length: a source, a config, a log. None
+    /// when it is missing; an error when it is no regular file, or can't be read.
+    fn part_of(
+        &mut self,
+        _path: &Path,
+        _offset: u64,
+        _max: usize,
+    ) -> std::result::Result<Option<(Vec<u8>, u64)>, String> {
+        Ok(None)
+    }
     /// The host's pressure.
     fn pressure(&mut self) -> HostSeen;
     /// Carries out one action.
@@ -174,6 +185,21 @@ pub trait Files {
     fn list(&mut self, path: &str) -> Result<Vec<String>>;
     /// Removes a file; a missing one is fine.
     fn remove(&mut self, path: &str) -> Result<()>;
+    /// Makes a folder with these files (name below it, bytes): it is there whole or not at all. One that is there stays as
+    /// it is. (A store that knows no folders writes one file after the other.)
+    fn put_folder(&mut self, path: &str, files: &[(String, Vec<u8>)]) -> Result<()> {
+        for (name, bytes) in files {
+            self.replace(&format!("{path}/{name}"), None, bytes, Sync::Durable)?;
+        }
+        Ok(())
+    }
+    /// Removes a folder and what is in it; a missing one is fine.
+    fn remove_folder(&mut self, path: &str) -> Result<()> {
+        for name in self.list(path)? {
+            self.remove(&format!("{path}/{name}"))?;
+        }
+        Ok(())
+    }
     /// What stands there instead of a regular file ("is a directory"); None when it is one, or is missing.
     fn irregular(&mut self, _path: &str) -> Option<String> {
         None

@@ -361,6 +361,10 @@ impl Host for RealHost {
         hosts::local::leftovers(&root, unit.as_str(), run, self.snapshot(), &boot)
     }
 
+    fn part_of(&mut self, path: &Path, offset: u64, max: usize) -> Result<Option<(Vec<u8>, u64)>, String> {
+        super::outside::read_part(path, offset, max).map_err(|error| error.message())
+    }
+
     fn pressure(&mut self) -> HostSeen {
         pressure::read()
     }
@@ -381,6 +385,7 @@ impl Host for RealHost {
                 Ok(words) => self.tmux.respawn(pane, launch, &self.stamp, &words),
                 Err(why) => failed(why),
             },
+            Action::Adopt { unit, pane } => self.tmux.adopt(unit.as_str(), pane, &self.stamp),
             Action::LoadBuffer { buffer, text } => self.tmux.load_buffer(buffer, text),
             Action::Paste { pane, buffer } => self.tmux.paste(pane, &self.stamp, buffer),
             Action::DropBuffer { buffer } => self.tmux.drop_buffer(buffer),

@@ -179,6 +179,11 @@ impl Tmux {
         self.guarded(pane, stamp, Need::InMode, tmux_act::leave_mode(pane, stamp))
     }
 
+    /// Marks a pane that nobody marked as the unit's.
+    pub fn adopt(&self, unit: &str, pane: &str, stamp: &str) -> Outcome {
+        self.guarded(pane, "", Need::Ours, tmux_act::adopt(unit, pane, stamp))
+    }
+
     /// Ends the session of our pane. When the pane is gone and `session` too, that is what was wanted.
     pub fn kill_session(&self, session: &str, pane: &str, stamp: &str) -> Outcome {
         let outcome = self.guarded(pane, stamp, Need::Ours, tmux_act::kill_session(pane, stamp));

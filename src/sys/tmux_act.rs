@@ -110,6 +110,19 @@ pub(super) fn kill_session(pane: &str, stamp: &str) -> Result<String, String> {
     guarded(pane, stamp, Need::Ours, &format!("kill-session -t {pane}"))
 }
 
+/// Marks a pane that carries nobody's mark, its window and its session, as a start would have. Checked and done in one go.
+pub(super) fn adopt(unit: &str, pane: &str, stamp: &str) -> Result<String, String> {
+    let commands = format!(
+        "set-option -w -t {pane} remain-on-exit on ; \
+         set-option -t {pane} destroy-unattached off ; \
+         set-option -p -t {pane} @watchkeeper_unit {unit} ; \
+         set-option -t {pane} @watchkeeper {stamp}",
+        unit = quote(unit),
+        stamp = quote(&encode_stamp(stamp)),
+    );
+    guarded(pane, "", Need::Ours, &commands)
+}
+
 /// Makes the session and marks it in one go: a command that dies at once keeps its exit status. The unit's mark is
 /// on the pane, so that panes which a person adds to the session are not taken for the unit.
 pub(super) fn new_session(launch: &Launch, stamp: &str, words: &[String]) -> Result<String, String> {

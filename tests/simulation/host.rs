@@ -249,6 +249,7 @@ fn word(action: &Action) -> &'static str {
     match action {
         Action::NewSession { .. } => "new-session",
         Action::Respawn { .. } => "respawn",
+        Action::Adopt { .. } => "adopt",
         Action::LoadBuffer { .. } => "load",
         Action::Paste { .. } => "paste",
         Action::DropBuffer { .. } => "drop",
@@ -273,6 +274,7 @@ fn unit_of(world: &World, action: &Action) -> String {
     };
     match action {
         Action::NewSession { launch } | Action::Respawn { launch, .. } => launch.unit.to_string(),
+        Action::Adopt { unit, .. } => unit.to_string(),
         Action::LoadBuffer { buffer, .. } | Action::DropBuffer { buffer } => {
             let parts: Vec<&str> = buffer.split('-').collect();
             parts.get(2..parts.len().saturating_sub(1)).map(|name| name.join("-")).unwrap_or_default()
@@ -389,6 +391,7 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
                 }
             }
         }
+        Action::Adopt { .. } => bad("foreign", "nobody asked for a session to be taken over".into()),
         Action::Signal { .. }
         | Action::LoadBuffer { .. }
         | Action::DropBuffer { .. }
@@ -481,7 +484,7 @@ fn effect(world: &mut World, action: &Action) -> Result<(), String> {
                 remote.start(t, job.deadline_s);
             }
         }
-        Action::Mark { .. } | Action::Unmark { .. } => {}
+        Action::Adopt { .. } | Action::Mark { .. } | Action::Unmark { .. } => {}
         // The simulated world has no processes outside tmux.
         Action::Run { .. } | Action::CancelRun { .. } => {}
     }

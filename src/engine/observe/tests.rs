@@ -259,7 +259,28 @@ fn a_pane_that_cannot_be_judged_is_unknown_and_told_while_it_is_so() {
         "a tmux that does not answer takes nothing back"
     );
     assert_eq!(look(&mut OnePane { start: Some(2), ..moved() }, Some(&known)), is("absent", "", false));
-    assert_eq!(look(&mut OnePane { dead: true, ..moved() }, Some(&known)), is("absent", "", false));
+    let gone = OnePane { dead: true, start: None, ..moved() };
+    assert_eq!(look(&mut { gone }, Some(&known)), is("absent", "", false));
+    assert_eq!(
+        look(&mut OnePane { dead: true, ..moved() }, Some(&known)),
+        is("unknown", "survives a", false),
+        "its process lives without its session"
+    );
+    let mut ending = known.clone();
+    ending.ending = Some(crate::state::unit::Ending {
+        then: crate::state::unit::Then::Start,
+        cause: crate::state::unit::EndCause::Ordered,
+        why: String::new(),
+        step: crate::state::unit::EndStep::Wanted,
+        since_awake_s: Default::default(),
+        process: known.seen.process,
+        tier: None,
+    });
+    assert_eq!(
+        look(&mut OnePane { dead: true, ..moved() }, Some(&ending)),
+        is("absent", "", false),
+        "an end under way looks after what is left"
+    );
     assert_eq!(look(&mut moved(), None), is("absent", "", false), "anybody can write our mark");
     assert_eq!(
         look(&mut OnePane { dead: true, ..OnePane::busy() }, Some(&known)),

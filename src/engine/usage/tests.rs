@@ -211,6 +211,7 @@ impl World {
             outbox_has: Vec::new(),
             host: HostSeen::default(),
             strays: Vec::new(),
+            strangers: Vec::new(),
             troubles: Vec::new(),
             branch: None,
             fetch: crate::model::seen::JobSeen::None,

@@ -82,20 +82,34 @@ fn a_tmux_that_does_not_answer_is_told_once_after_a_while() {
 fn a_stray_session_is_told_once_also_across_a_blind_tick() {
     let mut world = family(1);
     world.seen.strays = vec!["crew-old".into()];
-    world.ticks(3);
+    world.run(170.0);
+    world.expect_alerts("", 0);
     let alive = std::mem::replace(&mut world.seen.server, ServerSeen::Unknown { why: "slow".into() });
     world.seen.strays.clear();
     world.tick();
     world.seen.server = alive;
     world.seen.strays = vec!["crew-old".into()];
-    world.ticks(3);
+    world.run(600.0);
     world.expect_alerts("session `crew-old` is ours", 1);
     // Gone and come again is news.
     world.seen.strays.clear();
     world.tick();
     world.seen.strays = vec!["crew-old".into()];
-    world.tick();
+    world.run(240.0);
     world.expect_alerts("session `crew-old` is ours", 2);
+}
+
+#[test]
+fn a_session_that_nobody_stamped_is_told_once_with_what_can_be_done() {
+    let mut world = family(1);
+    world.seen.strangers = vec!["crew-x".into(), "crew-a.b".into()];
+    world.run(170.0);
+    world.expect_alerts("", 0);
+    world.run(600.0);
+    world.expect_alerts("`watchkeeper adopt x`", 1);
+    world.expect_alerts("`watchkeeper adopt NAME`", 1);
+    world.expect_alerts("tmux kill-session -t =crew-x", 1);
+    world.expect_alerts("", 2);
 }
 
 #[test]

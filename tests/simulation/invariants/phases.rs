@@ -357,7 +357,7 @@ pub fn acts_on_the_plan(world: &mut World, disk: &Disk, action: &Action, unit: &
                 ));
             }
         }
-        Action::RunJob { .. } => {
+        Action::RunJob { job } if job.id == watchkeeper::policy::fetch::JOB => {
             if matches!(remote.fetch, Fetch::Running { .. }) {
                 found.push(("one-fetch", "a fetch is ordered while one runs".to_owned()));
             }
@@ -385,6 +385,8 @@ pub fn acts_on_the_plan(world: &mut World, disk: &Disk, action: &Action, unit: &
         | Action::KillSession { .. }
         | Action::Mark { .. }
         | Action::Unmark { .. }
+        | Action::Adopt { .. }
+        | Action::RunJob { .. }
         | Action::Run { .. }
         | Action::CancelRun { .. } => {}
     }
