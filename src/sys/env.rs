@@ -83,6 +83,19 @@ pub fn program(name: &str) -> Option<std::path::PathBuf> {
     program_from(name, Path::new("."))
 }
 
+/// Whether a file can be read; the error is a fragment that says why not.
+pub fn readable(path: &Path) -> std::result::Result<(), String> {
+    std::fs::metadata(path).map_err(|error| error.to_string().to_lowercase())?;
+    rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(|errno| errno.to_string().to_lowercase())
+}
+
+/// Bytes that are free for this user on the disk of a path, or of the nearest folder above it that is there.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let stat = rustix::fs::statvfs(there).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// What is known of a folder, for `doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FolderFacts {

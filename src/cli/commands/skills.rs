@@ -15,8 +15,8 @@ pub const COMMAND: Command = Command {
     name: "skills",
     usage: "[list] | install [--tool NAME] [--local|--global] [--force]",
     about: "teach AI editors watchkeeper: a command, a section of AGENTS.md",
-    long: "`skills install` writes a /watchkeeper command where AI editors look for one, and
-a section between two marks into AGENTS.md: how to look, why, incidents, nudge,
+    long: "`skills install` writes a /watchkeeper command where AI editors look for it, and
+a section between two marks into AGENTS.md: status, why, incidents, nudge,
 pause, approve, respond. --local (the default) writes into this folder, --global
 into your home. --tool takes one editor or `all`; without it those are served
 whose folder or program is there, and AGENTS.md.
@@ -28,8 +28,8 @@ out of the folder is not followed.
 
 `skills list` shows every place and what is there.
 
-JSON: [{tool, scope (local, global), path, state}]; state of list: missing, same,
-older, edited, broken, refused; of install: written, same, updated, kept,
+JSON: [{tool, scope (local, global), path, state}]; state of list: missing,
+same, older, edited, broken, refused; of install: written, same, updated, kept,
 replaced, refused; with `why` where it is refused",
     flags: &[
         Flag { long: "tool", short: None, value: Some("NAME"), about: "one editor, or all" },
