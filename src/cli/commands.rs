@@ -22,6 +22,7 @@ pub mod phase;
 pub mod restart;
 pub mod resume;
 pub mod run;
+pub mod scan;
 pub mod shim;
 pub mod skills;
 pub mod status;
@@ -93,6 +94,8 @@ pub enum Words {
     Template,
     /// What to do with the skills.
     Skills,
+    /// At least one file; `-` is standard input.
+    Files,
     /// A shell's name.
     Shell,
     /// Everything, flags too: it is handed on.
@@ -131,6 +134,7 @@ pub const COMMANDS: &[Command] = &[
     events::COMMAND,
     log::COMMAND,
     tokens::COMMAND,
+    scan::COMMAND,
     init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,
