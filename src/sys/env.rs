@@ -106,6 +106,36 @@ pub fn become_program(argv: &[String]) -> Error {
     Error::from(error).doing(format!("starting `{program}`"))
 }
 
+/// The program that a name means, as execvp(3) finds it: on the PATH, or relative to `dir` when it has a slash.
+pub fn program_from(name: &str, dir: &Path) -> Option<std::path::PathBuf> {
+    let runs = |path: &std::path::PathBuf| {
+        path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    if name.contains('/') {
+        return Some(dir.join(name)).filter(runs);
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| dir.join(folder).join(name)).find(runs)
+}
+
+/// The same for a bare name.
+pub fn program(name: &str) -> Option<std::path::PathBuf> {
+    program_from(name, Path::new("."))
+}
+
+/// Whether a file can be read; the error is a fragment that says why not.
+pub fn readable(path: &Path) -> std::result::Result<(), String> {
+    std::fs::metadata(path).map_err(|error| error.to_string().to_lowercase())?;
+    rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(|errno| errno.to_string().to_lowercase())
+}
+
+/// Bytes that are free for this user on the disk of a path, or of the nearest folder above it that is there.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let stat = rustix::fs::statvfs(there).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// What is known of a folder, for `doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FolderFacts {
@@ -161,6 +191,18 @@ mod tests {
         assert_eq!(read_capture(&path, 3).unwrap().as_deref(), Some("ab\u{fffd}"));
         assert!(read_capture(&path, 2).unwrap_err().message().contains("longer than 2 bytes"));
         assert!(read_capture(dir.path(), 9).unwrap_err().message().contains("is a directory"));
+    }
+
+    #[test]
+    fn programs_are_found_as_they_would_be_run() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tool");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(program_from("./tool", dir.path()), None);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(program_from("./tool", dir.path()), Some(dir.path().join("./tool")));
+        assert!(program("sh").is_some() && program("no-such-program").is_none());
     }
 
     #[test]
