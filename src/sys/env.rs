@@ -50,6 +50,28 @@ pub fn read_capture(path: &Path, max: u64) -> Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
+/// The beginning of a regular file, at most so long; None when it can't be read.
+pub fn read_start(path: &Path, max: u64) -> Option<String> {
+    // What is no file may block when it is opened.
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(max).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Where a program is: on the `PATH`, or where its path says.
+pub fn find_program(program: &str) -> Option<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let runs = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return Some(Path::new(program).to_path_buf()).filter(|path| runs(path));
+    }
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| runs(path))
+}
+
 /// A file to read from its beginning, None when it is missing; `-` is standard input. Refuses folders. Follows links, and
 /// waits for a pipe's end: a person named it.
 pub fn open_stream(path: &Path) -> Result<Option<Box<dyn Read>>> {
