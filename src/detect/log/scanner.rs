@@ -435,7 +435,7 @@ mod tests {
     fn a_new_scan_goes_on_where_another_stood() {
         check("one\nOOM\ntwo\r\nOOM\r\n", &["2:4 oom", "4:13 oom"]);
         check(&format!("one\n{TRACE}OOM\n"), &["2:4 traceback", "6:88 oom"]);
-        check("a\nError: x\n    at f (/a.js:1:2)\nOOM\n", &["2:2 traceback", "4:33 oom"]);
+        check("a\nError: x\n    at f (/a.js:1:2)\nOOM\n", &["2:2 traceback", "4:32 oom"]);
     }
 
     #[test]
