@@ -324,6 +324,12 @@ fn needs(
     if state.seen.foreign || live == Some(&Live::Foreign) {
         return Some(format!("session `{}` is not ours: rename or end it", unit.session));
     }
+    if state.failopen.since_awake_s.is_some() {
+        let name = &unit.name;
+        return Some(format!(
+            "left alone: watchkeeper kept ending while acting on it: `watchkeeper approve {name}`"
+        ));
+    }
     if let Breaker::Open { .. } = state.restart.breaker {
         let exit = state.seen.exit.as_deref().unwrap_or("unknown end");
         return Some(format!("breaker open after {exit}: `watchkeeper approve {}` lifts it", unit.name));

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
+mod failopen;
+
 #[path = "../lab/mod.rs"]
 mod lab;
 
