@@ -43,7 +43,7 @@ fn takes_names(command: &Command) -> bool {
         | Words::Units
         | Words::UnitAndText
         | Words::MaybeUnitAndText => true,
-        Words::None | Words::Shell | Words::Phase | Words::Template | Words::All => false,
+        Words::None | Words::Shell | Words::Phase | Words::Incidents | Words::Template | Words::All => false,
     }
 }
 
@@ -116,6 +116,8 @@ fn zsh() -> String {
             specs.push("'1:shell:(bash zsh fish)'".to_owned());
         } else if command.words == Words::Phase {
             specs.push("'1:what:(show set advance reset)'".to_owned());
+        } else if command.words == Words::Incidents {
+            specs.push("'1:what:(list show path)' '2:unit:_watchkeeper_units'".to_owned());
         } else if command.words == Words::Template {
             specs.push(format!("'1:template:({})' '2:folder:_files -/'", template_names()));
         }
@@ -192,6 +194,8 @@ fn fish() -> String {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'bash zsh fish'");
         } else if command.words == Words::Phase {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'show set advance reset'");
+        } else if command.words == Words::Incidents {
+            let _ = writeln!(text, "complete -c watchkeeper {when} -a 'list show path'");
         } else if command.words == Words::Template {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a '{}'", template_names());
         }
