@@ -24,6 +24,7 @@ pub mod phase;
 pub mod restart;
 pub mod resume;
 pub mod run;
+pub mod scan;
 pub mod shim;
 pub mod status;
 pub mod tick;
@@ -94,6 +95,8 @@ pub enum Words {
     Incidents,
     /// Perhaps a template's name, perhaps a folder; or names of settings.
     Template,
+    /// At least one file; `-` is standard input.
+    Files,
     /// A shell's name.
     Shell,
     /// Everything, flags too: it is handed on.
@@ -134,6 +137,7 @@ pub const COMMANDS: &[Command] = &[
     tokens::COMMAND,
     incidents::COMMAND,
     analyze::COMMAND,
+    scan::COMMAND,
     init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,

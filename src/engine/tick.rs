@@ -507,6 +507,7 @@ fn marker_path(marker: &Marker) -> String {
         MarkerKind::Down => table::DOWN,
         MarkerKind::Paused => table::PAUSED,
         MarkerKind::SequenceComplete => table::SEQUENCE_COMPLETE,
+        MarkerKind::Restart => table::RESTART,
     };
     marker.unit.as_ref().map_or_else(|| file.to_owned(), |name| table::in_unit(name, file))
 }

@@ -39,6 +39,12 @@ pub const DOWN: &str = "down";
 pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
 /// Marker: no remedies.
 pub const PAUSED: &str = "PAUSED";
+/// Marker of a unit: it is asked to end itself and be started anew.
+pub const RESTART: &str = "RESTART";
+/// Touched by a cooperative unit.
+pub const UNIT_HEARTBEAT: &str = "heartbeat";
+/// Written by a cooperative unit at its start.
+pub const UNIT_VERSION: &str = "version";
 /// Marker of a unit: a declared wait.
 pub const WAITING_UNTIL: &str = "WAITING-UNTIL";
 
@@ -137,6 +143,21 @@ pub const FILES: &[FileRow] = &[
         about: "declared wait: one RFC 3339 time",
     },
     FileRow {
+        path: "units/<name>/RESTART",
+        writer: "watchdog, people",
+        about: "marker: this unit is asked to end itself (exit 42); time, writer, reason",
+    },
+    FileRow {
+        path: "units/<name>/heartbeat",
+        writer: "the unit",
+        about: "touched by a cooperative unit while it works",
+    },
+    FileRow {
+        path: "units/<name>/version",
+        writer: "the unit",
+        about: "the commit that a cooperative unit runs, written at its start",
+    },
+    FileRow {
         path: "units/<name>/screen.txt",
         writer: "watchdog",
         about: "the screen that the last decision was based on",
@@ -157,6 +178,11 @@ pub const FILES: &[FileRow] = &[
         about: "the process that a run became: pid, start, boot",
     },
     FileRow { path: "units/<name>/exit.json", writer: "the shim", about: "how a run ended" },
+    FileRow {
+        path: "units/<name>/log.json",
+        writer: "watchdog",
+        about: "how much was taken from the front of out.log",
+    },
     FileRow {
         path: "units/<name>/out.log",
         writer: "the process",

@@ -134,9 +134,7 @@ pub fn begin(place: &Place, dirty: Dirty) -> Result<Snapshot, String> {
     protect(&git, place, &work)?;
     let snapshot = Snapshot { v: 1, root: git.root.clone(), head, branch, work };
     make_dir(&place.store).map_err(|e| e.message())?;
-    if let Some(index) = read_bounded(&index_path(&git)?, INDEX_MAX).map_err(|e| e.message())? {
-        write_plain(&place.store.join("index"), &index).map_err(|e| e.message())?;
-    }
+    keep_index(&git, &place.store.join("index"))?;
     save(&place.store.join("snapshot.json"), &snapshot)?;
     Ok(snapshot)
 }
@@ -364,6 +362,23 @@ fn put_back_head(git: &Git, snapshot: &Snapshot) -> Result<Left, String> {
     Ok(said)
 }
 
+/// Keeps a copy of the index, with its time: git looks into a file only when the index is no younger than it (the "racy"
+/// problem), so an index that came back with a later time would hide edits of the same second and size.
+fn keep_index(git: &Git, copy: &Path) -> Result<(), String> {
+    let path = index_path(git)?;
+    let Some(index) = read_bounded(&path, INDEX_MAX).map_err(|e| e.message())? else { return Ok(()) };
+    write_plain(copy, &index).map_err(|e| e.message())?;
+    same_time(&path, copy)
+}
+
+fn same_time(from: &Path, to: &Path) -> Result<(), String> {
+    let set = || {
+        let time = std::fs::metadata(from)?.modified()?;
+        std::fs::File::options().write(true).open(to)?.set_modified(time)
+    };
+    set().map_err(|error: std::io::Error| format!("`{}`: {error}", to.display()))
+}
+
 /// What the agent staged is unstaged: the index is again, entry by entry, what the operator had.
 fn put_back_index(git: &Git, place: &Place) -> Result<(), String> {
     let Some(before) = read_bounded(&place.store.join("index"), INDEX_MAX).map_err(|e| e.message())? else {
@@ -377,7 +392,12 @@ fn put_back_index(git: &Git, place: &Place) -> Result<(), String> {
     let path = index_path(git)?;
     let lock = path.with_extension("lock");
     tree::write_new(&lock, &before).map_err(|why| format!("the index is in use ({why})"))?;
-    std::fs::rename(&lock, &path).map_err(|error| error.to_string())?;
+    let placed = same_time(&place.store.join("index"), &lock)
+        .and_then(|()| std::fs::rename(&lock, &path).map_err(|error| error.to_string()));
+    if placed.is_err() {
+        let _ = std::fs::remove_file(&lock);
+    }
+    placed?;
     let _ = git.ask(&["update-index", "-q", "--refresh"], Vec::new());
     Ok(())
 }

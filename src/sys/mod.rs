@@ -12,6 +12,7 @@ mod fix_git;
 mod fix_tree;
 mod folders;
 pub mod git;
+mod git_head;
 pub mod hosts;
 pub mod jobs;
 pub mod lock;
@@ -69,6 +70,10 @@ pub trait Host {
     /// The commit that a clone's remote-tracking branch points to; None when there is no such branch.
     fn tip(&mut self, repo: &Path, remote: &str, branch: &str)
     -> std::result::Result<Option<String>, String>;
+    /// The commit that is checked out in the repository that a folder lies in; an error when that can't be said now.
+    fn head(&mut self, _folder: &Path) -> std::result::Result<String, String> {
+        Err("not looked at".to_owned())
+    }
     /// What stands in a commit, and what came since another one.
     fn branch(&mut self, query: &git::BranchQuery) -> std::result::Result<BranchFacts, String>;
     /// How a job stands.
@@ -179,6 +184,10 @@ pub trait Files {
     /// Cheap identity of a file's contents (inode, size, times); None when it is missing. Equal stamps mean that it
     /// need not be read again.
     fn stamp(&mut self, path: &str) -> Option<String>;
+    /// When a file was last changed, on the wall clock; None when it is missing or nobody can tell.
+    fn modified(&mut self, _path: &str) -> Option<Wall> {
+        None
+    }
     /// Replaces a file whole. `expected` is what the tick had read (None = missing). A file that meanwhile holds
     /// something else is left as the other writer wrote it: [`Replaced::Yielded`].
     fn replace(&mut self, path: &str, expected: Option<&[u8]>, bytes: &[u8], sync: Sync) -> Result<Replaced>;
