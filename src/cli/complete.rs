@@ -49,6 +49,7 @@ fn takes_names(command: &Command) -> bool {
         | Words::Phase
         | Words::Incidents
         | Words::Template
+        | Words::Skills
         | Words::All => false,
     }
 }
@@ -98,6 +99,7 @@ _watchkeeper() {{
   case $command in
     '') COMPREPLY=($(compgen -W "$commands" -- "$cur")) ;;
     completions) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
+    skills) COMPREPLY=($(compgen -W "install list" -- "$cur")) ;;
     init) COMPREPLY=($(compgen -d -W "{templates}" -- "$cur")) ;;
     {with_names}) COMPREPLY=($(compgen -W "$(watchkeeper list-units 2>/dev/null)" -- "$cur")) ;;
   esac
@@ -124,6 +126,8 @@ fn zsh() -> String {
             specs.push("'1:what:(show set advance reset)'".to_owned());
         } else if command.words == Words::Incidents {
             specs.push("'1:what:(list show path)' '2:unit:_watchkeeper_units'".to_owned());
+        } else if command.words == Words::Skills {
+            specs.push("'1:what:(install list)'".to_owned());
         } else if command.words == Words::Template {
             specs.push(format!("'1:template:({})' '2:folder:_files -/'", template_names()));
         }
@@ -202,6 +206,8 @@ fn fish() -> String {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'show set advance reset'");
         } else if command.words == Words::Incidents {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'list show path'");
+        } else if command.words == Words::Skills {
+            let _ = writeln!(text, "complete -c watchkeeper {when} -a 'install list'");
         } else if command.words == Words::Template {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a '{}'", template_names());
         }
