@@ -253,12 +253,12 @@ impl Words {
     pub fn bounds(self) -> (usize, usize) {
         match self {
             Words::None => (0, 0),
-            Words::MaybeUnit => (0, 1),
+            Words::MaybeUnit | Words::Skills => (0, 1),
             Words::Unit | Words::Shell => (1, 1),
             Words::MaybeUnits => (0, usize::MAX),
             Words::Units | Words::Files => (1, usize::MAX),
             Words::UnitAndText => (2, usize::MAX),
-            Words::Phase => (0, 2),
+            Words::Phase | Words::Incidents => (0, 2),
             Words::MaybeUnitAndText | Words::Template | Words::All => (0, usize::MAX),
         }
     }
@@ -274,7 +274,9 @@ impl Words {
             | Words::MaybeUnits
             | Words::MaybeUnitAndText
             | Words::Phase
+            | Words::Incidents
             | Words::Template
+            | Words::Skills
             | Words::All => "nothing",
         }
     }

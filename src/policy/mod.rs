@@ -26,6 +26,7 @@ pub mod notify;
 pub mod operator;
 pub mod phase;
 pub mod plan;
+pub mod process;
 pub mod proposal;
 pub mod restart;
 pub mod stall;
@@ -85,6 +86,7 @@ pub const POLICIES: &[Policy] = &[
     stall::POLICY,
     ladder::POLICY,
     wake::POLICY,
+    process::POLICY,
 ];
 
 /// What is to be done and remembered, from what is wanted, remembered and seen.
@@ -102,6 +104,10 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     activity::fold(config, previous, seen, &mut next);
     for (name, unit) in &config.units {
         let state = next.units.entry(name.clone()).or_default();
+        if unit.process().is_some() {
+            process::belief(&seen.now, seen.units.get(name), state);
+            continue;
+        }
         let before = state.seen.clone();
         belief::fold(&seen.now, &seen.server, unit, seen.units.get(name), &mut state.seen);
         if let Some(unit_seen) = seen.units.get(name) {

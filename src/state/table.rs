@@ -39,6 +39,10 @@ pub const DOWN: &str = "down";
 pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
 /// Marker: no remedies.
 pub const PAUSED: &str = "PAUSED";
+/// Of a process: what its healing agent is asked.
+pub const REQUEST: &str = "recovery-request.md";
+/// Of a process: what a healing agent answers.
+pub const RESPONSE: &str = "recovery-response.md";
 /// Marker of a unit: it is asked to end itself and be started anew.
 pub const RESTART: &str = "RESTART";
 /// Touched by a cooperative unit.
@@ -125,6 +129,11 @@ pub const FILES: &[FileRow] = &[
         path: "events/<day>.jsonl",
         writer: "watchdog",
         about: "every transition, decision, hold and action with its reason",
+    },
+    FileRow {
+        path: "units/<name>/recovery-request.md, recovery-response.md",
+        writer: "watchdog; the agent",
+        about: "processes: what an interactive healing agent is asked, and what it answers",
     },
     FileRow {
         path: "units/<name>/unit.json",

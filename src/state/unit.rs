@@ -4,6 +4,7 @@
 
 use super::incident::IncidentState;
 use super::mail::Owed;
+use super::process::ProcessState;
 use crate::base::time::{Awake, Wall};
 use crate::model::seen::{Exit, Process, ScreenState, ServerId, Substate};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub struct UnitState {
     /// Its incidents: folders and ledger rows owed, repeats counted.
     #[serde(skip_serializing_if = "IncidentState::is_empty")]
     pub incident: IncidentState,
+    /// Its run, for a process outside tmux.
+    #[serde(skip_serializing_if = "ProcessState::is_empty")]
+    pub process: ProcessState,
     /// Jobs that were ordered and whose results are still to be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobWait>,
@@ -298,6 +302,8 @@ pub enum EndCause {
     Ladder,
     /// A task's next run, its previous one being over.
     Rerun,
+    /// A remedy for a process: a rule's, an agent's, or the standard one.
+    Remedy,
 }
 
 /// Where an end stands.
@@ -724,6 +730,11 @@ pub struct LastAct {
 }
 
 impl UnitState {
+    /// It runs: its process lives, here or on another host.
+    pub fn is_up(&self) -> bool {
+        self.seen.process.is_some() || self.process.is_up()
+    }
+
     /// A job was ordered: it is waited for.
     pub fn await_job(&mut self, id: &str, by: &str, now: Awake) {
         self.jobs.retain(|job| job.id != id);
