@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 mod branch;
+mod checkpoint;
 
 /// Largest marker file read, bytes.
 const MARKER_BYTES: u64 = 4096;
@@ -129,6 +130,7 @@ pub fn gather<H: Host, F: Files>(
         seen.foreign = foreign(unit, &list, stamp, row);
         seen.adoptable = seen.foreign.as_ref().and_then(|_| adoptable(unit, &list));
         details(host, config, unit, state, &needs, &list, &mut seen);
+        seen.checkpoint = checkpoint::look(files, name, unit, state, &seen.pane);
         units.insert(name.clone(), seen);
     }
     let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);

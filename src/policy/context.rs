@@ -194,6 +194,7 @@ static NOTHING_SEEN: Seen = Seen {
     unseen: None,
     foreign: None,
     adoptable: None,
+    checkpoint: None,
     markers: NO_MARKERS,
     transcript: None,
     tools_cpu_ms: None,

@@ -24,6 +24,7 @@ pub mod operator;
 pub mod phase;
 pub mod plan;
 pub mod proposal;
+pub mod recovery;
 pub mod restart;
 pub mod stall;
 pub mod summary;
@@ -73,6 +74,7 @@ impl std::fmt::Debug for Policy {
 pub const POLICIES: &[Policy] = &[
     ending::POLICY,
     restart::POLICY,
+    recovery::POLICY,
     phase::POLICY,
     handoff::POLICY,
     deliver::POLICY,
