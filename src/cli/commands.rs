@@ -22,6 +22,7 @@ pub mod phase;
 pub mod restart;
 pub mod resume;
 pub mod run;
+pub mod scan;
 pub mod shim;
 pub mod status;
 pub mod tick;
@@ -90,6 +91,8 @@ pub enum Words {
     Phase,
     /// Perhaps a template's name, perhaps a folder; or names of settings.
     Template,
+    /// At least one file; `-` is standard input.
+    Files,
     /// A shell's name.
     Shell,
     /// Everything, flags too: it is handed on.
@@ -128,6 +131,7 @@ pub const COMMANDS: &[Command] = &[
     events::COMMAND,
     log::COMMAND,
     tokens::COMMAND,
+    scan::COMMAND,
     init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,

@@ -43,7 +43,7 @@ fn takes_names(command: &Command) -> bool {
         | Words::Units
         | Words::UnitAndText
         | Words::MaybeUnitAndText => true,
-        Words::None | Words::Shell | Words::Phase | Words::Template | Words::All => false,
+        Words::None | Words::Files | Words::Shell | Words::Phase | Words::Template | Words::All => false,
     }
 }
 

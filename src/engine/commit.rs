@@ -377,7 +377,8 @@ fn judge<T: Default, F: Files>(
 pub fn make_room<F: Files>(files: &mut F, now: &Now) -> Vec<Trouble> {
     let events = table::events(now.wall);
     let mut troubles = Vec::new();
-    for path in [table::INBOX, table::OUTBOX, table::STATUS, &events] {
+    for path in [table::INBOX, table::OUTBOX, table::STATUS, table::ATTEMPTS, table::INCIDENTS_INDEX, &events]
+    {
         let Some(what) = files.irregular(path) else { continue };
         let text = match files.quarantine(path) {
             Ok(place) => format!("{path}: {what}; moved to {place}, it is made anew"),

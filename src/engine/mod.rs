@@ -6,6 +6,7 @@ pub mod ask;
 pub mod commit;
 pub mod ensure;
 pub mod home;
+pub mod incident;
 pub mod observe;
 pub mod prune;
 pub mod record;

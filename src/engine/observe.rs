@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod branch;
 mod checkpoint;
+mod cooperation;
 
 /// Largest marker file read, bytes.
 const MARKER_BYTES: u64 = 4096;
@@ -51,6 +52,8 @@ pub struct Memory {
     branch: branch::BranchMemory,
     /// Of the transcripts.
     usage: usage::UsageMemory,
+    /// Of the incidents' folders.
+    pub(super) incidents: super::incident::Memory,
 }
 
 #[derive(Debug)]
@@ -129,7 +132,10 @@ pub fn gather<H: Host, F: Files>(
         }
         seen.foreign = foreign(unit, &list, stamp, row);
         seen.adoptable = seen.foreign.as_ref().and_then(|_| adoptable(unit, &list));
-        details(host, config, unit, state, &needs, &list, &mut seen);
+        details(host, files, config, unit, state, &needs, &list, &mut seen);
+        if let (Some(process), Some(state)) = (&mut seen.process, state.units.get(name)) {
+            super::incident::look(files, &state.incident, &mut memory.incidents, process);
+        }
         seen.checkpoint = checkpoint::look(files, name, unit, state, &seen.pane);
         units.insert(name.clone(), seen);
     }
@@ -413,8 +419,10 @@ fn read<H: Host>(host: &mut H, unit: &Unit, row: &PaneRow, text: &str, vote: Opt
 }
 
 /// The costly facts, only where the state needs them.
-fn details<H: Host>(
+#[expect(clippy::too_many_arguments, reason = "the two seams, and what is known so far")]
+fn details<H: Host, F: Files>(
     host: &mut H,
+    files: &mut F,
     config: &Config,
     unit: &Unit,
     state: &State,
@@ -433,6 +441,7 @@ fn details<H: Host>(
     }
     seen.buffers = deliver::buffered(config, name, &list.buffers);
     let PaneSeen::Alive(pane) = &seen.pane else { return };
+    seen.cooperation = cooperation::look(host, files, unit);
     let Some(agent) = unit.agent() else { return };
     if needs.cpu.contains(name) {
         seen.tools_cpu_ms = host.tools_cpu_ms(pane.pid, &agent.backend.process_names);
@@ -495,7 +504,8 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     let paused = text(table::PAUSED).map(|text| pause::parse(&text));
     let waiting_until =
         unit.and_then(|_| text(table::WAITING_UNTIL)).and_then(|text| wait::parse_file(&text));
-    Markers { down, paused, waiting_until }
+    let restart = unit.and_then(|_| text(table::RESTART)).map(|text| cooperation::restart_marker(&text));
+    Markers { down, paused, waiting_until, restart }
 }
 
 /// Requests of the inbox that are not handled yet, and how far it was read. A line that can't be read is skipped, told

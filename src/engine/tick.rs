@@ -2,7 +2,7 @@
 
 use super::commit::{self, CommitReport, Image, Suspects};
 use super::observe::{self, Memory};
-use super::{prune, report};
+use super::{incident, prune, report};
 use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::text::one_line;
@@ -218,6 +218,8 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             self.image.commit_tokens(&mut self.files, &decision.next, &seen.now, &mut commit);
         }
         let mut events = drop_unrecorded(&mut decision, &commit, seen.now.wall);
+        // Before the acts: a restart may rotate the log that an incident is about.
+        let incidents = self.incidents(config, &decision.next, &seen.now, &commit);
         failed.extend(self.act(&decision, &mut events, seen.now.wall));
         if loaded.held.is_empty() && commit.failed.is_empty() {
             // What is on disk now waits for these; a result that was taken is no longer wanted.
@@ -226,6 +228,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         decision.events.extend(events);
 
         let mut unwritten = self.report(config, &seen, &decision, &commit);
+        unwritten.extend(incidents);
         let error = unwritten.iter().chain(&failed).next();
         self.last_error = last_error(self.last_error.take(), error, &seen.now);
         let interval = config.watchdog.signal_interval_s;
@@ -247,6 +250,18 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         let extra = self.memory.troubles.len().saturating_sub(100);
         self.memory.troubles.drain(..extra);
         news
+    }
+
+    /// Writes the incidents that are owed; what could not be written is told once, and tried again at each tick.
+    fn incidents(&mut self, config: &Config, next: &State, now: &Now, commit: &CommitReport) -> Vec<String> {
+        let memory = &mut self.memory.incidents;
+        let recorded = |name: &UnitName| !commit.failed.contains_key(name);
+        let errors = incident::write(&mut self.host, &mut self.files, config, next, memory, now, recorded);
+        let text = errors.first().map(|why| {
+            format!("an incident could not be written down, it is tried again: {}", one_line(why, 300))
+        });
+        self.trouble("incidents", text);
+        errors
     }
 
     /// Carries out what was granted and recorded.
@@ -492,6 +507,7 @@ fn marker_path(marker: &Marker) -> String {
         MarkerKind::Down => table::DOWN,
         MarkerKind::Paused => table::PAUSED,
         MarkerKind::SequenceComplete => table::SEQUENCE_COMPLETE,
+        MarkerKind::Restart => table::RESTART,
     };
     marker.unit.as_ref().map_or_else(|| file.to_owned(), |name| table::in_unit(name, file))
 }

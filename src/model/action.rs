@@ -105,6 +105,8 @@ pub enum MarkerKind {
     Down,
     Paused,
     SequenceComplete,
+    /// `RESTART` of a unit: end yourself, you are started anew.
+    Restart,
 }
 
 /// All that is needed to start a unit's command.

@@ -93,6 +93,9 @@ fn push(clocks: &mut UnitClocks, excess: f64, now: Awake) {
     if let Some(clock) = &mut clocks.transcript {
         clock.changed_awake_s = later(clock.changed_awake_s);
     }
+    if let Some(clock) = &mut clocks.heartbeat {
+        clock.changed_awake_s = later(clock.changed_awake_s);
+    }
     // What was seen of the tools counts on, as on every clock; that they are quiet now must be watched anew.
     if let Some(tools) = &mut clocks.tools {
         tools.first_awake_s = now;
@@ -123,6 +126,14 @@ fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, excess_s: f64,
             Some(_) => Clock { value, changed_awake_s: now },
         });
     }
+    clocks.heartbeat = unit.cooperation.as_ref().map(|seen| {
+        let old = clocks.heartbeat.take().filter(|_| same_process);
+        match (old, &seen.heartbeat) {
+            (Some(old), Some(stamp)) if old.value == *stamp => old,
+            // A new process has its time to begin; nothing remembered, or not seen: nothing is held against it.
+            (_, stamp) => Clock { value: stamp.clone().unwrap_or_default(), changed_awake_s: now },
+        }
+    });
     if !same_process {
         clocks.tools = None;
     }

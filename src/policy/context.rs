@@ -204,10 +204,11 @@ static NOTHING_SEEN: Seen = Seen {
     termed: false,
     process: None,
     buffers: Vec::new(),
+    cooperation: None,
 };
 const NO_MARKERS: crate::model::seen::Markers =
-    crate::model::seen::Markers { down: None, paused: None, waiting_until: None };
-static NO_CLOCKS: UnitClocks = UnitClocks { screen: None, transcript: None, tools: None };
+    crate::model::seen::Markers { down: None, paused: None, waiting_until: None, restart: None };
+static NO_CLOCKS: UnitClocks = UnitClocks { screen: None, transcript: None, tools: None, heartbeat: None };
 static NO_STATE: std::sync::LazyLock<UnitState> = std::sync::LazyLock::new(UnitState::default);
 
 impl<'a> UnitContext<'a> {

@@ -3,13 +3,14 @@
 
 use super::Policy;
 use super::context::UnitContext;
+use super::cooperation;
 use super::launch;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use crate::base::time::human_s;
+use crate::base::time::{Awake, human_s};
 use crate::config::Watch;
 use crate::model::action::{Action, Signal};
 use crate::model::seen::{PaneSeen, Process, ScreenState};
-use crate::state::unit::{EndCause, EndStep, Ending, Then, UnitState};
+use crate::state::unit::{EndCause, EndStep, Ending, Force, SymptomKind, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "ending", fold, propose, charge };
@@ -65,7 +66,11 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let text =
             format!("end called off: it made progress while it was about to be ended ({})", ending.why);
         // It was not carried out: the ladder is not at its end because of it.
-        state.ladder.tier = ending.tier.unwrap_or(state.ladder.tier);
+        if let Some(tier) = ending.tier {
+            let was_last = state.ladder.tier >= context.unit.ladder.tiers.len();
+            state.ladder.tier = tier;
+            state.ladder.failed = state.ladder.failed.saturating_sub(u32::from(was_last));
+        }
         call_off(context, state, notes, text);
     }
 }
@@ -97,10 +102,17 @@ fn up_again(context: &UnitContext<'_>, ending: &Ending) -> bool {
 
 /// A kill that a policy concluded, not begun yet, of a unit that moved on any clock since: no proof any more.
 fn revived(context: &UnitContext<'_>, ending: &Ending) -> bool {
-    let concluded = matches!(ending.cause, EndCause::Ladder | EndCause::Rerun);
+    let concluded = matches!(ending.cause, EndCause::Ladder | EndCause::Rerun) || ending.symptom.is_some();
     let not_begun = concluded && ending.step == EndStep::Wanted;
-    let moved = super::activity::last_change(context.clocks).is_some_and(|at| at >= ending.since_awake_s);
-    not_begun && moved && context.alive().is_some()
+    let since = |at: Option<Awake>| at.is_some_and(|at| at >= ending.since_awake_s);
+    let well = match ending.symptom {
+        Some(SymptomKind::Silent) => since(cooperation::beat(context)),
+        Some(SymptomKind::Stale) => cooperation::mismatch(context).is_none(),
+        Some(SymptomKind::Stalled | SymptomKind::Hung) | None => {
+            since(super::activity::last_change(context.clocks))
+        }
+    };
+    not_begun && well && context.alive().is_some()
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
@@ -160,6 +172,8 @@ pub fn ending(context: &UnitContext<'_>, then: Then, cause: EndCause, why: &Reas
         since_awake_s: context.now.awake_s,
         process: context.process(),
         tier: None,
+        symptom: None,
+        force: Force::Term,
     }
 }
 
@@ -224,7 +238,18 @@ fn first(
             format!("waits for the end of its turn ({} of at most {})", human_s(waited), human_s(grace));
         return out.hold(label, why);
     }
-    term(ending, tree, &ending.why, out);
+    match ending.force {
+        Force::Term => term(ending, tree, &ending.why, out),
+        Force::Kill => kill_at_once(ending, tree, out),
+    }
+}
+
+/// KILL without TERM: it was asked gently before. A disruption of its own, unlike the KILL that follows a TERM.
+fn kill_at_once(ending: &Ending, tree: Option<Vec<Process>>, out: &mut Proposals) {
+    let Some(processes) = tree.filter(|tree| !tree.is_empty()) else { return out.due_in(0.2) };
+    let text = format!("{}: KILL to {} processes, deepest first", ending.why, processes.len());
+    let why = Reason::new("ending.kill", text, vec!["TERM was a tier before".to_owned()]);
+    out.want(Claim::Kill, "kill", What::Act(Action::Signal { processes, signal: Signal::Kill }), why);
 }
 
 fn term(ending: &Ending, tree: Option<Vec<Process>>, because: &str, out: &mut Proposals) {

@@ -11,12 +11,14 @@ pub mod arbiter;
 pub mod attend;
 pub mod belief;
 pub mod context;
+pub mod cooperation;
 pub mod deliver;
 pub mod ending;
 pub mod fetch;
 pub mod guard_text;
 pub mod handoff;
 pub mod kickoff;
+pub mod ladder;
 pub mod launch;
 pub mod limit;
 pub mod notify;
@@ -29,6 +31,7 @@ pub mod restart;
 pub mod stall;
 pub mod summary;
 pub mod summary_text;
+pub mod symptom;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
@@ -81,6 +84,7 @@ pub const POLICIES: &[Policy] = &[
     limit::POLICY,
     attend::POLICY,
     stall::POLICY,
+    ladder::POLICY,
     wake::POLICY,
 ];
 

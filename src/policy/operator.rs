@@ -10,7 +10,7 @@ use crate::model::action::{Action, Marker, MarkerKind};
 use crate::model::seen::{Ask, Observation, Paused, Request};
 use crate::state::State;
 use crate::state::mail::{HANDLED_MAX, Handled, Taken};
-use crate::state::unit::{Breaker, EndCause, EndStep, Ending, Message, Purpose, Then, UnitState};
+use crate::state::unit::{Breaker, EndCause, EndStep, Ending, Force, Message, Purpose, Then, UnitState};
 use std::borrow::Cow;
 
 /// A request older than this is no longer meant: its command gave up long ago, and a lost mail.json must not replay it.
@@ -93,7 +93,7 @@ pub fn with_marks<'a>(seen: &'a Observation, markers: &[Action]) -> Cow<'a, Obse
         match marker.kind {
             MarkerKind::Down => target.down = Some(text.clone()),
             MarkerKind::Paused => target.paused = Some(Paused { reason: text.clone(), until: None }),
-            MarkerKind::SequenceComplete => {}
+            MarkerKind::SequenceComplete | MarkerKind::Restart => {}
         }
     }
     marked
@@ -192,6 +192,13 @@ fn want_start(state: &mut UnitState) {
     }
 }
 
+/// The ladder's breaker is closed, its failures are forgotten; its tier stands.
+fn fresh_ladder(state: &mut UnitState) {
+    let ladder = &mut state.ladder;
+    (ladder.breaker, ladder.failed) = (Breaker::Closed, 0);
+    (ladder.tells, ladder.told_awake_s) = (0, None);
+}
+
 /// Was this request taken for this unit already (its file was written, the mail's was not)?
 fn once(state: &mut UnitState, request: &Request) -> bool {
     if is_taken(state, request) {
@@ -224,6 +231,7 @@ fn restart(
         return Ok(format!("`{name}`: restart is under way"));
     }
     state.restart.breaker = Breaker::Closed;
+    fresh_ladder(state);
     if state.seen.process.is_none() {
         state.operator.start = true;
         return Ok(format!("`{name}`: it does not run; starting"));
@@ -239,6 +247,8 @@ fn restart(
         since_awake_s: seen.now.awake_s,
         process,
         tier: None,
+        symptom: None,
+        force: Force::Term,
     });
     Ok(format!(
         "`{name}`: restart ordered; it waits for the end of the turn, at most {:.0} s",
@@ -292,9 +302,16 @@ fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName
         return Ok(format!("`{name}`: approved"));
     }
     let was = state.restart.breaker.clone();
+    // One of the two, if any: the unit is told of as "breaker open" either way.
+    let was = match was {
+        Breaker::Closed => state.ladder.breaker.clone(),
+        Breaker::Open { .. } | Breaker::HalfOpen { .. } => was,
+    };
     state.restart.breaker = Breaker::Closed;
+    fresh_ladder(state);
     state.restart.past_awake_s.clear();
     state.restart.lost_awake_s.clear();
+    state.restart.asked_awake_s.clear();
     state.restart.told_awake_s = None;
     state.stall.approved = true;
     state.attend.error_nudges = 0;

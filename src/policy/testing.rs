@@ -10,8 +10,9 @@ use crate::base::time::{Awake, Now, Wall};
 use crate::config::{self, Config, Source};
 use crate::model::action::{Action, Job, MarkerKind, Signal};
 use crate::model::seen::{
-    AlivePane, Ask, BranchFacts, BranchSeen, Commit, Exit, HostSeen, JobSeen, Markers, Observation, PaneSeen,
-    Paused, Process, Reading, Request, Scope, ScreenState, Seen, ServerId, ServerSeen, SinceSeen, Substate,
+    AlivePane, Ask, BranchFacts, BranchSeen, Commit, Cooperation, Exit, HostSeen, JobSeen, Markers,
+    Observation, PaneSeen, Paused, Process, Reading, Request, RestartMarker, Scope, ScreenState, Seen,
+    ServerId, ServerSeen, SinceSeen, Substate, VersionSeen,
 };
 use crate::model::usage::UsageSeen;
 use crate::state::State;
@@ -378,6 +379,10 @@ impl World {
             MarkerKind::Down => markers.down = text,
             MarkerKind::Paused => markers.paused = text.map(|reason| Paused { reason, until: None }),
             MarkerKind::SequenceComplete => self.seen.complete = text.is_some(),
+            MarkerKind::Restart => {
+                let at = Some(self.seen.now.wall);
+                markers.restart = text.map(|text| RestartMarker { text, at });
+            }
         }
     }
 
@@ -596,7 +601,32 @@ impl Hand<'_> {
             },
         };
         self.world.hidden.trees.insert(self.name.clone(), vec![Process { pid, start: 7 }]);
+        let cooperative = self.world.config.units[&self.name].cooperative.is_some();
+        let left = self.seen().cooperation.take().unwrap_or_default();
+        // What its last process wrote stands there still.
+        let heartbeat = Some(left.heartbeat.clone().unwrap_or_default());
+        self.seen().cooperation = cooperative.then(|| Box::new(Cooperation { heartbeat, ..*left }));
         self.seen().pane = PaneSeen::Alive(Box::new(pane));
+    }
+
+    /// A cooperative unit touches its heartbeat.
+    #[track_caller]
+    pub fn beats(&mut self) {
+        let now = self.world.seen.now.awake_s;
+        self.cooperation().heartbeat = Some(format!("touched {}", now.0));
+    }
+
+    /// It stamps the version that it runs.
+    #[track_caller]
+    pub fn stamps(&mut self, version: &str) {
+        let at = Some(self.world.seen.now.wall);
+        self.cooperation().version = Some(VersionSeen { text: version.to_owned(), at });
+    }
+
+    /// What a cooperative unit says of itself.
+    #[track_caller]
+    pub fn cooperation(&mut self) -> &mut Cooperation {
+        self.seen().cooperation.as_mut().expect("it is not cooperative, or never ran")
     }
 
     /// Its screen's content is another one.

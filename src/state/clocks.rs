@@ -30,6 +30,9 @@ pub struct UnitClocks {
     pub transcript: Option<Clock<String>>,
     /// CPU of the CLI's tools; only sampled near a stall.
     pub tools: Option<ToolsClock>,
+    /// The heartbeat of a cooperative unit: the stamp of its file, "" when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Clock<String>>,
 }
 
 /// One clock: the value last seen and when it last changed.

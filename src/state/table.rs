@@ -27,6 +27,10 @@ pub const TOKEN_LOG: &str = "token-log.jsonl";
 pub const STATUS: &str = "status";
 /// Who acts now.
 pub const LOCK: &str = "lock";
+/// The ledger of remedies.
+pub const ATTEMPTS: &str = "attempts.tsv";
+/// A line for each incident.
+pub const INCIDENTS_INDEX: &str = "incidents/index.jsonl";
 /// Marker: tick now.
 pub const POKE: &str = "poke";
 /// Marker: keep it down.
@@ -37,6 +41,12 @@ pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
 pub const PAUSED: &str = "PAUSED";
 /// Written by a unit: what to resume from.
 pub const CHECKPOINT: &str = "checkpoint.json";
+/// Marker of a unit: it is asked to end itself and be started anew.
+pub const RESTART: &str = "RESTART";
+/// Touched by a cooperative unit.
+pub const UNIT_HEARTBEAT: &str = "heartbeat";
+/// Written by a cooperative unit at its start.
+pub const UNIT_VERSION: &str = "version";
 /// Marker of a unit: a declared wait.
 pub const WAITING_UNTIL: &str = "WAITING-UNTIL";
 
@@ -92,6 +102,17 @@ pub const FILES: &[FileRow] = &[
         writer: "watchdog",
         about: "the token ledger: a line for each phase or gate that ended",
     },
+    FileRow {
+        path: ATTEMPTS,
+        writer: "watchdog",
+        about: "the ledger of remedies: what was tried against which failure, what became of it",
+    },
+    FileRow { path: INCIDENTS_INDEX, writer: "watchdog", about: "a line for each incident" },
+    FileRow {
+        path: "incidents/<id>/",
+        writer: "watchdog",
+        about: "one failure: report.md, the trace, sources, log, configs, what was done",
+    },
     FileRow { path: INBOX, writer: "commands", about: "requests from people, one JSON line each" },
     FileRow { path: OUTBOX, writer: "watchdog", about: "alerts to people, one JSON line each" },
     FileRow { path: OUTBOX_OLD, writer: "watchdog", about: "the alerts before, put aside at 8 MiB" },
@@ -129,6 +150,21 @@ pub const FILES: &[FileRow] = &[
         about: "what to go on from after a crash: any JSON, at most 64 KiB",
     },
     FileRow {
+        path: "units/<name>/RESTART",
+        writer: "watchdog, people",
+        about: "marker: this unit is asked to end itself (exit 42); time, writer, reason",
+    },
+    FileRow {
+        path: "units/<name>/heartbeat",
+        writer: "the unit",
+        about: "touched by a cooperative unit while it works",
+    },
+    FileRow {
+        path: "units/<name>/version",
+        writer: "the unit",
+        about: "the commit that a cooperative unit runs, written at its start",
+    },
+    FileRow {
         path: "units/<name>/screen.txt",
         writer: "watchdog",
         about: "the screen that the last decision was based on",
@@ -149,6 +185,11 @@ pub const FILES: &[FileRow] = &[
         about: "the process that a run became: pid, start, boot",
     },
     FileRow { path: "units/<name>/exit.json", writer: "the shim", about: "how a run ended" },
+    FileRow {
+        path: "units/<name>/log.json",
+        writer: "watchdog",
+        about: "how much was taken from the front of out.log",
+    },
     FileRow {
         path: "units/<name>/out.log",
         writer: "the process",
@@ -174,4 +215,9 @@ pub fn unit(name: &UnitName) -> String {
 /// A file in a unit's folder.
 pub fn in_unit(name: &UnitName, file: &str) -> String {
     format!("units/{name}/{file}")
+}
+
+/// A file in an incident's folder.
+pub fn in_incident(id: &str, file: &str) -> String {
+    format!("incidents/{id}/{file}")
 }

@@ -50,6 +50,24 @@ pub fn read_capture(path: &Path, max: u64) -> Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
+/// A file to read from its beginning, None when it is missing; `-` is standard input. Refuses folders. Follows links, and
+/// waits for a pipe's end: a person named it.
+pub fn open_stream(path: &Path) -> Result<Option<Box<dyn Read>>> {
+    if path.as_os_str() == "-" {
+        return Ok(Some(Box::new(std::io::stdin())));
+    }
+    let failed = |e: std::io::Error| Error::from(e).at(path).doing("reading");
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(Error::new(Kind::Usage, "is a directory").at(path).doing("reading"));
+    }
+    Ok(Some(Box::new(file)))
+}
+
 /// Is there anything at `path`?
 pub fn exists(path: &Path) -> bool {
     path.exists()

@@ -5,6 +5,7 @@
 use super::{Files, Replaced, Sync};
 use crate::base::error::{Error, Result};
 use crate::base::text::digest;
+use crate::base::time::Wall;
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -113,6 +114,11 @@ impl Files for RealFiles {
         Some(format!("{}:{}:{mtime:?}:{ctime:?}", meta.ino(), meta.size()))
     }
 
+    fn modified(&mut self, path: &str) -> Option<Wall> {
+        let meta = std::fs::symlink_metadata(self.full(path).ok()?).ok()?;
+        Some(Wall(meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000)))
+    }
+
     fn replace(&mut self, path: &str, expected: Option<&[u8]>, bytes: &[u8], sync: Sync) -> Result<Replaced> {
         let full = self.full(path)?;
         replace(&full, expected, bytes, sync).map_err(|e| e.at(&full).doing("writing"))
@@ -146,6 +152,15 @@ impl Files for RealFiles {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error::from(error).at(&full).doing("removing")),
         }
+    }
+
+    fn put_folder(&mut self, path: &str, files: &[(String, Vec<u8>)]) -> Result<()> {
+        let full = self.full(path)?;
+        super::folders::put(&full, files).map_err(|e| e.at(&full).doing("writing"))
+    }
+
+    fn remove_folder(&mut self, path: &str) -> Result<()> {
+        super::folders::remove(&self.full(path)?)
     }
 
     fn irregular(&mut self, path: &str) -> Option<String> {

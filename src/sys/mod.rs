@@ -7,7 +7,9 @@ pub mod clock;
 pub mod env;
 pub mod exe;
 pub mod files;
+mod folders;
 pub mod git;
+mod git_head;
 pub mod hosts;
 pub mod jobs;
 pub mod lock;
@@ -65,6 +67,10 @@ pub trait Host {
     /// The commit that a clone's remote-tracking branch points to; None when there is no such branch.
     fn tip(&mut self, repo: &Path, remote: &str, branch: &str)
     -> std::result::Result<Option<String>, String>;
+    /// The commit that is checked out in the repository that a folder lies in; an error when that can't be said now.
+    fn head(&mut self, _folder: &Path) -> std::result::Result<String, String> {
+        Err("not looked at".to_owned())
+    }
     /// What stands in a commit, and what came since another one.
     fn branch(&mut self, query: &git::BranchQuery) -> std::result::Result<BranchFacts, String>;
     /// How a job stands.
@@ -107,6 +113,16 @@ pub trait Host {
     /// worked; else why it can't be done before the next start.
     fn trim_log(&mut self, _unit: &UnitName, _done: u64, _max: u64) -> Option<String> {
         None
+    }
+    /// Bytes of somebody else's file from an offset on, at most so many, and its length: a source, a config, a log. None
+    /// when it is missing; an error when it is no regular file, or can't be read.
+    fn part_of(
+        &mut self,
+        _path: &Path,
+        _offset: u64,
+        _max: usize,
+    ) -> std::result::Result<Option<(Vec<u8>, u64)>, String> {
+        Ok(None)
     }
     /// The host's pressure.
     fn pressure(&mut self) -> HostSeen;
@@ -165,6 +181,10 @@ pub trait Files {
     /// Cheap identity of a file's contents (inode, size, times); None when it is missing. Equal stamps mean that it
     /// need not be read again.
     fn stamp(&mut self, path: &str) -> Option<String>;
+    /// When a file was last changed, on the wall clock; None when it is missing or nobody can tell.
+    fn modified(&mut self, _path: &str) -> Option<Wall> {
+        None
+    }
     /// Replaces a file whole. `expected` is what the tick had read (None = missing). A file that meanwhile holds
     /// something else is left as the other writer wrote it: [`Replaced::Yielded`].
     fn replace(&mut self, path: &str, expected: Option<&[u8]>, bytes: &[u8], sync: Sync) -> Result<Replaced>;
@@ -174,6 +194,21 @@ pub trait Files {
     fn list(&mut self, path: &str) -> Result<Vec<String>>;
     /// Removes a file; a missing one is fine.
     fn remove(&mut self, path: &str) -> Result<()>;
+    /// Makes a folder with these files (name below it, bytes): it is there whole or not at all. One that is there stays as
+    /// it is. (A store that knows no folders writes one file after the other.)
+    fn put_folder(&mut self, path: &str, files: &[(String, Vec<u8>)]) -> Result<()> {
+        for (name, bytes) in files {
+            self.replace(&format!("{path}/{name}"), None, bytes, Sync::Durable)?;
+        }
+        Ok(())
+    }
+    /// Removes a folder and what is in it; a missing one is fine.
+    fn remove_folder(&mut self, path: &str) -> Result<()> {
+        for name in self.list(path)? {
+            self.remove(&format!("{path}/{name}"))?;
+        }
+        Ok(())
+    }
     /// What stands there instead of a regular file ("is a directory"); None when it is one, or is missing.
     fn irregular(&mut self, _path: &str) -> Option<String> {
         None

@@ -20,6 +20,27 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::usage("is not UTF-8 text").at(path))
 }
 
+/// Bytes of a file from an offset on, at most so many, and its length; None when it is missing. Links are followed; a
+/// FIFO or device is refused and never waited for.
+pub fn read_part(path: &Path, offset: u64, max: usize) -> Result<Option<(Vec<u8>, u64)>> {
+    use std::io::{Read, Seek, SeekFrom};
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = match std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(Error::usage("is not a regular file"));
+    }
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.take(max as u64).read_to_end(&mut bytes)?;
+    Ok(Some((bytes, meta.len())))
+}
+
 /// Cheap identity of a file's contents; `-` when it is missing. Links are followed.
 pub fn stamp(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt;

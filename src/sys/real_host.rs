@@ -5,8 +5,8 @@ use super::files::RealFiles;
 use super::tmux::{Screens, Tmux};
 use super::tmux_list::{Commands, fold};
 use super::{
-    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, hosts, jobs, pressure, proc, tmux_act,
-    transcript, transcript_files,
+    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, git_head, hosts, jobs, pressure, proc,
+    tmux_act, transcript, transcript_files,
 };
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
@@ -305,6 +305,10 @@ impl Host for RealHost {
         git::tip(repo, remote, branch)
     }
 
+    fn head(&mut self, folder: &Path) -> Result<String, String> {
+        git_head::head(folder)
+    }
+
     fn branch(&mut self, query: &git::BranchQuery) -> Result<BranchFacts, String> {
         git::look(query)
     }
@@ -348,17 +352,29 @@ impl Host for RealHost {
         let root = self.files.root();
         let look = |query: &RunQuery| match &query.place {
             HostPlace::Local => hosts::local::observe(root, query.unit.as_str(), &query.known, &boot),
-            HostPlace::Attach { .. } | HostPlace::Slurm | HostPlace::Docker { .. } => {
+            HostPlace::Attach { pid, pid_file } => {
+                hosts::attach::observe(*pid, pid_file.as_deref().map(Path::new), &query.known, &boot)
+            }
+            HostPlace::Slurm | HostPlace::Docker { .. } => {
                 RunSeen::Unknown { why: "this host is not known yet".to_owned() }
             }
         };
         queries.iter().map(look).collect()
     }
 
+    fn trim_log(&mut self, unit: &UnitName, done: u64, max: u64) -> Option<String> {
+        let dir = hosts::records::unit_dir(self.files.root(), unit.as_str());
+        hosts::rotate::trim(&dir, done, max)
+    }
+
     fn leftovers(&mut self, unit: &UnitName, run: &RunId) -> Vec<Process> {
         let boot = self.clock.now().boot;
         let root = self.files.root().to_owned();
         hosts::local::leftovers(&root, unit.as_str(), run, self.snapshot(), &boot)
+    }
+
+    fn part_of(&mut self, path: &Path, offset: u64, max: usize) -> Result<Option<(Vec<u8>, u64)>, String> {
+        super::outside::read_part(path, offset, max).map_err(|error| error.message())
     }
 
     fn pressure(&mut self) -> HostSeen {
@@ -406,6 +422,7 @@ fn marker_path(marker: &Marker) -> String {
         MarkerKind::Down => "down",
         MarkerKind::Paused => "PAUSED",
         MarkerKind::SequenceComplete => "SEQUENCE-COMPLETE",
+        MarkerKind::Restart => "RESTART",
     };
     match marker.unit.as_ref().map(UnitName::as_str) {
         None => name.to_owned(),

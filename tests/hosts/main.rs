@@ -1,7 +1,14 @@
 //! Processes on their hosts: the real shim over real programs, and Slurm and containers where the lab is up.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail loudly, their helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests fail loudly, their helpers too"
+)]
 
+mod attach;
 mod kills;
 mod local;
+mod logs;
 mod place;

@@ -116,6 +116,17 @@ impl Place {
         all.iter().filter(|stat| stat.session == stat.pid).map(|stat| stat.pid).collect()
     }
 
+    /// This is the only main process. (One that becomes another program shows no environment for an instant.)
+    #[track_caller]
+    pub fn only(&self, pid: i32) {
+        let mut mains = Vec::new();
+        until("it is there, and alone", || {
+            mains = self.mains();
+            !mains.is_empty()
+        });
+        assert_eq!(mains, [pid]);
+    }
+
     /// The pid of the shim that holds the unit: the parent of the child.
     pub fn shim(&self, child: Process) -> i32 {
         let parent = proc::stat(child.pid).unwrap().parent;

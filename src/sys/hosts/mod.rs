@@ -3,6 +3,7 @@
 //!
 //! Deliberately not here: when something is started or ended, and what an end means (`policy`).
 
+pub mod attach;
 pub mod local;
 pub mod records;
 pub mod rotate;

@@ -1,0 +1,389 @@
+//! `report.md`, the page for three o'clock in the morning: what broke, where, since when and how often, what was done and why,
+//! what to do now; details below. Two places of it are kept up to date later: how often, and what became of the remedy.
+
+use super::frames::{FrameSeen, SourceSeen};
+use super::{IndexLine, Material, Repeats, advice, configs, fenced, inline, readable};
+use crate::base::time::{Wall, human_s};
+use crate::detect::mask::mask;
+use crate::detect::zone;
+use crate::model::finding::FindingKind;
+use std::fmt::Write;
+
+/// Lines of the trace that the page shows; the whole one is in trace.txt.
+const TRACE_LINES: usize = 60;
+/// Bytes of it.
+const TRACE_BYTES: usize = 12 << 10;
+/// Lines around the hot one.
+const HOT_LINES: usize = 6;
+/// Frames listed beside the hot one.
+const CALLERS: usize = 8;
+/// Attempts listed.
+const TRIED_MAX: usize = 10;
+/// The line that says how often it came begins so.
+const OFTEN: &str = "- **How often:** ";
+/// What became of the remedy stands between these.
+const TRIED_FROM: &str = "<!-- attempts -->\n";
+const TRIED_TO: &str = "<!-- end of attempts -->\n";
+
+/// One attempt, as the page lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// When it began.
+    pub at: Wall,
+    /// What was done.
+    pub action: String,
+    /// Who chose it.
+    pub source: String,
+    /// What became of it.
+    pub status: String,
+    /// In words.
+    pub description: String,
+    /// The branch with an agent's edits; "" = none.
+    pub branch: String,
+}
+
+/// The page.
+pub fn page(material: &Material<'_>) -> String {
+    let mut out = String::new();
+    what(&mut out, material);
+    place(&mut out, material);
+    since(&mut out, material);
+    done(&mut out, material);
+    section(&mut out, "What to do now");
+    for line in advice::lines(material) {
+        let _ = writeln!(out, "- {line}");
+    }
+    out.push_str("\n---\n");
+    match material.order.finding.kind {
+        FindingKind::Traceback => trace(&mut out, material),
+        FindingKind::Stall | FindingKind::Metric => anomaly(&mut out, material),
+        FindingKind::Pattern | FindingKind::Exit => {}
+    }
+    log(&mut out, material);
+    surroundings(&mut out, material);
+    out
+}
+
+fn section(out: &mut String, title: &str) {
+    let _ = write!(out, "\n## {title}\n\n");
+}
+
+/// What broke.
+fn what(out: &mut String, material: &Material<'_>) {
+    let order = material.order;
+    let headline = inline(&IndexLine::new(order).headline(), 200);
+    let _ = write!(out, "# {}: {headline}\n\n", order.unit);
+    let run = match order.run.number {
+        0 => String::new(),
+        n => format!(" of run {n}"),
+    };
+    let into = order.run_since.map(|began| format!(", {} into it", human_s(order.at.since_s(began))));
+    let state = if order.over { "It had ended." } else { "It was still running." };
+    let _ = writeln!(
+        out,
+        "Found by `{}` ({}) at {}{run}{}. {state}",
+        inline(&order.finding.detector, 80),
+        order.finding.kind.word(),
+        when(order.at, material.zone),
+        into.unwrap_or_default(),
+    );
+    for cause in order.finding.chain.iter().take(5) {
+        let text = inline(&format!("{}: {}", cause.exception, cause.message), 200);
+        let _ = writeln!(out, "- in one chain with {text}");
+    }
+}
+
+/// Where it broke, when that is a place in a source; else where in the log.
+fn place(out: &mut String, material: &Material<'_>) {
+    let finding = &material.order.finding;
+    let Some(hot) = material.frames.iter().position(|frame| frame.hot) else {
+        if finding.kind == FindingKind::Pattern || finding.kind == FindingKind::Exit {
+            section(out, "Where");
+            let near = material.excerpt.near(4, 4);
+            match near.is_empty() {
+                true => out.push_str("No log lines are known.\n"),
+                false => out.push_str(&fenced("text", &mask(&near.join("\n")))),
+            }
+        }
+        return;
+    };
+    section(out, "Where");
+    let Some(frame) = material.frames.get(hot) else { return };
+    let _ = writeln!(out, "{}", frame.place());
+    match &frame.source {
+        SourceSeen::Shown { syntax, snippet, .. } => {
+            out.push('\n');
+            out.push_str(&mask(&fenced(syntax.fence(), &snippet.near(HOT_LINES).render().join("\n"))));
+            let _ = writeln!(out, "\nThe whole of it: `{}`", frame.file_name(hot + 1));
+        }
+        SourceSeen::Library => out.push_str("\nAll of its frames are library code.\n"),
+        SourceSeen::Unseen { why } => {
+            let _ = writeln!(out, "\nIts source is not shown: {}.", inline(why, 300));
+        }
+    }
+    callers(out, material, hot);
+}
+
+fn callers(out: &mut String, material: &Material<'_>, hot: usize) {
+    let user = |frame: &&FrameSeen| !frame.hot && frame.source != SourceSeen::Library;
+    let own: Vec<&FrameSeen> = material.frames.iter().filter(user).collect();
+    let library = material.frames.iter().filter(|frame| frame.source == SourceSeen::Library).count();
+    // The nearest ones are the telling ones: Python prints them last, the others first.
+    let innermost_last = material.frames.len() > 1 && hot * 2 >= material.frames.len();
+    let near: Vec<&&FrameSeen> = match innermost_last {
+        true => own.iter().rev().take(CALLERS).collect(),
+        false => own.iter().take(CALLERS).collect(),
+    };
+    if near.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nCalled from:");
+    for frame in &near {
+        let _ = writeln!(out, "- {}", frame.place());
+    }
+    let more = own.len().saturating_sub(near.len());
+    if more + library > 0 {
+        let _ = writeln!(out, "- and {more} more, {library} of libraries");
+    }
+}
+
+/// Since when and how often.
+fn since(out: &mut String, material: &Material<'_>) {
+    section(out, "Since when, how often");
+    let _ = writeln!(out, "- **First:** {}", when(material.repeats.first, material.zone));
+    let _ = writeln!(out, "{OFTEN}{}", often(&material.repeats, material.zone));
+    if material.order.restarts > 0 {
+        let _ = writeln!(out, "- **Restarts so far:** {}", material.order.restarts);
+    }
+}
+
+fn often(repeats: &Repeats, zone: &str) -> String {
+    match repeats.count {
+        0 | 1 => "this is the first time".to_owned(),
+        n => format!("{n} times, the last at {}", when(repeats.last, zone)),
+    }
+}
+
+/// What was done and why.
+fn done(out: &mut String, material: &Material<'_>) {
+    let order = material.order;
+    section(out, "What was done, and why");
+    let _ = writeln!(
+        out,
+        "- **{}**, chosen by {}",
+        advice::remedy(order),
+        inline(&order.remedy.source.human(), 120)
+    );
+    if !order.remedy.why.is_empty() {
+        let _ = writeln!(out, "- because {}", inline(&order.remedy.why, 300));
+    }
+    for note in order.notes.iter().take(10) {
+        let _ = writeln!(out, "- {}", inline(note, 300));
+    }
+    out.push('\n');
+    out.push_str(TRIED_FROM);
+    out.push_str(TRIED_TO);
+}
+
+fn trace(out: &mut String, material: &Material<'_>) {
+    section(out, "Trace");
+    let text = mask(&readable(&material.order.finding.text, TRACE_BYTES));
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    // Both ends say something: where it came from, and what it came to.
+    let half = TRACE_LINES / 2;
+    if lines.len() <= TRACE_LINES {
+        out.push_str(&fenced("text", &lines.join("\n")));
+    } else {
+        let left_out = format!("… {} lines, see trace.txt", lines.len() - 2 * half);
+        let shown = [&lines[..half], &[left_out.as_str()], &lines[lines.len() - half..]].concat();
+        out.push_str(&fenced("text", &shown.join("\n")));
+    }
+}
+
+/// Recent values and settings instead of a trace.
+fn anomaly(out: &mut String, material: &Material<'_>) {
+    let finding = &material.order.finding;
+    section(out, "Recent values");
+    if finding.recent.is_empty() && finding.value.is_none() {
+        out.push_str("None are known.\n");
+    } else {
+        let mut values = finding.recent.clone();
+        if let Some(value) = finding.value.filter(|value| values.last() != Some(value)) {
+            values.push(value);
+        }
+        let shown: Vec<String> = values.iter().rev().take(20).rev().map(|v| number(*v)).collect();
+        let _ = writeln!(out, "    {}", spark(&values));
+        let _ = writeln!(out, "\n{}, oldest first", shown.join("  "));
+    }
+    let lines = configs::relevant(&material.configs, finding);
+    section(out, "Settings that may matter");
+    match lines.is_empty() {
+        true => out.push_str("None were found; `config_snapshots` names the files to look into.\n"),
+        false => out.push_str(&fenced("text", &lines.join("\n"))),
+    }
+}
+
+fn log(out: &mut String, material: &Material<'_>) {
+    section(out, "Log");
+    if !material.excerpt.note.is_empty() {
+        let _ = writeln!(out, "{}\n", inline(&material.excerpt.note, 300));
+    }
+    let near = material.excerpt.near(20, 10);
+    if near.is_empty() {
+        out.push_str("Nothing of it is known.\n");
+        return;
+    }
+    // A long trace stands above already.
+    let (first, rest) = near.split_at(near.len().min(40));
+    out.push_str(&fenced("text", &mask(&first.join("\n"))));
+    let more = if rest.is_empty() {
+        String::new()
+    } else {
+        format!(" {} lines more are left out here.", rest.len())
+    };
+    let _ = writeln!(out, "\nMore around it: `log_excerpt.txt`.{more}");
+}
+
+fn surroundings(out: &mut String, material: &Material<'_>) {
+    let place = &material.order.place;
+    section(out, "Where it runs");
+    if !place.command.is_empty() {
+        let _ = writeln!(out, "- command: `{}`", inline(&place.command.join(" "), 400));
+    }
+    let _ = writeln!(out, "- host: {}, directory: `{}`", inline(&place.host, 40), inline(&place.dir, 300));
+    if !place.log.is_empty() {
+        let _ = writeln!(out, "- log: `{}`", inline(&place.log, 300));
+    }
+    if !place.env.is_empty() {
+        let _ = writeln!(out, "- variables: {}", inline(&place.env.join(", "), 400));
+    }
+    for (key, value) in place.overlay.iter().take(20) {
+        let _ = writeln!(out, "- changed by a remedy: `{}`", inline(&format!("{key}={value}"), 200));
+    }
+    for config in &material.configs {
+        let state = config.text.as_ref().err().map(|why| format!(" ({})", inline(why, 120)));
+        let _ = writeln!(out, "- kept: `{}`{}", inline(&config.path, 300), state.unwrap_or_default());
+    }
+    out.push_str(
+        "\nBeside this page: `match.json` (the finding), `state.json` (the unit's state then), `configs/`, `frames/`, `fix/`.\n",
+    );
+}
+
+/// The page with another count; None when the line is not there (somebody edited it), or says so already.
+pub fn with_repeats(page: &str, repeats: &Repeats, zone: &str) -> Option<String> {
+    let from = page.find(&format!("\n{OFTEN}"))? + 1;
+    let to = from + page.get(from..)?.find('\n')?;
+    let line = format!("{OFTEN}{}", often(repeats, zone));
+    (page.get(from..to)? != line).then(|| [&page[..from], line.as_str(), &page[to..]].concat())
+}
+
+/// The page with these attempts; None when its place is not there, or says so already.
+pub fn with_attempts(page: &str, tried: &[Tried], zone: &str) -> Option<String> {
+    let from = page.find(TRIED_FROM)? + TRIED_FROM.len();
+    let to = from + page.get(from..)?.find(TRIED_TO)?;
+    let mut text = String::new();
+    let skip = tried.len().saturating_sub(TRIED_MAX);
+    if skip > 0 {
+        let _ = writeln!(text, "- {skip} earlier attempts are in attempts.tsv");
+    }
+    for one in tried.iter().skip(skip) {
+        let what = inline(&format!("{} ({})", one.action, one.source), 120);
+        let branch = if one.branch.is_empty() {
+            String::new()
+        } else {
+            format!(", branch `{}`", inline(&one.branch, 160))
+        };
+        let words = inline(&one.description, 200);
+        let words = if words.is_empty() { words } else { format!(": {words}") };
+        let _ = writeln!(text, "- {}: {what} → **{}**{branch}{words}", when(one.at, zone), one.status);
+    }
+    (page.get(from..to)? != text).then(|| [&page[..from], text.as_str(), &page[to..]].concat())
+}
+
+/// `2026-11-21 11:00:05 (10:00:05 UTC)`.
+fn when(at: Wall, zone: &str) -> String {
+    let tz = zone::find_or_utc(zone);
+    let utc = at.to_string();
+    match zone::civil(at, &tz) {
+        Some(local) if zone == "UTC" => local.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Some(local) => {
+            let time = utc.get(11..19).unwrap_or_default();
+            format!("{} ({time} UTC)", local.strftime("%Y-%m-%d %H:%M:%S"))
+        }
+        None => utc,
+    }
+}
+
+fn number(value: f64) -> String {
+    if value.is_finite() && value.abs() >= 0.001 && value.abs() < 1e7 {
+        let text = format!("{value:.4}");
+        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    if value == 0.0 { "0".to_owned() } else { format!("{value:.3e}") }
+}
+
+/// Values as bars, the lowest to the highest.
+fn spark(values: &[f64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let shown: Vec<f64> = values.iter().rev().take(60).rev().copied().collect();
+    let finite = || shown.iter().copied().filter(|v| v.is_finite());
+    let (low, high) = finite().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+    let bar = |v: f64| {
+        if !v.is_finite() {
+            return '!';
+        }
+        let part = if high > low { (v - low) / (high - low) } else { 0.0 };
+        BARS.get((part * 7.0).round() as usize).copied().unwrap_or('█')
+    };
+    shown.iter().map(|v| bar(*v)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_and_the_attempts_are_kept_up_to_date() {
+        let page = format!("# a\n\n{OFTEN}this is the first time\n\n{TRIED_FROM}{TRIED_TO}end\n");
+        let repeats = Repeats { count: 3, first: Wall(0), last: Wall(60_000) };
+        let page = with_repeats(&page, &repeats, "Europe/Berlin").unwrap();
+        assert!(
+            page.contains("\n- **How often:** 3 times, the last at 1970-01-01 01:01:00 (00:01:00 UTC)\n")
+        );
+        assert_eq!(with_repeats(&page, &repeats, "Europe/Berlin"), None, "nothing to do");
+        let tried = Tried {
+            action: "restart".into(),
+            source: "default".into(),
+            status: "kept".into(),
+            description: "ran on".into(),
+            ..Tried::default()
+        };
+        let page = with_attempts(&page, &[tried], "UTC").unwrap();
+        let want = "<!-- attempts -->\n- 1970-01-01 00:00:00 UTC: restart (default) → **kept**: ran on\n<!-- end of attempts -->\nend\n";
+        assert!(page.ends_with(want), "{page}");
+        let twelve = vec![Tried::default(); 12];
+        assert!(
+            with_attempts(&page, &twelve, "UTC")
+                .unwrap()
+                .contains("- 2 earlier attempts are in attempts.tsv\n")
+        );
+    }
+
+    #[test]
+    fn a_page_that_somebody_edited_is_left_alone() {
+        assert_eq!(with_repeats("mine now", &Repeats::default(), "UTC"), None);
+        assert_eq!(with_attempts("<!-- attempts -->\nno end", &[], "UTC"), None);
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        let check = |value: f64, want: &str| assert_eq!(number(value), want);
+        check(0.25, "0.25");
+        check(1234.0, "1234");
+        check(0.0, "0");
+        check(1e-9, "1.000e-9");
+        check(f64::NAN, "NaN");
+        assert_eq!(spark(&[0.0, 1.0, f64::NAN]), "▁█!");
+        assert_eq!(spark(&[]), "");
+    }
+}
