@@ -253,7 +253,7 @@ impl Words {
     pub fn bounds(self) -> (usize, usize) {
         match self {
             Words::None => (0, 0),
-            Words::MaybeUnit => (0, 1),
+            Words::MaybeUnit | Words::Skills => (0, 1),
             Words::Unit | Words::Shell => (1, 1),
             Words::MaybeUnits => (0, usize::MAX),
             Words::Units | Words::Files => (1, usize::MAX),
@@ -275,6 +275,7 @@ impl Words {
             | Words::MaybeUnitAndText
             | Words::Phase
             | Words::Template
+            | Words::Skills
             | Words::All => "nothing",
         }
     }

@@ -24,6 +24,7 @@ pub mod resume;
 pub mod run;
 pub mod scan;
 pub mod shim;
+pub mod skills;
 pub mod status;
 pub mod tick;
 pub mod tokens;
@@ -91,6 +92,8 @@ pub enum Words {
     Phase,
     /// Perhaps a template's name, perhaps a folder; or names of settings.
     Template,
+    /// What to do with the skills.
+    Skills,
     /// At least one file; `-` is standard input.
     Files,
     /// A shell's name.
@@ -135,6 +138,7 @@ pub const COMMANDS: &[Command] = &[
     init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,
+    skills::COMMAND,
     completions::COMMAND,
     man::COMMAND,
     demo::COMMAND,

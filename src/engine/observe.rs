@@ -6,6 +6,7 @@ use crate::base::text::digest;
 use crate::base::time::Now;
 use crate::config::{Config, Unit};
 use crate::detect::{pause, screen, wait};
+use crate::model::process::RunSeen;
 use crate::model::seen::{
     AlivePane, BranchSeen, JobSeen, Markers, Observation, PaneSeen, Process, Reading, Request, Scope,
     ScreenState, Seen, ServerSeen, Trouble, Vote,
@@ -21,6 +22,7 @@ use std::sync::Arc;
 mod branch;
 mod checkpoint;
 mod cooperation;
+mod process;
 
 /// Largest marker file read, bytes.
 const MARKER_BYTES: u64 = 4096;
@@ -98,9 +100,11 @@ pub fn gather<H: Host, F: Files>(
     if !matches!(list.server, ServerSeen::Unknown { .. }) {
         memory.pane_troubles.clear();
     }
+    let mut processes = process::look(host, files, config, state, &now);
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
         let mut seen = Seen {
+            process: processes.remove(name).map(Box::new),
             markers: unit_markers(files, name, memory),
             failed: memory.failed.remove(name),
             termed: memory.termed.contains(name),
@@ -432,7 +436,7 @@ fn details<H: Host, F: Files>(
 ) {
     let name = &unit.name;
     if let Some(signalled) = needs.trees.get(name) {
-        seen.tree = Some(tree(host, &seen.pane, signalled));
+        seen.tree = Some(tree(host, seen, signalled));
     }
     if let Some(buffer) = needs.buffers.get(name)
         && matches!(list.server, ServerSeen::Alive(_))
@@ -461,10 +465,17 @@ fn details<H: Host, F: Files>(
 }
 
 /// The unit's processes, deepest first: those of the pane now, and those signalled before that still live.
-fn tree<H: Host>(host: &mut H, pane: &PaneSeen, signalled: &[Process]) -> Vec<Process> {
-    let mut tree = match pane {
-        PaneSeen::Alive(pane) => host.process_tree(pane.pid),
-        PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Dead { .. } => Vec::new(),
+fn tree<H: Host>(host: &mut H, seen: &Seen, signalled: &[Process]) -> Vec<Process> {
+    let mut tree = match (&seen.pane, seen.process.as_ref()) {
+        (PaneSeen::Alive(pane), _) => host.process_tree(pane.pid),
+        (_, Some(process)) => match &process.run {
+            RunSeen::Alive { process: Some(root), .. } => host.process_tree(root.pid),
+            RunSeen::Alive { .. } | RunSeen::Unknown { .. } | RunSeen::Absent | RunSeen::Pending { .. } => {
+                Vec::new()
+            }
+            RunSeen::Ended { .. } => process.leftovers.clone(),
+        },
+        (PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Dead { .. }, None) => Vec::new(),
     };
     for process in signalled {
         let lives = host.process_start(process.pid) == Some(process.start);

@@ -319,6 +319,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                 | Action::Signal { .. }
                 | Action::KillSession { .. }
                 | Action::RunJob { .. }
+                | Action::WriteFile { .. }
                 | Action::Run { .. }
                 | Action::CancelRun { .. } => Ok(()),
             };

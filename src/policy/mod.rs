@@ -25,6 +25,7 @@ pub mod notify;
 pub mod operator;
 pub mod phase;
 pub mod plan;
+pub mod process;
 pub mod proposal;
 pub mod recovery;
 pub mod restart;
@@ -35,6 +36,7 @@ pub mod symptom;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
+pub mod triage;
 pub mod verdict;
 pub mod veto;
 pub mod wake;
@@ -86,6 +88,7 @@ pub const POLICIES: &[Policy] = &[
     stall::POLICY,
     ladder::POLICY,
     wake::POLICY,
+    process::POLICY,
 ];
 
 /// What is to be done and remembered, from what is wanted, remembered and seen.
@@ -103,6 +106,10 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     activity::fold(config, previous, seen, &mut next);
     for (name, unit) in &config.units {
         let state = next.units.entry(name.clone()).or_default();
+        if unit.process().is_some() {
+            process::belief(&seen.now, seen.units.get(name), state);
+            continue;
+        }
         let before = state.seen.clone();
         belief::fold(&seen.now, &seen.server, unit, seen.units.get(name), &mut state.seen);
         if let Some(unit_seen) = seen.units.get(name) {

@@ -5,11 +5,12 @@ use super::guard_text;
 use super::proposal::{EventKind, Notes};
 use crate::base::names::UnitName;
 use crate::base::text::{counted, one_line};
-use crate::config::{AgentKind, Config, Role};
+use crate::config::{AgentKind, Config, ProcessHost, Role, Unit};
 use crate::model::action::{Action, Marker, MarkerKind};
 use crate::model::seen::{Ask, Observation, Paused, Request};
 use crate::state::State;
 use crate::state::mail::{HANDLED_MAX, Handled, Taken};
+use crate::state::process::Standing;
 use crate::state::unit::{Breaker, EndCause, EndStep, Ending, Force, Message, Purpose, Then, UnitState};
 use std::borrow::Cow;
 
@@ -121,7 +122,10 @@ fn take(
                 let down = seen.units.get(name).is_some_and(|seen| seen.markers.down.is_some());
                 // A task that does not run has ended: its next run is its schedule's, or a person's who names it.
                 let task = unit.agent().is_some_and(|agent| agent.kind == AgentKind::Task);
-                if unit.enabled && !down && !task {
+                // A process that is over, or waits for a person, is started by who names it.
+                let open =
+                    next.units.get(name).is_none_or(|state| state.process.run.standing == Standing::Open);
+                if unit.enabled && !down && !task && open {
                     want_start(next.units.entry(name.clone()).or_default());
                 }
             }
@@ -157,7 +161,10 @@ fn take(
         }
         Ask::Resume { unit } => {
             if let Some(name) = unit {
-                unit_state(config, next, name)?;
+                let process = &mut unit_state(config, next, name)?.process;
+                if let Standing::Paused { .. } = process.run.standing {
+                    process.reopen();
+                }
             }
             markers.push(unmark(unit.as_ref(), MarkerKind::Paused));
             Ok(format!("{}: resumed", who(unit.as_ref())))
@@ -186,7 +193,7 @@ fn unit_state<'a>(
 }
 
 fn want_start(state: &mut UnitState) {
-    if state.seen.process.is_none() {
+    if !state.is_up() {
         state.operator.start = true;
         state.restart.breaker = Breaker::Closed;
     }
@@ -227,12 +234,16 @@ fn restart(
     if state.seen.foreign {
         return Err(format!("the session of `{name}` is not ours: it is not touched"));
     }
+    if let Some(ProcessHost::Attach { .. }) = config.units.get(name).and_then(Unit::process).map(|p| &p.host)
+    {
+        return Err(format!("`{name}` was started by somebody else: it is watched, and never started"));
+    }
     if !once(state, request) {
         return Ok(format!("`{name}`: restart is under way"));
     }
     state.restart.breaker = Breaker::Closed;
     fresh_ladder(state);
-    if state.seen.process.is_none() {
+    if !state.is_up() {
         state.operator.start = true;
         return Ok(format!("`{name}`: it does not run; starting"));
     }
@@ -316,6 +327,9 @@ fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName
     state.stall.approved = true;
     state.attend.error_nudges = 0;
     state.attend.told = None;
+    if config.units.get(name).is_some_and(|unit| unit.process().is_some()) {
+        state.process.approve();
+    }
     Ok(match was {
         Breaker::Closed => {
             format!("`{name}`: approved; its budgets are fresh, and a stalled kill may pass its vetoes once")

@@ -221,9 +221,14 @@ fn kind(context: &UnitContext<'_>, ending: Option<&crate::state::unit::Ending>) 
     match ending.map(|ending| ending.cause) {
         Some(EndCause::Ladder) if context.unfolded.launch.afresh => HandoffKind::Crash,
         Some(EndCause::Ladder) => HandoffKind::Timeout,
-        Some(EndCause::Down | EndCause::Ordered | EndCause::Changed | EndCause::Phase | EndCause::Rerun) => {
-            HandoffKind::Manual
-        }
+        Some(
+            EndCause::Down
+            | EndCause::Ordered
+            | EndCause::Changed
+            | EndCause::Phase
+            | EndCause::Rerun
+            | EndCause::Remedy,
+        ) => HandoffKind::Manual,
         None if verdict::is_crash(&context.unfolded.seen) => HandoffKind::Crash,
         None => HandoffKind::Finished,
     }

@@ -272,7 +272,7 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
             (Then::Start, EndCause::Changed) => Some(Kind::Changed),
             (Then::Start, EndCause::Phase) => Some(Kind::Phase),
             (Then::Start, EndCause::Rerun) => Some(Kind::Fresh),
-            (Then::Start, EndCause::Ladder) => Some(Kind::Heal),
+            (Then::Start, EndCause::Ladder | EndCause::Remedy) => Some(Kind::Heal),
         };
     }
     if asks_restart(context, state) && !state.operator.start && !belief::is_unstarted(&state.seen) {

@@ -41,6 +41,10 @@ pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
 pub const PAUSED: &str = "PAUSED";
 /// Written by a unit: what to resume from.
 pub const CHECKPOINT: &str = "checkpoint.json";
+/// Of a process: what its healing agent is asked.
+pub const REQUEST: &str = "recovery-request.md";
+/// Of a process: what a healing agent answers.
+pub const RESPONSE: &str = "recovery-response.md";
 /// Marker of a unit: it is asked to end itself and be started anew.
 pub const RESTART: &str = "RESTART";
 /// Touched by a cooperative unit.
@@ -127,6 +131,11 @@ pub const FILES: &[FileRow] = &[
         path: "events/<day>.jsonl",
         writer: "watchdog",
         about: "every transition, decision, hold and action with its reason",
+    },
+    FileRow {
+        path: "units/<name>/recovery-request.md, recovery-response.md",
+        writer: "watchdog; the agent",
+        about: "processes: what an interactive healing agent is asked, and what it answers",
     },
     FileRow {
         path: "units/<name>/unit.json",

@@ -4,6 +4,7 @@
 
 use super::incident::IncidentState;
 use super::mail::Owed;
+use super::process::ProcessState;
 use crate::base::time::{Awake, Wall};
 use crate::model::seen::{Exit, Process, ScreenState, ServerId, Substate};
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,9 @@ pub struct UnitState {
     /// Going on from a checkpoint.
     #[serde(skip_serializing_if = "RecoveryState::is_empty")]
     pub recovery: RecoveryState,
+    /// Its run, for a process outside tmux.
+    #[serde(skip_serializing_if = "ProcessState::is_empty")]
+    pub process: ProcessState,
     /// Jobs that were ordered and whose results are still to be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobWait>,
@@ -375,6 +379,8 @@ pub enum EndCause {
     Ladder,
     /// A task's next run, its previous one being over.
     Rerun,
+    /// A remedy for a process: a rule's, an agent's, or the standard one.
+    Remedy,
 }
 
 /// Where an end stands.
@@ -539,6 +545,12 @@ pub struct Limit {
     pub asked_awake_s: Option<Awake>,
     /// The loud alert was made.
     pub loud: bool,
+    /// The probe is due and a person's draft is in its way: since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft_since: Option<Wall>,
+    /// That was told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub draft_told: bool,
     /// Times that the limit's menu was closed.
     pub menu_presses: u32,
     /// The last time.
@@ -789,6 +801,11 @@ pub struct LastAct {
 }
 
 impl UnitState {
+    /// It runs: its process lives, here or on another host.
+    pub fn is_up(&self) -> bool {
+        self.seen.process.is_some() || self.process.is_up()
+    }
+
     /// A job was ordered: it is waited for.
     pub fn await_job(&mut self, id: &str, by: &str, now: Awake) {
         self.jobs.retain(|job| job.id != id);

@@ -8,11 +8,13 @@ pub mod env;
 pub mod exe;
 pub mod files;
 mod folders;
+pub mod follow;
 pub mod git;
 mod git_head;
 pub mod hosts;
 pub mod jobs;
 pub mod lock;
+pub mod notify;
 pub mod outside;
 pub mod pressure;
 pub mod proc;
@@ -102,6 +104,22 @@ pub trait Host {
     fn runs(&mut self, queries: &[RunQuery]) -> Vec<RunSeen> {
         let why = || "nobody looks at processes here".to_owned();
         queries.iter().map(|_| RunSeen::Unknown { why: why() }).collect()
+    }
+    /// CPU time used so far by a process and all its descendants, milliseconds.
+    fn tree_cpu_ms(&mut self, _pid: i32) -> Option<u64> {
+        None
+    }
+    /// Is this program on the PATH, or a path to one?
+    fn finds(&mut self, _program: &str) -> bool {
+        true
+    }
+    /// Is this variable set here, and not empty?
+    fn has_variable(&mut self, _name: &str) -> bool {
+        true
+    }
+    /// A text file, at most so long.
+    fn text(&mut self, _path: &Path, _max: u64) -> Option<String> {
+        None
     }
     /// What is left of a local run whose own process is gone: members of its session that still carry its mark in their
     /// environment, deepest first.

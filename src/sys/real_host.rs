@@ -10,15 +10,18 @@ use super::{
 };
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
-use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal};
+use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal, UnitFile};
 use crate::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunId, RunQuery, RunSeen};
 use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
+use crate::state::table;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// A marker's text is one or two lines.
 const MARKER_MAX: u64 = 64 << 10;
+/// A request to a healing agent is at most so long, and somewhat.
+const REQUEST_MAX: u64 = 1 << 20;
 /// Most transcripts whose last look is remembered.
 const LOOKS_MAX: usize = 4096;
 
@@ -198,6 +201,21 @@ impl RealHost {
         self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
     }
 
+    /// An answer that lies there is of an earlier request: it goes first.
+    fn write_file(&mut self, unit: &UnitName, file: UnitFile, text: &str) -> Outcome {
+        let UnitFile::RecoveryRequest = file;
+        let path = table::in_unit(unit, table::REQUEST);
+        let written = self.files.remove(&table::in_unit(unit, table::RESPONSE)).and_then(|()| {
+            let old = self.files.read(&path, REQUEST_MAX)?;
+            self.files.replace(&path, old.as_deref(), text.as_bytes(), Sync::Durable)
+        });
+        match written {
+            Ok(Replaced::Written) => Outcome::Done,
+            Ok(Replaced::Yielded) => Outcome::Failed { why: format!("somebody else wrote `{path}`") },
+            Err(error) => Outcome::Failed { why: error.message() },
+        }
+    }
+
     fn mark(&mut self, marker: &Marker, text: &str) -> Outcome {
         let path = marker_path(marker);
         let line =
@@ -348,6 +366,7 @@ impl Host for RealHost {
 
     fn runs(&mut self, queries: &[RunQuery]) -> Vec<RunSeen> {
         self.reap();
+        self.snapshot = None; // A new look.
         let boot = self.clock.now().boot;
         let root = self.files.root();
         let look = |query: &RunQuery| match &query.place {
@@ -360,6 +379,22 @@ impl Host for RealHost {
             }
         };
         queries.iter().map(look).collect()
+    }
+
+    fn tree_cpu_ms(&mut self, pid: i32) -> Option<u64> {
+        proc::tree_cpu_ms(self.snapshot(), pid)
+    }
+
+    fn finds(&mut self, program: &str) -> bool {
+        super::env::find_program(program).is_some()
+    }
+
+    fn has_variable(&mut self, name: &str) -> bool {
+        super::env::var(name).is_some_and(|value| !value.is_empty())
+    }
+
+    fn text(&mut self, path: &Path, max: u64) -> Option<String> {
+        super::env::read_start(path, max)
     }
 
     fn trim_log(&mut self, unit: &UnitName, done: u64, max: u64) -> Option<String> {
@@ -409,6 +444,7 @@ impl Host for RealHost {
             Action::RunJob { job } => self.start_job(job),
             Action::Run { launch } => self.start_run(launch),
             Action::CancelRun { unit, .. } => failed(format!("`{unit}` has no host that could end it")),
+            Action::WriteFile { unit, file, text } => self.write_file(unit, *file, text),
             Action::Unmark { marker } => match self.files.remove(&marker_path(marker)) {
                 Ok(()) => Outcome::Done,
                 Err(error) => failed(error.message()),

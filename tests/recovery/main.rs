@@ -2,6 +2,7 @@
 //! over, processes that outlive their session, recovery from a checkpoint, slow work, the keeper of the watchdog.
 
 mod checkpoint;
+mod keeper;
 mod observed;
 
 #[path = "../lab/mod.rs"]
