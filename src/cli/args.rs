@@ -253,10 +253,10 @@ impl Words {
     pub fn bounds(self) -> (usize, usize) {
         match self {
             Words::None => (0, 0),
-            Words::MaybeUnit => (0, 1),
+            Words::MaybeUnit | Words::Skills => (0, 1),
             Words::Unit | Words::Shell => (1, 1),
             Words::MaybeUnits => (0, usize::MAX),
-            Words::Units => (1, usize::MAX),
+            Words::Units | Words::Files => (1, usize::MAX),
             Words::UnitAndText => (2, usize::MAX),
             Words::Phase => (0, 2),
             Words::MaybeUnitAndText | Words::Template | Words::All => (0, usize::MAX),
@@ -267,6 +267,7 @@ impl Words {
         match self {
             Words::Unit | Words::Units => "the name of a unit",
             Words::UnitAndText => "the name of a unit and a text",
+            Words::Files => "a file, or `-` for standard input",
             Words::Shell => "the name of a shell: bash, zsh or fish",
             Words::None
             | Words::MaybeUnit
@@ -274,6 +275,7 @@ impl Words {
             | Words::MaybeUnitAndText
             | Words::Phase
             | Words::Template
+            | Words::Skills
             | Words::All => "nothing",
         }
     }

@@ -22,7 +22,9 @@ pub mod phase;
 pub mod restart;
 pub mod resume;
 pub mod run;
+pub mod scan;
 pub mod shim;
+pub mod skills;
 pub mod status;
 pub mod tick;
 pub mod tokens;
@@ -90,6 +92,10 @@ pub enum Words {
     Phase,
     /// Perhaps a template's name, perhaps a folder; or names of settings.
     Template,
+    /// What to do with the skills.
+    Skills,
+    /// At least one file; `-` is standard input.
+    Files,
     /// A shell's name.
     Shell,
     /// Everything, flags too: it is handed on.
@@ -128,9 +134,11 @@ pub const COMMANDS: &[Command] = &[
     events::COMMAND,
     log::COMMAND,
     tokens::COMMAND,
+    scan::COMMAND,
     init::COMMAND,
     check::COMMAND,
     doctor::COMMAND,
+    skills::COMMAND,
     completions::COMMAND,
     man::COMMAND,
     demo::COMMAND,

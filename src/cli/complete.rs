@@ -43,7 +43,13 @@ fn takes_names(command: &Command) -> bool {
         | Words::Units
         | Words::UnitAndText
         | Words::MaybeUnitAndText => true,
-        Words::None | Words::Shell | Words::Phase | Words::Template | Words::All => false,
+        Words::None
+        | Words::Files
+        | Words::Shell
+        | Words::Phase
+        | Words::Template
+        | Words::Skills
+        | Words::All => false,
     }
 }
 
@@ -92,6 +98,7 @@ _watchkeeper() {{
   case $command in
     '') COMPREPLY=($(compgen -W "$commands" -- "$cur")) ;;
     completions) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
+    skills) COMPREPLY=($(compgen -W "install list" -- "$cur")) ;;
     init) COMPREPLY=($(compgen -d -W "{templates}" -- "$cur")) ;;
     {with_names}) COMPREPLY=($(compgen -W "$(watchkeeper list-units 2>/dev/null)" -- "$cur")) ;;
   esac
@@ -116,6 +123,8 @@ fn zsh() -> String {
             specs.push("'1:shell:(bash zsh fish)'".to_owned());
         } else if command.words == Words::Phase {
             specs.push("'1:what:(show set advance reset)'".to_owned());
+        } else if command.words == Words::Skills {
+            specs.push("'1:what:(install list)'".to_owned());
         } else if command.words == Words::Template {
             specs.push(format!("'1:template:({})' '2:folder:_files -/'", template_names()));
         }
@@ -192,6 +201,8 @@ fn fish() -> String {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'bash zsh fish'");
         } else if command.words == Words::Phase {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'show set advance reset'");
+        } else if command.words == Words::Skills {
+            let _ = writeln!(text, "complete -c watchkeeper {when} -a 'install list'");
         } else if command.words == Words::Template {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a '{}'", template_names());
         }

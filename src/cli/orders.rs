@@ -186,6 +186,14 @@ pub fn running(
             false => format!("runs already, pid {}", process.pid),
         }));
     }
+    if state.process.is_up() && state.ending.is_none() {
+        let handle = &state.process.run.handle;
+        return Some(Ok(if began {
+            format!("started, {handle}")
+        } else {
+            format!("runs already, {handle}")
+        }));
+    }
     // The start is written down in the tick that still saw the old end: an end counts when it stands a while after.
     let stands = state.launch.at.is_some_and(|at| clock::wall().since_s(at) > AT_ONCE_S);
     let ended = stands && state.seen.exit_known.is_some();
@@ -199,7 +207,7 @@ pub fn running(
 /// Has it stopped? None while it has not.
 pub fn stopped(state: Option<&UnitState>) -> Option<Result<String, String>> {
     match state {
-        Some(state) if state.seen.process.is_some() || state.ending.is_some() => None,
+        Some(state) if state.is_up() || state.ending.is_some() => None,
         Some(_) | None => Some(Ok("stopped".to_owned())),
     }
 }

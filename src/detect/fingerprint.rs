@@ -147,9 +147,18 @@ mod tests {
 
     #[test]
     fn lines_do_not_count_functions_do() {
-        let frame =
-            |function: &str, line| Frame { file: "/x/train.py".into(), line, function: function.into() };
-        let lib = Frame { file: "/x/site-packages/torch/a.py".into(), line: 3, function: "call".into() };
+        let frame = |function: &str, line| Frame {
+            file: "/x/train.py".into(),
+            line,
+            function: function.into(),
+            library: false,
+        };
+        let lib = Frame {
+            file: "/x/site-packages/torch/a.py".into(),
+            line: 3,
+            function: "call".into(),
+            library: false,
+        };
         let with = |frames: Vec<Frame>, exit| {
             fingerprint(&Finding {
                 detector: "traceback".into(),

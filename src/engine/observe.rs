@@ -6,6 +6,7 @@ use crate::base::text::digest;
 use crate::base::time::Now;
 use crate::config::{Config, Unit};
 use crate::detect::{pause, screen, wait};
+use crate::model::process::RunSeen;
 use crate::model::seen::{
     AlivePane, BranchSeen, JobSeen, Markers, Observation, PaneSeen, Process, Reading, Request, Scope,
     ScreenState, Seen, ServerSeen, Trouble, Vote,
@@ -19,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 mod branch;
+mod cooperation;
+mod process;
 
 /// Largest marker file read, bytes.
 const MARKER_BYTES: u64 = 4096;
@@ -96,9 +99,11 @@ pub fn gather<H: Host, F: Files>(
     if !matches!(list.server, ServerSeen::Unknown { .. }) {
         memory.pane_troubles.clear();
     }
+    let mut processes = process::look(host, files, config, state, &now);
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
         let mut seen = Seen {
+            process: processes.remove(name).map(Box::new),
             markers: unit_markers(files, name, memory),
             failed: memory.failed.remove(name),
             termed: memory.termed.contains(name),
@@ -130,7 +135,7 @@ pub fn gather<H: Host, F: Files>(
         }
         seen.foreign = foreign(unit, &list, stamp, row);
         seen.adoptable = seen.foreign.as_ref().and_then(|_| adoptable(unit, &list));
-        details(host, config, unit, state, &needs, &list, &mut seen);
+        details(host, files, config, unit, state, &needs, &list, &mut seen);
         if let (Some(process), Some(state)) = (&mut seen.process, state.units.get(name)) {
             super::incident::look(files, &state.incident, &mut memory.incidents, process);
         }
@@ -416,8 +421,10 @@ fn read<H: Host>(host: &mut H, unit: &Unit, row: &PaneRow, text: &str, vote: Opt
 }
 
 /// The costly facts, only where the state needs them.
-fn details<H: Host>(
+#[expect(clippy::too_many_arguments, reason = "the two seams, and what is known so far")]
+fn details<H: Host, F: Files>(
     host: &mut H,
+    files: &mut F,
     config: &Config,
     unit: &Unit,
     state: &State,
@@ -427,7 +434,7 @@ fn details<H: Host>(
 ) {
     let name = &unit.name;
     if let Some(signalled) = needs.trees.get(name) {
-        seen.tree = Some(tree(host, &seen.pane, signalled));
+        seen.tree = Some(tree(host, seen, signalled));
     }
     if let Some(buffer) = needs.buffers.get(name)
         && matches!(list.server, ServerSeen::Alive(_))
@@ -436,6 +443,7 @@ fn details<H: Host>(
     }
     seen.buffers = deliver::buffered(config, name, &list.buffers);
     let PaneSeen::Alive(pane) = &seen.pane else { return };
+    seen.cooperation = cooperation::look(host, files, unit);
     let Some(agent) = unit.agent() else { return };
     if needs.cpu.contains(name) {
         seen.tools_cpu_ms = host.tools_cpu_ms(pane.pid, &agent.backend.process_names);
@@ -455,10 +463,17 @@ fn details<H: Host>(
 }
 
 /// The unit's processes, deepest first: those of the pane now, and those signalled before that still live.
-fn tree<H: Host>(host: &mut H, pane: &PaneSeen, signalled: &[Process]) -> Vec<Process> {
-    let mut tree = match pane {
-        PaneSeen::Alive(pane) => host.process_tree(pane.pid),
-        PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Dead { .. } => Vec::new(),
+fn tree<H: Host>(host: &mut H, seen: &Seen, signalled: &[Process]) -> Vec<Process> {
+    let mut tree = match (&seen.pane, seen.process.as_ref()) {
+        (PaneSeen::Alive(pane), _) => host.process_tree(pane.pid),
+        (_, Some(process)) => match &process.run {
+            RunSeen::Alive { process: Some(root), .. } => host.process_tree(root.pid),
+            RunSeen::Alive { .. } | RunSeen::Unknown { .. } | RunSeen::Absent | RunSeen::Pending { .. } => {
+                Vec::new()
+            }
+            RunSeen::Ended { .. } => process.leftovers.clone(),
+        },
+        (PaneSeen::Unknown | PaneSeen::Absent | PaneSeen::Dead { .. }, None) => Vec::new(),
     };
     for process in signalled {
         let lives = host.process_start(process.pid) == Some(process.start);
@@ -498,7 +513,8 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     let paused = text(table::PAUSED).map(|text| pause::parse(&text));
     let waiting_until =
         unit.and_then(|_| text(table::WAITING_UNTIL)).and_then(|text| wait::parse_file(&text));
-    Markers { down, paused, waiting_until }
+    let restart = unit.and_then(|_| text(table::RESTART)).map(|text| cooperation::restart_marker(&text));
+    Markers { down, paused, waiting_until, restart }
 }
 
 /// Requests of the inbox that are not handled yet, and how far it was read. A line that can't be read is skipped, told

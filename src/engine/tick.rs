@@ -319,6 +319,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                 | Action::Signal { .. }
                 | Action::KillSession { .. }
                 | Action::RunJob { .. }
+                | Action::WriteFile { .. }
                 | Action::Run { .. }
                 | Action::CancelRun { .. } => Ok(()),
             };
@@ -507,6 +508,7 @@ fn marker_path(marker: &Marker) -> String {
         MarkerKind::Down => table::DOWN,
         MarkerKind::Paused => table::PAUSED,
         MarkerKind::SequenceComplete => table::SEQUENCE_COMPLETE,
+        MarkerKind::Restart => table::RESTART,
     };
     marker.unit.as_ref().map_or_else(|| file.to_owned(), |name| table::in_unit(name, file))
 }

@@ -36,10 +36,20 @@ pub enum Action {
     Unmark { marker: Marker },
     /// Start slow work beside the tick.
     RunJob { job: Job },
+    /// Write a file of a unit for somebody who waits for it.
+    WriteFile { unit: UnitName, file: UnitFile, text: String },
     /// Start a process on its host. Repeated with the same run number it starts nothing more.
     Run { launch: ProcessLaunch },
     /// End a run on a host that is not this machine's kernel (`scancel`, `docker stop`).
     CancelRun { unit: UnitName, id: RunId, place: HostPlace },
+}
+
+/// Files of a unit that are written for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitFile {
+    /// `recovery-request.md`: what an interactive healing agent is asked.
+    RecoveryRequest,
 }
 
 /// In the words of a job that was ended because its time was over.
@@ -105,6 +115,8 @@ pub enum MarkerKind {
     Down,
     Paused,
     SequenceComplete,
+    /// `RESTART` of a unit: end yourself, you are started anew.
+    Restart,
 }
 
 /// All that is needed to start a unit's command.

@@ -82,6 +82,9 @@ pub struct Frame {
     pub line: u64,
     /// The function as printed; "" = not said.
     pub function: String,
+    /// Not the program's own code: its language's, or a dependency's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub library: bool,
 }
 
 /// Another exception of the same event.

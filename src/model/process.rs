@@ -64,6 +64,12 @@ pub struct LogCursor {
     pub offset: u64,
     /// Digest of the bytes just before it (at most 64), so that a truncation and a rewrite are seen.
     pub tail: String,
+    /// Number of the line there; 0 = not known.
+    pub line: u64,
+    /// Lines that begin before this byte were judged by patterns and metrics …
+    pub judged: u64,
+    /// … and traces that were given away by a line before this one.
+    pub traced: u64,
 }
 
 /// What a log said since it was last looked at.
@@ -84,6 +90,8 @@ pub struct LogSeen {
     pub changed_at: Option<Wall>,
     /// Something was skipped or could not be read, in words.
     pub trouble: Option<String>,
+    /// More waits to be read, or something waits to be judged: seconds until somebody should look again.
+    pub again_s: Option<f64>,
 }
 
 /// What was seen of one process unit.
@@ -102,6 +110,32 @@ pub struct ProcessSeen {
     pub attempts: Vec<String>,
     /// Attempts whose fix notes are in their incident's folder, among those that the state still owes.
     pub fixes: Vec<String>,
+    /// CPU used so far by its whole tree, milliseconds; only when asked for.
+    pub cpu_ms: Option<u64>,
+    /// Members of its session that outlived it; only when asked for.
+    pub leftovers: Vec<Process>,
+    /// What `require` names and is not there, in words; only when it does not run.
+    pub missing: Vec<String>,
+    /// The headless agent's program is found; None = nobody looked.
+    pub healer: Option<bool>,
+    /// What an agent is told, read from files; only when one is to be asked.
+    pub brief: Option<Brief>,
+    /// What stands in the response file, when an answer is awaited.
+    pub answer: Option<String>,
+}
+
+/// What an agent is told beside what the state knows: texts of files, bounded and masked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Brief {
+    /// The operator's template; None = the built-in one.
+    pub template: Option<String>,
+    /// The operator's program.
+    pub program: String,
+    /// The incident's report.
+    pub report: String,
+    /// Snapshots: name, text.
+    pub configs: Vec<(String, String)>,
 }
 
 /// All that is needed to start a process on its host.

@@ -221,6 +221,9 @@ pub struct Seen {
     /// Numbers of the unit's deliveries whose buffers tmux holds; bounded.
     #[serde(default)]
     pub buffers: Vec<u64>,
+    /// What a cooperative unit says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooperation: Option<Box<Cooperation>>,
     /// What was seen of its run, for a process outside tmux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Box<crate::model::process::ProcessSeen>>,
@@ -394,6 +397,40 @@ pub struct TranscriptSeen {
     pub open_tool_call: bool,
 }
 
+/// What a cooperative unit says of itself, and what its repository holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cooperation {
+    /// The stamp of its heartbeat file, "" when there is none; None = its folder could not be looked at.
+    pub heartbeat: Option<String>,
+    /// The last touch on the wall clock, for people.
+    pub heartbeat_at: Option<Wall>,
+    /// The version that it runs, as it wrote it; None = none, or unreadable.
+    pub version: Option<VersionSeen>,
+    /// The head of the repository that it lies in; None = unknown, or not asked for.
+    pub head: Option<String>,
+}
+
+/// A version stamp.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VersionSeen {
+    /// Its first line, trimmed.
+    pub text: String,
+    /// When it was written.
+    pub at: Option<Wall>,
+}
+
+/// A `RESTART` marker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartMarker {
+    /// Its first line: time, writer, reason.
+    pub text: String,
+    /// The time in it, else that of the file.
+    pub at: Option<Wall>,
+}
+
 /// Markers found in a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Markers {
@@ -403,6 +440,9 @@ pub struct Markers {
     pub paused: Option<Paused>,
     /// `WAITING-UNTIL`: the unit's declared wait. An unreadable time is None in `until`.
     pub waiting_until: Option<Wall>,
+    /// `RESTART`: the unit is asked to end itself and be started anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartMarker>,
 }
 
 /// The `PAUSED` marker.

@@ -6,9 +6,10 @@
 use crate::base::names::UnitName;
 use crate::base::time::Awake;
 use crate::config::Config;
+use crate::model::process::{LogCursor, RunSeen};
 use crate::model::seen::{Observation, PaneSeen, Process, Seen, ServerSeen};
 use crate::state::State;
-use crate::state::clocks::{Clock, ToolsClock, UnitClocks};
+use crate::state::clocks::{Clock, LogClock, ToolsClock, UnitClocks};
 
 /// A gap between two looks up to this many intervals is usual.
 const GAP_INTERVALS: f64 = 3.0;
@@ -40,6 +41,7 @@ pub fn last_change(clocks: &UnitClocks) -> Option<Awake> {
 pub fn fold(config: &Config, previous: &State, seen: &Observation, next: &mut State) {
     let now = seen.now.awake_s;
     next.clocks.units.retain(|name, _| config.units.contains_key(name));
+    fold_processes(config, previous, seen, next);
     if matches!(seen.server, ServerSeen::Unknown { .. }) {
         return; // Nobody could look: that is a gap like any other.
     }
@@ -78,6 +80,56 @@ pub fn carry(config: &Config, previous: &State, seen: &Observation, name: &UnitN
     next.clocks.units.insert(name.clone(), clocks);
 }
 
+/// The clocks of processes: they are seen whatever tmux says.
+fn fold_processes(config: &Config, previous: &State, seen: &Observation, next: &mut State) {
+    let now = seen.now.awake_s;
+    for name in config.units.iter().filter(|(_, unit)| unit.process().is_some()).map(|(name, _)| name) {
+        let Some(process) = seen.units.get(name).and_then(|seen| seen.process.as_ref()) else { continue };
+        let at = &process.log.cursor;
+        let found = !process.log.findings.is_empty() || process.log.more > 0;
+        if !found && *at != LogCursor::default() {
+            // What was read without a finding need not be read again; losing it costs time.
+            let before = previous.units.get(name);
+            let after = before.map_or(0, |state| state.process.watch.cursors);
+            let clocks = next.clocks.units.entry(name.clone()).or_default();
+            clocks.log = Some(LogClock { after, cursor: at.clone() });
+        }
+        let RunSeen::Alive { process: root, .. } = &process.run else { continue };
+        let same = previous.units.get(name).is_some_and(|state| state.seen.process == *root);
+        let clocks = next.clocks.units.entry(name.clone()).or_default();
+        let value =
+            at.file.map_or_else(String::new, |(device, inode)| format!("{device}:{inode}:{}", at.offset));
+        tick_over(&mut clocks.screen, value, process.log.grew, now);
+        for (detector, value) in &process.log.metrics {
+            let mut clock = clocks.metrics.remove(detector);
+            tick_over(&mut clock, value.to_string(), false, now);
+            clocks.metrics.extend(clock.map(|clock| (detector.clone(), clock)));
+        }
+        if !same {
+            clocks.tools = None;
+        }
+        if let Some(used) = process.cpu_ms {
+            clocks.tools = Some(match clocks.tools.take() {
+                None => ToolsClock {
+                    used_ms: used,
+                    first_awake_s: now,
+                    sampled_awake_s: now,
+                    changed_awake_s: None,
+                },
+                Some(old) => sample(&old, used, now),
+            });
+        }
+    }
+}
+
+/// The clock moves when the value is another one, or something is known to have come.
+fn tick_over(clock: &mut Option<Clock<String>>, value: String, came: bool, now: Awake) {
+    *clock = Some(match clock.take() {
+        Some(old) if old.value == value && !came => old,
+        Some(_) | None => Clock { value, changed_awake_s: now },
+    });
+}
+
 fn process(seen: &Seen) -> Option<Process> {
     match &seen.pane {
         PaneSeen::Alive(pane) => Some(Process { pid: pane.pid, start: pane.pid_start }),
@@ -91,6 +143,12 @@ fn push(clocks: &mut UnitClocks, excess: f64, now: Awake) {
         clock.changed_awake_s = later(clock.changed_awake_s);
     }
     if let Some(clock) = &mut clocks.transcript {
+        clock.changed_awake_s = later(clock.changed_awake_s);
+    }
+    for clock in clocks.metrics.values_mut() {
+        clock.changed_awake_s = later(clock.changed_awake_s);
+    }
+    if let Some(clock) = &mut clocks.heartbeat {
         clock.changed_awake_s = later(clock.changed_awake_s);
     }
     // What was seen of the tools counts on, as on every clock; that they are quiet now must be watched anew.
@@ -123,6 +181,14 @@ fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, excess_s: f64,
             Some(_) => Clock { value, changed_awake_s: now },
         });
     }
+    clocks.heartbeat = unit.cooperation.as_ref().map(|seen| {
+        let old = clocks.heartbeat.take().filter(|_| same_process);
+        match (old, &seen.heartbeat) {
+            (Some(old), Some(stamp)) if old.value == *stamp => old,
+            // A new process has its time to begin; nothing remembered, or not seen: nothing is held against it.
+            (_, stamp) => Clock { value: stamp.clone().unwrap_or_default(), changed_awake_s: now },
+        }
+    });
     if !same_process {
         clocks.tools = None;
     }

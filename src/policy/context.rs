@@ -7,6 +7,7 @@ use crate::base::names::UnitName;
 use crate::base::time::Now;
 use crate::config::{Agent, AgentKind, Config, Unit, Watch};
 use crate::model::action::Action;
+use crate::model::process::RunSeen;
 use crate::model::seen::{AlivePane, JobSeen, Observation, PaneSeen, Process, ScreenState, Seen, Substate};
 use crate::state::State;
 use crate::state::clocks::UnitClocks;
@@ -97,7 +98,8 @@ fn mass_death(config: &Config, previous: &State, next: &State) -> BTreeMap<UnitN
         .iter()
         .filter(|(name, unit)| {
             let task = unit.agent().is_some_and(|agent| agent.kind == AgentKind::Task);
-            !task && was_alive(name) && is_dead(name)
+            // Processes end one by one, each for its own reason.
+            !task && unit.process().is_none() && was_alive(name) && is_dead(name)
         })
         .map(|(name, unit)| (unit.position, name))
         .collect();
@@ -203,10 +205,11 @@ static NOTHING_SEEN: Seen = Seen {
     termed: false,
     process: None,
     buffers: Vec::new(),
+    cooperation: None,
 };
 const NO_MARKERS: crate::model::seen::Markers =
-    crate::model::seen::Markers { down: None, paused: None, waiting_until: None };
-static NO_CLOCKS: UnitClocks = UnitClocks { screen: None, transcript: None, tools: None };
+    crate::model::seen::Markers { down: None, paused: None, waiting_until: None, restart: None };
+static NO_CLOCKS: std::sync::LazyLock<UnitClocks> = std::sync::LazyLock::new(UnitClocks::default);
 static NO_STATE: std::sync::LazyLock<UnitState> = std::sync::LazyLock::new(UnitState::default);
 
 impl<'a> UnitContext<'a> {
@@ -250,7 +253,49 @@ impl<'a> UnitContext<'a> {
 
     /// The living process, if one was seen.
     pub fn process(&self) -> Option<Process> {
-        self.alive().map(|pane| Process { pid: pane.pid, start: pane.pid_start })
+        match self.run() {
+            Some(RunSeen::Alive { process, .. }) => *process,
+            Some(
+                RunSeen::Unknown { .. } | RunSeen::Absent | RunSeen::Pending { .. } | RunSeen::Ended { .. },
+            )
+            | None => self.alive().map(|pane| Process { pid: pane.pid, start: pane.pid_start }),
+        }
+    }
+
+    /// How the run of a process outside tmux stands; None for what lives in a pane, and when nobody looked.
+    pub fn run(&self) -> Option<&'a RunSeen> {
+        self.seen.process.as_ref().map(|process| &process.run)
+    }
+
+    /// It was seen to live, in its pane or as a run.
+    pub fn is_running(&self) -> bool {
+        match self.run() {
+            Some(RunSeen::Alive { .. }) => true,
+            Some(
+                RunSeen::Unknown { .. } | RunSeen::Absent | RunSeen::Pending { .. } | RunSeen::Ended { .. },
+            )
+            | None => self.alive().is_some(),
+        }
+    }
+
+    /// It was seen to be there no more: no session, or no run.
+    pub fn is_gone(&self) -> bool {
+        match self.run() {
+            Some(RunSeen::Absent | RunSeen::Ended { .. }) => true,
+            Some(RunSeen::Unknown { .. } | RunSeen::Pending { .. } | RunSeen::Alive { .. }) => false,
+            None => matches!(self.seen.pane, PaneSeen::Absent),
+        }
+    }
+
+    /// Why nothing is known of it now, if so.
+    pub fn blind(&self) -> Option<String> {
+        match (self.unit.process(), self.run()) {
+            (Some(_), Some(RunSeen::Unknown { why })) => Some(format!("its host could not be asked ({why})")),
+            (Some(_), _) => None,
+            (None, _) => {
+                self.fleet.blind.as_ref().map(|why| format!("blind: tmux could not be asked ({why})"))
+            }
+        }
     }
 
     /// The agent part of the config; None for a service.
@@ -311,8 +356,8 @@ impl<'a> UnitContext<'a> {
 
     /// Why no policy may do anything to this unit now; None when it may. A person's orders are not bound by it.
     pub fn gate(&self, state: &UnitState, least: Watch) -> Option<String> {
-        if let Some(why) = &self.fleet.blind {
-            return Some(format!("blind: tmux could not be asked ({why})"));
+        if let Some(why) = self.blind() {
+            return Some(why);
         }
         if !self.unit.enabled {
             return Some("not enabled in the config".into());

@@ -3,13 +3,14 @@
 
 use super::Policy;
 use super::context::UnitContext;
+use super::cooperation;
 use super::launch;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use crate::base::time::human_s;
+use crate::base::time::{Awake, human_s};
 use crate::config::Watch;
 use crate::model::action::{Action, Signal};
 use crate::model::seen::{PaneSeen, Process, ScreenState};
-use crate::state::unit::{EndCause, EndStep, Ending, Then, UnitState};
+use crate::state::unit::{EndCause, EndStep, Ending, Force, SymptomKind, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "ending", fold, propose, charge };
@@ -54,9 +55,10 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let text = format!("end called off: a person started another process in its pane ({})", ending.why);
         return call_off(context, state, notes, text);
     }
-    let ended =
-        matches!(context.seen.pane, PaneSeen::Absent) && context.seen.tree.as_ref().is_none_or(Vec::is_empty);
-    if ending.then == Then::StayDown && ended {
+    let ended = context.is_gone() && context.seen.tree.as_ref().is_none_or(Vec::is_empty);
+    // What follows the end of a process is its own policy's affair.
+    let over = ending.then == Then::StayDown || context.unit.process().is_some();
+    if over && ended {
         state.ending = None;
         notes.event(context.now.wall, Some(context.name), EventKind::State, "stopped");
         return;
@@ -65,7 +67,11 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         let text =
             format!("end called off: it made progress while it was about to be ended ({})", ending.why);
         // It was not carried out: the ladder is not at its end because of it.
-        state.ladder.tier = ending.tier.unwrap_or(state.ladder.tier);
+        if let Some(tier) = ending.tier {
+            let was_last = state.ladder.tier >= context.unit.ladder.tiers.len();
+            state.ladder.tier = tier;
+            state.ladder.failed = state.ladder.failed.saturating_sub(u32::from(was_last));
+        }
         call_off(context, state, notes, text);
     }
 }
@@ -97,10 +103,17 @@ fn up_again(context: &UnitContext<'_>, ending: &Ending) -> bool {
 
 /// A kill that a policy concluded, not begun yet, of a unit that moved on any clock since: no proof any more.
 fn revived(context: &UnitContext<'_>, ending: &Ending) -> bool {
-    let concluded = matches!(ending.cause, EndCause::Ladder | EndCause::Rerun);
+    let concluded = matches!(ending.cause, EndCause::Ladder | EndCause::Rerun) || ending.symptom.is_some();
     let not_begun = concluded && ending.step == EndStep::Wanted;
-    let moved = super::activity::last_change(context.clocks).is_some_and(|at| at >= ending.since_awake_s);
-    not_begun && moved && context.alive().is_some()
+    let since = |at: Option<Awake>| at.is_some_and(|at| at >= ending.since_awake_s);
+    let well = match ending.symptom {
+        Some(SymptomKind::Silent) => since(cooperation::beat(context)),
+        Some(SymptomKind::Stale) => cooperation::mismatch(context).is_none(),
+        Some(SymptomKind::Stalled | SymptomKind::Hung) | None => {
+            since(super::activity::last_change(context.clocks))
+        }
+    };
+    not_begun && well && context.is_running()
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
@@ -118,15 +131,20 @@ pub fn begin(state: &mut UnitState, ending: Ending) {
 
 /// Ends that are ordered by a marker or a changed config.
 fn ordered(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
-    let here = matches!(context.seen.pane, PaneSeen::Alive(_) | PaneSeen::Dead { .. });
+    let in_pane = matches!(context.seen.pane, PaneSeen::Alive(_) | PaneSeen::Dead { .. });
+    let here = in_pane || context.is_running();
     if !here || !context.unit.enabled {
         return;
     }
     if !context.is_wanted() {
         if let Some(why) =
-            context.gate(state, Watch::None).filter(|_| context.fleet.blind.is_some() || state.seen.foreign)
+            context.gate(state, Watch::None).filter(|_| context.blind().is_some() || state.seen.foreign)
         {
             return out.hold("stop", why);
+        }
+        if !super::process::may_end(context) {
+            return out
+                .hold("stop", "somebody else started it, and `allow_kill` is not set: it is left alone");
         }
         let marker = if context.fleet.down { "the fleet's `down` marker" } else { "its `down` marker" };
         let why = Reason::new("ending.down", format!("{marker} is set"), vec![]);
@@ -160,6 +178,8 @@ pub fn ending(context: &UnitContext<'_>, then: Then, cause: EndCause, why: &Reas
         since_awake_s: context.now.awake_s,
         process: context.process(),
         tier: None,
+        symptom: None,
+        force: Force::Term,
     }
 }
 
@@ -169,16 +189,19 @@ fn step(context: &UnitContext<'_>, state: &UnitState, ending: &Ending, out: &mut
         Then::Start => "restart",
     };
     let blocked = match ending.cause {
-        EndCause::Down | EndCause::Ordered => context.fleet.blind.clone().map(|why| format!("blind: {why}")),
-        EndCause::Changed | EndCause::Phase | EndCause::Ladder | EndCause::Rerun => {
+        EndCause::Down | EndCause::Ordered => context.blind(),
+        EndCause::Changed | EndCause::Phase | EndCause::Ladder | EndCause::Rerun | EndCause::Remedy => {
             context.gate(state, Watch::Heal)
         }
     };
     if let Some(why) = blocked {
         return out.hold(label, why);
     }
+    if let Some(action) = super::process::cancel(context) {
+        return cancel(context, ending, action, out);
+    }
     let left = context.seen.tree.clone();
-    let alive = context.alive().is_some();
+    let alive = context.is_running();
     if !alive && left.as_ref().is_none_or(Vec::is_empty) {
         return close(context, ending, out);
     }
@@ -224,7 +247,18 @@ fn first(
             format!("waits for the end of its turn ({} of at most {})", human_s(waited), human_s(grace));
         return out.hold(label, why);
     }
-    term(ending, tree, &ending.why, out);
+    match ending.force {
+        Force::Term => term(ending, tree, &ending.why, out),
+        Force::Kill => kill_at_once(ending, tree, out),
+    }
+}
+
+/// KILL without TERM: it was asked gently before. A disruption of its own, unlike the KILL that follows a TERM.
+fn kill_at_once(ending: &Ending, tree: Option<Vec<Process>>, out: &mut Proposals) {
+    let Some(processes) = tree.filter(|tree| !tree.is_empty()) else { return out.due_in(0.2) };
+    let text = format!("{}: KILL to {} processes, deepest first", ending.why, processes.len());
+    let why = Reason::new("ending.kill", text, vec!["TERM was a tier before".to_owned()]);
+    out.want(Claim::Kill, "kill", What::Act(Action::Signal { processes, signal: Signal::Kill }), why);
 }
 
 fn term(ending: &Ending, tree: Option<Vec<Process>>, because: &str, out: &mut Proposals) {
@@ -252,8 +286,27 @@ fn propose_signal(
     let what = What::Act(Action::Signal { processes, signal });
     match ending.cause {
         EndCause::Down | EndCause::Ordered => out.asked(Claim::End, label, what, why),
-        EndCause::Changed | EndCause::Phase | EndCause::Ladder | EndCause::Rerun => {
+        EndCause::Changed | EndCause::Phase | EndCause::Ladder | EndCause::Rerun | EndCause::Remedy => {
             out.want(Claim::End, label, what, why);
+        }
+    }
+}
+
+/// A run of another host is ended by that host, which has its own TERM, grace and KILL.
+fn cancel(context: &UnitContext<'_>, ending: &Ending, action: Action, out: &mut Proposals) {
+    let asked = match &ending.step {
+        EndStep::Wanted => None,
+        EndStep::Termed { at_awake_s, .. } | EndStep::Killed { at_awake_s, .. } => Some(*at_awake_s),
+    };
+    let wait = context.unit.ladder.grace_s + KILL_AGAIN_S;
+    if let Some(left) = asked.map(|at| wait - context.now.awake_s.since_s(at)).filter(|left| *left > 0.0) {
+        return out.due_in(left.min(1.0));
+    }
+    let why = Reason::new("ending.cancel", format!("{}: its host is told to end it", ending.why), vec![]);
+    match ending.cause {
+        EndCause::Down | EndCause::Ordered => out.asked(Claim::End, "cancel", What::Act(action), why),
+        EndCause::Changed | EndCause::Phase | EndCause::Ladder | EndCause::Rerun | EndCause::Remedy => {
+            out.want(Claim::End, "cancel", What::Act(action), why);
         }
     }
 }
@@ -283,6 +336,10 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
                 Signal::Term => EndStep::Termed { at_awake_s, processes, times: before.saturating_add(1) },
                 Signal::Kill => EndStep::Killed { at_awake_s, processes },
             };
+        }
+        What::Act(Action::CancelRun { .. }) => {
+            let Some(ending) = &mut state.ending else { return };
+            ending.step = EndStep::Termed { at_awake_s, processes: Vec::new(), times: 1 };
         }
         What::Act(_) | What::Deliver(_) | What::End(_) => {}
     }

@@ -11,6 +11,7 @@ use crate::config::{Agent, AgentKind, Role};
 use crate::model::action::{Action, Launch, LaunchPrompt};
 use crate::model::seen::PaneSeen;
 use crate::state::unit::{Kickoff, UnitState};
+use std::collections::BTreeMap;
 
 /// The action that starts the unit: anew in its kept pane, or in a session of its own. None while the pane lives or
 /// was not seen.
@@ -114,11 +115,22 @@ fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
         session: unit.session.clone(),
         dir: unit.dir.to_string_lossy().into_owned(),
         argv,
-        env: unit.process_env(),
+        env: env(context),
         env_remove,
         prompt,
         phase: kickoff::phase(context).map(|phase| phase.id.clone()),
     }
+}
+
+/// The unit's own variables, and the phase that is in force, "" without one: every unit is told, whatever it does.
+fn env(context: &UnitContext<'_>) -> BTreeMap<String, String> {
+    let phase = match &context.fleet.stage {
+        Stage::Phase(id) => id.clone(),
+        Stage::NoPlan | Stage::Unknown(_) | Stage::Complete => String::new(),
+    };
+    let mut env = context.unit.process_env();
+    env.insert("WATCHKEEPER_PHASE".to_owned(), phase);
+    env
 }
 
 fn argv(context: &UnitContext<'_>, agent: &Agent, resume: bool) -> Vec<String> {

@@ -11,23 +11,27 @@ pub mod arbiter;
 pub mod attend;
 pub mod belief;
 pub mod context;
+pub mod cooperation;
 pub mod deliver;
 pub mod ending;
 pub mod fetch;
 pub mod guard_text;
 pub mod handoff;
 pub mod kickoff;
+pub mod ladder;
 pub mod launch;
 pub mod limit;
 pub mod notify;
 pub mod operator;
 pub mod phase;
 pub mod plan;
+pub mod process;
 pub mod proposal;
 pub mod restart;
 pub mod stall;
 pub mod summary;
 pub mod summary_text;
+pub mod symptom;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
@@ -79,7 +83,9 @@ pub const POLICIES: &[Policy] = &[
     limit::POLICY,
     attend::POLICY,
     stall::POLICY,
+    ladder::POLICY,
     wake::POLICY,
+    process::POLICY,
 ];
 
 /// What is to be done and remembered, from what is wanted, remembered and seen.
@@ -97,6 +103,10 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
     activity::fold(config, previous, seen, &mut next);
     for (name, unit) in &config.units {
         let state = next.units.entry(name.clone()).or_default();
+        if unit.process().is_some() {
+            process::belief(&seen.now, seen.units.get(name), state);
+            continue;
+        }
         let before = state.seen.clone();
         belief::fold(&seen.now, &seen.server, unit, seen.units.get(name), &mut state.seen);
         if let Some(unit_seen) = seen.units.get(name) {

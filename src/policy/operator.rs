@@ -5,12 +5,13 @@ use super::guard_text;
 use super::proposal::{EventKind, Notes};
 use crate::base::names::UnitName;
 use crate::base::text::{counted, one_line};
-use crate::config::{AgentKind, Config, Role};
+use crate::config::{AgentKind, Config, ProcessHost, Role, Unit};
 use crate::model::action::{Action, Marker, MarkerKind};
 use crate::model::seen::{Ask, Observation, Paused, Request};
 use crate::state::State;
 use crate::state::mail::{HANDLED_MAX, Handled, Taken};
-use crate::state::unit::{Breaker, EndCause, EndStep, Ending, Message, Purpose, Then, UnitState};
+use crate::state::process::Standing;
+use crate::state::unit::{Breaker, EndCause, EndStep, Ending, Force, Message, Purpose, Then, UnitState};
 use std::borrow::Cow;
 
 /// A request older than this is no longer meant: its command gave up long ago, and a lost mail.json must not replay it.
@@ -93,7 +94,7 @@ pub fn with_marks<'a>(seen: &'a Observation, markers: &[Action]) -> Cow<'a, Obse
         match marker.kind {
             MarkerKind::Down => target.down = Some(text.clone()),
             MarkerKind::Paused => target.paused = Some(Paused { reason: text.clone(), until: None }),
-            MarkerKind::SequenceComplete => {}
+            MarkerKind::SequenceComplete | MarkerKind::Restart => {}
         }
     }
     marked
@@ -121,7 +122,10 @@ fn take(
                 let down = seen.units.get(name).is_some_and(|seen| seen.markers.down.is_some());
                 // A task that does not run has ended: its next run is its schedule's, or a person's who names it.
                 let task = unit.agent().is_some_and(|agent| agent.kind == AgentKind::Task);
-                if unit.enabled && !down && !task {
+                // A process that is over, or waits for a person, is started by who names it.
+                let open =
+                    next.units.get(name).is_none_or(|state| state.process.run.standing == Standing::Open);
+                if unit.enabled && !down && !task && open {
                     want_start(next.units.entry(name.clone()).or_default());
                 }
             }
@@ -157,7 +161,10 @@ fn take(
         }
         Ask::Resume { unit } => {
             if let Some(name) = unit {
-                unit_state(config, next, name)?;
+                let process = &mut unit_state(config, next, name)?.process;
+                if let Standing::Paused { .. } = process.run.standing {
+                    process.reopen();
+                }
             }
             markers.push(unmark(unit.as_ref(), MarkerKind::Paused));
             Ok(format!("{}: resumed", who(unit.as_ref())))
@@ -186,10 +193,17 @@ fn unit_state<'a>(
 }
 
 fn want_start(state: &mut UnitState) {
-    if state.seen.process.is_none() {
+    if !state.is_up() {
         state.operator.start = true;
         state.restart.breaker = Breaker::Closed;
     }
+}
+
+/// The ladder's breaker is closed, its failures are forgotten; its tier stands.
+fn fresh_ladder(state: &mut UnitState) {
+    let ladder = &mut state.ladder;
+    (ladder.breaker, ladder.failed) = (Breaker::Closed, 0);
+    (ladder.tells, ladder.told_awake_s) = (0, None);
 }
 
 /// Was this request taken for this unit already (its file was written, the mail's was not)?
@@ -220,11 +234,16 @@ fn restart(
     if state.seen.foreign {
         return Err(format!("the session of `{name}` is not ours: it is not touched"));
     }
+    if let Some(ProcessHost::Attach { .. }) = config.units.get(name).and_then(Unit::process).map(|p| &p.host)
+    {
+        return Err(format!("`{name}` was started by somebody else: it is watched, and never started"));
+    }
     if !once(state, request) {
         return Ok(format!("`{name}`: restart is under way"));
     }
     state.restart.breaker = Breaker::Closed;
-    if state.seen.process.is_none() {
+    fresh_ladder(state);
+    if !state.is_up() {
         state.operator.start = true;
         return Ok(format!("`{name}`: it does not run; starting"));
     }
@@ -239,6 +258,8 @@ fn restart(
         since_awake_s: seen.now.awake_s,
         process,
         tier: None,
+        symptom: None,
+        force: Force::Term,
     });
     Ok(format!(
         "`{name}`: restart ordered; it waits for the end of the turn, at most {:.0} s",
@@ -292,13 +313,23 @@ fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName
         return Ok(format!("`{name}`: approved"));
     }
     let was = state.restart.breaker.clone();
+    // One of the two, if any: the unit is told of as "breaker open" either way.
+    let was = match was {
+        Breaker::Closed => state.ladder.breaker.clone(),
+        Breaker::Open { .. } | Breaker::HalfOpen { .. } => was,
+    };
     state.restart.breaker = Breaker::Closed;
+    fresh_ladder(state);
     state.restart.past_awake_s.clear();
     state.restart.lost_awake_s.clear();
+    state.restart.asked_awake_s.clear();
     state.restart.told_awake_s = None;
     state.stall.approved = true;
     state.attend.error_nudges = 0;
     state.attend.told = None;
+    if config.units.get(name).is_some_and(|unit| unit.process().is_some()) {
+        state.process.approve();
+    }
     Ok(match was {
         Breaker::Closed => {
             format!("`{name}`: approved; its budgets are fresh, and a stalled kill may pass its vetoes once")

@@ -5,6 +5,7 @@
 use super::Policy;
 use super::belief;
 use super::context::UnitContext;
+use super::cooperation;
 use super::launch;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
 use crate::base::time::{Awake, human_s};
@@ -87,6 +88,7 @@ fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if age >= STABLE_S {
         state.restart.past_awake_s.clear();
         state.restart.lost_awake_s.clear();
+        state.restart.asked_awake_s.clear();
     }
     let tried = matches!(state.restart.breaker, Breaker::HalfOpen { .. } | Breaker::Open { .. });
     if tried && age >= context.unit.ladder.quiet_s {
@@ -98,7 +100,7 @@ fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
 }
 
 fn dead(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
-    if start_kind(context, state) != Some(Kind::Heal) {
+    if !matches!(start_kind(context, state), Some(Kind::Heal | Kind::Requested)) {
         return; // What was ordered or lost with the host is no verdict on the unit.
     }
     let now = context.now.awake_s;
@@ -164,6 +166,8 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     let past = match kind {
         Kind::Heal => Some(&state.restart.past_awake_s),
         Kind::Lost => Some(&state.restart.lost_awake_s),
+        // It asked for it itself: no backoff, but the breaker.
+        Kind::Requested => Some(&Vec::new()),
         Kind::Asked | Kind::Fresh | Kind::Changed | Kind::Phase | Kind::Again => None,
     };
     if let Some(past) = past {
@@ -210,7 +214,7 @@ fn withheld(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> Option<
             .or_else(|| super::phase::unknown(context))
             .or_else(|| limited(context, state))
             .or_else(|| context.account_held()),
-        Kind::Heal | Kind::Lost => context
+        Kind::Heal | Kind::Lost | Kind::Requested => context
             .gate(state, Watch::Heal)
             .or_else(|| super::phase::unknown(context))
             .or_else(|| limited(context, state))
@@ -233,6 +237,8 @@ enum Kind {
     Again,
     /// It died.
     Heal,
+    /// It ended itself and asked to be started anew: exit status 42 of a cooperative unit.
+    Requested,
     /// Its tmux server died, and it with it (SPEC 3: one symptom of the host). Not charged to the unit's own budget.
     Lost,
 }
@@ -246,6 +252,7 @@ impl Kind {
             Kind::Phase => "phase",
             Kind::Again => "again",
             Kind::Heal => "heal",
+            Kind::Requested => "requested",
             Kind::Lost => "lost",
         }
     }
@@ -264,8 +271,11 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
             (Then::Start, EndCause::Changed) => Some(Kind::Changed),
             (Then::Start, EndCause::Phase) => Some(Kind::Phase),
             (Then::Start, EndCause::Rerun) => Some(Kind::Fresh),
-            (Then::Start, EndCause::Ladder) => Some(Kind::Heal),
+            (Then::Start, EndCause::Ladder | EndCause::Remedy) => Some(Kind::Heal),
         };
+    }
+    if asks_restart(context, state) && !state.operator.start && !belief::is_unstarted(&state.seen) {
+        return Some(Kind::Requested);
     }
     if state.operator.start {
         return Some(Kind::Asked);
@@ -295,6 +305,9 @@ fn words(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> (&'static 
     let resume = if launch::resumes(context, state) { ", its conversation is resumed" } else { "" };
     match kind {
         Kind::Heal => ("restart", format!("it is dead ({exit}){resume}")),
+        Kind::Requested => {
+            ("restart", "it ended itself and asks to be started anew (exit status 42)".to_owned())
+        }
         Kind::Lost => ("restart", format!("its tmux server is gone, and it with it{resume}")),
         Kind::Again => ("start again", "its last start did not happen".to_owned()),
         Kind::Asked => ("start", format!("a person ordered it{resume}")),
@@ -321,8 +334,15 @@ fn limited(context: &UnitContext<'_>, state: &UnitState) -> Option<String> {
         .then(|| format!("its account is limited until {} ({})", limit.until, limit.text))
 }
 
+/// It ended itself in the way that asks for a restart, and not because it is to stay down.
+fn asks_restart(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    let asked = state.seen.exit_known == Some(Exit::Status(cooperation::ASKS_RESTART));
+    asked && context.unit.cooperative.is_some() && !state.launch.stopped && !task(context)
+}
+
 fn recent(state: &UnitState, now: Awake) -> usize {
-    state.restart.past_awake_s.iter().filter(|at| now.since_s(**at) < BREAKER_WINDOW_S).count()
+    let past = state.restart.past_awake_s.iter().chain(&state.restart.asked_awake_s);
+    past.filter(|at| now.since_s(**at) < BREAKER_WINDOW_S).count()
 }
 
 /// May a heal be paid for now, after these? The comparison in words, or why not and how long it will take.
@@ -365,6 +385,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
     let past = match granted.why.rule.as_str() {
         "restart.heal" => Some(&mut state.restart.past_awake_s),
         "restart.lost" => Some(&mut state.restart.lost_awake_s),
+        "restart.requested" => Some(&mut state.restart.asked_awake_s),
         _ => None,
     };
     if let Some(past) = past {

@@ -8,6 +8,7 @@ use crate::base::time::{Now, Wall};
 use crate::config::{AgentKind, Config, Permission, Role, Sequence, Unit};
 use crate::model::seen::{Markers, ScreenState, Substate};
 use crate::state::phase::PhaseState;
+use crate::state::process::{RemedyStep, Standing};
 use crate::state::unit::{Breaker, EndCause, HoldState, Then, UnitState};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -246,7 +247,7 @@ fn unit_line(sight: &Sight<'_>, unit: &Unit) -> UnitLine {
         pane: state.seen.pane.clone(),
         exit: exit(state),
         doing,
-        rests: false,
+        rests: rests(state),
         tokens: None,
     };
     line.urgency = urgency(unit, &line, observed != state.seen.state);
@@ -262,7 +263,7 @@ fn exit(state: &UnitState) -> Option<String> {
 
 /// What tmux says now beats what was recorded: is it up, and in which state?
 fn overlay(state: &UnitState, live: Option<&Live>) -> (bool, ScreenState) {
-    let recorded_up = state.seen.process.is_some();
+    let recorded_up = state.is_up();
     match live {
         None | Some(Live::Foreign) => (recorded_up, state.seen.state),
         Some(Live::Alive) if recorded_up => (true, state.seen.state),
@@ -293,9 +294,14 @@ fn doing(state: &UnitState) -> Option<String> {
         let what = match (ending.then, ending.cause) {
             (Then::StayDown, _) => "stopping",
             (Then::Start, EndCause::Ordered | EndCause::Changed | EndCause::Phase) => "restart ordered",
-            (Then::Start, EndCause::Down | EndCause::Ladder | EndCause::Rerun) => "restarting",
+            (Then::Start, EndCause::Down | EndCause::Ladder | EndCause::Rerun | EndCause::Remedy) => {
+                "restarting"
+            }
         };
         return Some(what.to_owned());
+    }
+    if let Some(words) = process_does(state) {
+        return Some(words);
     }
     if let Some(delivery) = &state.delivery.current {
         return Some(format!("typing ({:?})", delivery.message.purpose).to_lowercase());
@@ -305,6 +311,58 @@ fn doing(state: &UnitState) -> Option<String> {
         1 => Some("1 text waits to be typed".to_owned()),
         n => Some(format!("{n} texts wait to be typed")),
     }
+}
+
+/// A process is over, and that is right.
+fn rests(state: &UnitState) -> bool {
+    match state.process.run.standing {
+        Standing::Finished { well } => well,
+        Standing::Open | Standing::Paused { .. } | Standing::Aborted { .. } | Standing::Spent { .. } => false,
+    }
+}
+
+/// What is going on with a process beside its run.
+fn process_does(state: &UnitState) -> Option<String> {
+    let process = &state.process;
+    if let Some(remedy) = &process.remedy {
+        let action = &remedy.remedy.action;
+        return Some(match &remedy.step {
+            RemedyStep::Due => format!("{action} ({})", remedy.remedy.source.human()),
+            RemedyStep::Ask { .. } | RemedyStep::Thinking { .. } => "the healing agent is asked".to_owned(),
+            RemedyStep::Requested { .. } => "waits for an answer to its recovery request".to_owned(),
+            RemedyStep::Command { .. } => "a rule's command runs".to_owned(),
+        });
+    }
+    match &process.run.standing {
+        Standing::Finished { well: true } => return Some("finished".to_owned()),
+        Standing::Finished { well: false } => return Some("over; it failed".to_owned()),
+        Standing::Paused { .. } => return Some("paused".to_owned()),
+        Standing::Aborted { .. } => return Some("given up".to_owned()),
+        Standing::Spent { .. } => return Some("not started again".to_owned()),
+        Standing::Open => {}
+    }
+    let watched = process.heal.verify.last()?;
+    Some(format!("{} against `{}` is being verified", watched.action, watched.detector))
+}
+
+/// What a process's standing asks of a person.
+fn process_needs(unit: &Unit, state: &UnitState) -> Option<String> {
+    let name = &unit.name;
+    match &state.process.run.standing {
+        Standing::Open | Standing::Finished { .. } | Standing::Aborted { .. } => {}
+        Standing::Paused { why } => {
+            return Some(format!("paused: {why}; `watchkeeper resume {name}` lets it go on"));
+        }
+        Standing::Spent { why } => {
+            return Some(format!("not started again: {why}; `watchkeeper approve {name}` lifts it"));
+        }
+    }
+    let requested = state
+        .process
+        .remedy
+        .as_ref()
+        .is_some_and(|remedy| matches!(remedy.step, RemedyStep::Requested { .. }));
+    requested.then(|| format!("asks how to heal it: `watchkeeper respond {name} --action …`"))
 }
 
 /// What only a person can see to.
@@ -327,6 +385,9 @@ fn needs(
     if let Breaker::Open { .. } = state.restart.breaker {
         let exit = state.seen.exit.as_deref().unwrap_or("unknown end");
         return Some(format!("breaker open after {exit}: `watchkeeper approve {}` lifts it", unit.name));
+    }
+    if let Some(words) = process_needs(unit, state) {
+        return Some(words);
     }
     if let Some(words) = shown_to_a_person(sight, unit, state, observed) {
         return Some(words);

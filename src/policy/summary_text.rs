@@ -119,7 +119,7 @@ pub fn state_word(unit: &UnitLine) -> String {
         (ScreenState::Dead | ScreenState::Unknown, _) if !unit.up && !unit.wanted => "down".to_owned(),
         (ScreenState::Dead, _) if unit.kind == "task" => "ended".to_owned(),
         (ScreenState::Unknown, _) if unit.since.is_none() => "not seen".to_owned(),
-        (ScreenState::Busy, _) if unit.kind == "service" => "running".to_owned(),
+        (ScreenState::Busy, _) if matches!(unit.kind, "service" | "process") => "running".to_owned(),
         (_, Some(substate)) => format!("{word} ({substate:?})").to_lowercase(),
         (_, None) => word,
     }

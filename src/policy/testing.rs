@@ -9,9 +9,13 @@ use crate::base::names::UnitName;
 use crate::base::time::{Awake, Now, Wall};
 use crate::config::{self, Config, Source};
 use crate::model::action::{Action, Job, MarkerKind, Signal};
+use crate::model::finding::{Finding, FindingKind};
+use crate::model::incident::{FixNote, IncidentOrder};
+use crate::model::process::{ProcessSeen, RunId, RunSeen};
 use crate::model::seen::{
-    AlivePane, Ask, BranchFacts, BranchSeen, Commit, Exit, HostSeen, JobSeen, Markers, Observation, PaneSeen,
-    Paused, Process, Reading, Request, Scope, ScreenState, Seen, ServerId, ServerSeen, SinceSeen, Substate,
+    AlivePane, Ask, BranchFacts, BranchSeen, Commit, Cooperation, Exit, HostSeen, JobSeen, Markers,
+    Observation, PaneSeen, Paused, Process, Reading, Request, RestartMarker, Scope, ScreenState, Seen,
+    ServerId, ServerSeen, SinceSeen, Substate, VersionSeen,
 };
 use crate::model::usage::UsageSeen;
 use crate::state::State;
@@ -47,6 +51,14 @@ pub struct World {
     pub started: Vec<Job>,
     /// How jobs of units end, by what they are for; the others run on.
     pub results: BTreeMap<String, JobSeen>,
+    /// Processes that were started.
+    pub runs: Vec<crate::model::process::ProcessLaunch>,
+    /// Incidents that were ordered, as last known.
+    pub incidents: BTreeMap<String, IncidentOrder>,
+    /// Rows of the ledger: attempt, source, action, status.
+    pub ledger: Vec<String>,
+    /// Notes for incidents, by attempt.
+    pub notes: BTreeMap<String, FixNote>,
     hidden: Hidden,
     /// When the next tick is due.
     next_at: Awake,
@@ -122,6 +134,7 @@ struct Hidden {
     outbox: Vec<String>,
     pids: i32,
     requests: u64,
+    cpu: BTreeMap<UnitName, u64>,
 }
 
 /// Config text to config; panics with every problem.
@@ -148,7 +161,7 @@ impl World {
     #[track_caller]
     pub fn new(text: &str) -> World {
         let config = parsed(text);
-        let units = config.units.keys().map(|unit| (unit.clone(), absent())).collect();
+        let units = config.units.values().map(|unit| (unit.name.clone(), nothing(unit))).collect();
         let seen = Observation {
             now: Now { wall: START, awake_s: Awake(1_000_000), boot: "b1".into(), zone: "UTC".into() },
             scope: Scope::All,
@@ -185,6 +198,10 @@ impl World {
             jobs: Vec::new(),
             started: Vec::new(),
             results: BTreeMap::new(),
+            runs: Vec::new(),
+            incidents: BTreeMap::new(),
+            ledger: Vec::new(),
+            notes: BTreeMap::new(),
             hidden: Hidden { pids: 100, ..Hidden::default() },
             next_at: Awake(1_000_000),
         }
@@ -228,8 +245,8 @@ impl World {
         self.config = parsed(text);
         self.seen.units.retain(|unit, _| self.config.units.contains_key(unit));
         self.state.units.retain(|unit, _| self.config.units.contains_key(unit));
-        for unit in self.config.units.keys() {
-            self.seen.units.entry(unit.clone()).or_insert_with(absent);
+        for unit in self.config.units.values() {
+            self.seen.units.entry(unit.name.clone()).or_insert_with(|| nothing(unit));
         }
     }
 
@@ -335,9 +352,45 @@ impl World {
                 self.alerts.push(alert.text.clone());
             }
         }
+        self.take_notes();
         let due = decision.due_s.unwrap_or(f64::INFINITY).min(self.config.watchdog.signal_interval_s);
         self.next_at = self.seen.now.awake_s.plus_s(due);
         self.last = decision;
+    }
+
+    /// What the engine writes down of processes, and what their logs said: it is said once.
+    fn take_notes(&mut self) {
+        for state in self.state.units.values() {
+            for order in &state.incident.owed {
+                self.incidents.insert(order.id.clone(), order.clone());
+            }
+            for row in &state.incident.rows {
+                let line = format!("{} {} {} {}", row.attempt, row.source, row.action, row.status.word());
+                if !self.ledger.contains(&line) {
+                    self.ledger.push(line);
+                }
+            }
+            self.notes.extend(state.incident.fixes.iter().cloned().map(|note| (note.attempt.clone(), note)));
+        }
+        for seen in self.seen.units.values_mut() {
+            if let Some(process) = &mut seen.process {
+                (process.log.findings, process.log.grew, process.log.more) = (Vec::new(), false, 0);
+            }
+            if seen.process.is_some() {
+                seen.failed = None;
+            }
+        }
+    }
+
+    /// A process's host starts it: each number once.
+    fn begin(&mut self, launch: &crate::model::process::ProcessLaunch) {
+        let known = match &self.seen.units[&launch.unit].process.as_ref().unwrap().run {
+            RunSeen::Alive { id, .. } | RunSeen::Pending { id, .. } | RunSeen::Ended { id, .. } => id.number,
+            RunSeen::Unknown { .. } | RunSeen::Absent => 0,
+        };
+        assert!(launch.number > known, "run {} was started before", launch.number);
+        self.runs.push(launch.clone());
+        self.unit(launch.unit.clone().as_str()).runs(launch.number);
     }
 
     /// The costly facts, as the engine gathers them.
@@ -356,6 +409,17 @@ impl World {
             let held: Vec<String> = self.hidden.buffers.keys().cloned().collect();
             seen.buffers = super::deliver::buffered(&self.config, unit, &held);
             seen.buffer = needs.buffers.get(unit).map(|buffer| self.hidden.buffers.contains_key(buffer));
+            let config = self.config.units.get(unit).and_then(crate::config::Unit::process);
+            if let (Some(process), Some(config)) = (&mut seen.process, config) {
+                let none = UnitState::default();
+                let state = self.state.units.get(unit).unwrap_or(&none);
+                process.incidents = state.incident.owed.iter().map(|order| order.id.clone()).collect();
+                process.attempts = state.incident.rows.iter().map(|row| row.key()).collect();
+                process.fixes = state.incident.fixes.iter().map(|note| note.attempt.clone()).collect();
+                process.brief = super::process::wants_brief(state).then(Default::default);
+                let near = super::process::wants_cpu(config, &self.state, unit, &self.seen.now);
+                process.cpu_ms = near.then(|| *self.hidden.cpu.get(unit).unwrap_or(&0));
+            }
             if needs.cpu.contains(unit) {
                 seen.tools_cpu_ms.get_or_insert(0);
             } else {
@@ -378,6 +442,10 @@ impl World {
             MarkerKind::Down => markers.down = text,
             MarkerKind::Paused => markers.paused = text.map(|reason| Paused { reason, until: None }),
             MarkerKind::SequenceComplete => self.seen.complete = text.is_some(),
+            MarkerKind::Restart => {
+                let at = Some(self.seen.now.wall);
+                markers.restart = text.map(|text| RestartMarker { text, at });
+            }
         }
     }
 
@@ -417,7 +485,9 @@ impl World {
             Action::KillSession { .. } => self.unit(unit.as_str()).absent(),
             Action::Mark { .. } | Action::Unmark { .. } => self.mark(action),
             Action::RunJob { job } => self.started.push(job.clone()),
-            Action::Run { .. } | Action::CancelRun { .. } => {}
+            Action::WriteFile { text, .. } => self.loaded.push((unit.to_string(), text.clone())),
+            Action::Run { launch } => self.begin(launch),
+            Action::CancelRun { unit, .. } => self.unit(unit.clone().as_str()).ended(Some(Exit::Signal(15))),
         }
     }
 
@@ -543,6 +613,13 @@ impl Seen {
     }
 }
 
+fn nothing(unit: &crate::config::Unit) -> Seen {
+    match unit.process() {
+        Some(_) => Seen { process: Some(Box::default()), ..Seen::default() },
+        None => absent(),
+    }
+}
+
 fn absent() -> Seen {
     Seen { pane: PaneSeen::Absent, ..Seen::default() }
 }
@@ -596,7 +673,32 @@ impl Hand<'_> {
             },
         };
         self.world.hidden.trees.insert(self.name.clone(), vec![Process { pid, start: 7 }]);
+        let cooperative = self.world.config.units[&self.name].cooperative.is_some();
+        let left = self.seen().cooperation.take().unwrap_or_default();
+        // What its last process wrote stands there still.
+        let heartbeat = Some(left.heartbeat.clone().unwrap_or_default());
+        self.seen().cooperation = cooperative.then(|| Box::new(Cooperation { heartbeat, ..*left }));
         self.seen().pane = PaneSeen::Alive(Box::new(pane));
+    }
+
+    /// A cooperative unit touches its heartbeat.
+    #[track_caller]
+    pub fn beats(&mut self) {
+        let now = self.world.seen.now.awake_s;
+        self.cooperation().heartbeat = Some(format!("touched {}", now.0));
+    }
+
+    /// It stamps the version that it runs.
+    #[track_caller]
+    pub fn stamps(&mut self, version: &str) {
+        let at = Some(self.world.seen.now.wall);
+        self.cooperation().version = Some(VersionSeen { text: version.to_owned(), at });
+    }
+
+    /// What a cooperative unit says of itself.
+    #[track_caller]
+    pub fn cooperation(&mut self) -> &mut Cooperation {
+        self.seen().cooperation.as_mut().expect("it is not cooperative, or never ran")
     }
 
     /// Its screen's content is another one.
@@ -671,6 +773,9 @@ impl Hand<'_> {
 
     /// The process ends; the pane is kept.
     pub fn dies(&mut self, exit: Exit) {
+        if self.seen().process.is_some() {
+            return self.ended(Some(exit));
+        }
         self.world.hidden.trees.entry(self.name.clone()).or_default().retain(|p| p.start != 7);
         let (pane, pid) = match &self.seen().pane {
             PaneSeen::Alive(pane) => (pane.pane.clone(), Some(pane.pid)),
@@ -678,6 +783,56 @@ impl Hand<'_> {
             PaneSeen::Unknown | PaneSeen::Absent => return,
         };
         self.seen().pane = PaneSeen::Dead { pane, exit: Some(exit), at: None, pid };
+    }
+
+    /// Its run is at work.
+    pub fn runs(&mut self, number: u64) {
+        self.world.hidden.pids += 1;
+        let root = Process { pid: self.world.hidden.pids, start: 7 };
+        self.world.hidden.trees.insert(self.name.clone(), vec![root]);
+        let since = Some(self.world.seen.now.wall);
+        let id = RunId { number, handle: format!("{}.7.b1", root.pid) };
+        self.process().run = RunSeen::Alive { id, process: Some(root), since, suspended: false };
+    }
+
+    /// Its run ends.
+    pub fn ended(&mut self, exit: Option<Exit>) {
+        self.world.hidden.trees.remove(&self.name);
+        let at = Some(self.world.seen.now.wall);
+        let id = match &self.process().run {
+            RunSeen::Alive { id, .. } | RunSeen::Pending { id, .. } | RunSeen::Ended { id, .. } => id.clone(),
+            other => panic!("no run: {other:?}"),
+        };
+        self.process().run = RunSeen::Ended { id, exit, out_of_memory: false, at, note: None };
+        self.world.poke();
+    }
+
+    /// Its output goes on.
+    pub fn writes(&mut self) {
+        let log = &mut self.process().log;
+        log.grew = true;
+        log.cursor.file = Some((1, 1));
+        log.cursor.offset += 100;
+    }
+
+    /// A detector found something in its output.
+    pub fn says(&mut self, detector: &str, kind: FindingKind, message: &str) {
+        self.writes();
+        let finding =
+            Finding { detector: detector.into(), kind, message: message.into(), ..Finding::default() };
+        self.process().log.findings.push(finding);
+        self.world.poke();
+    }
+
+    /// CPU that its tree has used.
+    pub fn uses_cpu(&mut self, ms: u64) {
+        *self.world.hidden.cpu.entry(self.name.clone()).or_default() += ms;
+    }
+
+    /// What is seen of its run.
+    #[track_caller]
+    pub fn process(&mut self) -> &mut ProcessSeen {
+        self.seen().process.as_mut().expect("no process")
     }
 
     /// Its session is gone.

@@ -2,6 +2,7 @@
 
 use crate::base::names::UnitName;
 use crate::base::time::Awake;
+use crate::model::process::LogCursor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -30,6 +31,25 @@ pub struct UnitClocks {
     pub transcript: Option<Clock<String>>,
     /// CPU of the CLI's tools; only sampled near a stall.
     pub tools: Option<ToolsClock>,
+    /// The heartbeat of a cooperative unit: the stamp of its file, "" when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Clock<String>>,
+    /// Metrics of a process, by detector.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, Clock<String>>,
+    /// How far a process's log was read since its unit.json was written last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogClock>,
+}
+
+/// How far a log was read without a finding.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogClock {
+    /// Counts on from this commit of the unit's own cursor; with any other one it means nothing.
+    pub after: u64,
+    /// Where reading stands.
+    pub cursor: LogCursor,
 }
 
 /// One clock: the value last seen and when it last changed.

@@ -11,6 +11,7 @@ pub mod incident;
 pub mod json;
 pub mod mail;
 pub mod phase;
+pub mod process;
 pub mod table;
 pub mod tokens;
 pub mod unit;

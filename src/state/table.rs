@@ -39,6 +39,16 @@ pub const DOWN: &str = "down";
 pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
 /// Marker: no remedies.
 pub const PAUSED: &str = "PAUSED";
+/// Of a process: what its healing agent is asked.
+pub const REQUEST: &str = "recovery-request.md";
+/// Of a process: what a healing agent answers.
+pub const RESPONSE: &str = "recovery-response.md";
+/// Marker of a unit: it is asked to end itself and be started anew.
+pub const RESTART: &str = "RESTART";
+/// Touched by a cooperative unit.
+pub const UNIT_HEARTBEAT: &str = "heartbeat";
+/// Written by a cooperative unit at its start.
+pub const UNIT_VERSION: &str = "version";
 /// Marker of a unit: a declared wait.
 pub const WAITING_UNTIL: &str = "WAITING-UNTIL";
 
@@ -121,6 +131,11 @@ pub const FILES: &[FileRow] = &[
         about: "every transition, decision, hold and action with its reason",
     },
     FileRow {
+        path: "units/<name>/recovery-request.md, recovery-response.md",
+        writer: "watchdog; the agent",
+        about: "processes: what an interactive healing agent is asked, and what it answers",
+    },
+    FileRow {
         path: "units/<name>/unit.json",
         writer: "watchdog",
         about: "everything about the unit that must change together",
@@ -135,6 +150,21 @@ pub const FILES: &[FileRow] = &[
         path: "units/<name>/WAITING-UNTIL",
         writer: "the unit",
         about: "declared wait: one RFC 3339 time",
+    },
+    FileRow {
+        path: "units/<name>/RESTART",
+        writer: "watchdog, people",
+        about: "marker: this unit is asked to end itself (exit 42); time, writer, reason",
+    },
+    FileRow {
+        path: "units/<name>/heartbeat",
+        writer: "the unit",
+        about: "touched by a cooperative unit while it works",
+    },
+    FileRow {
+        path: "units/<name>/version",
+        writer: "the unit",
+        about: "the commit that a cooperative unit runs, written at its start",
     },
     FileRow {
         path: "units/<name>/screen.txt",

@@ -4,6 +4,7 @@
 
 use super::incident::IncidentState;
 use super::mail::Owed;
+use super::process::ProcessState;
 use crate::base::time::{Awake, Wall};
 use crate::model::seen::{Exit, Process, ScreenState, ServerId, Substate};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,9 @@ pub struct UnitState {
     /// Its incidents: folders and ledger rows owed, repeats counted.
     #[serde(skip_serializing_if = "IncidentState::is_empty")]
     pub incident: IncidentState,
+    /// Its run, for a process outside tmux.
+    #[serde(skip_serializing_if = "ProcessState::is_empty")]
+    pub process: ProcessState,
     /// Jobs that were ordered and whose results are still to be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobWait>,
@@ -231,6 +235,43 @@ pub struct Ending {
     /// The ladder's tier that it is: comes again when the end is called off.
     #[serde(default)]
     pub tier: Option<usize>,
+    /// What the ladder saw wrong: when it is over before the first signal, so is the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symptom: Option<SymptomKind>,
+    /// The first signal.
+    #[serde(default, skip_serializing_if = "Force::is_gentle")]
+    pub force: Force,
+}
+
+/// With which signal an end begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Force {
+    /// TERM; KILL after the grace.
+    #[default]
+    Term,
+    /// KILL at once: it was asked gently before.
+    Kill,
+}
+
+impl Force {
+    fn is_gentle(&self) -> bool {
+        *self == Force::Term
+    }
+}
+
+/// What a ladder is climbed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SymptomKind {
+    /// Idle, and its work has no end.
+    Stalled,
+    /// Busy without progress on any clock.
+    Hung,
+    /// Its heartbeat is old.
+    Silent,
+    /// It runs other code than its repository holds.
+    Stale,
 }
 
 /// What follows an end.
@@ -259,6 +300,8 @@ pub enum EndCause {
     Ladder,
     /// A task's next run, its previous one being over.
     Rerun,
+    /// A remedy for a process: a rule's, an agent's, or the standard one.
+    Remedy,
 }
 
 /// Where an end stands.
@@ -287,6 +330,8 @@ pub struct RestartState {
     /// The last restarts of what was lost with its tmux server, oldest first; bounded. They have a backoff of their own,
     /// and open no breaker: that the host lost N units says nothing about any of them.
     pub lost_awake_s: Vec<Awake>,
+    /// The last restarts that the unit itself asked for (exit status 42), oldest first; bounded. No backoff, but the breaker.
+    pub asked_awake_s: Vec<Awake>,
     /// The breaker.
     pub breaker: Breaker,
     /// Stagger after a mass death: not before this instant.
@@ -331,7 +376,11 @@ pub struct StallState {
 pub struct LadderState {
     /// Next tier, from 0.
     pub tier: usize,
-    /// The last remedy: its cooldown and the fresh window count from here.
+    /// What the last tier was for.
+    pub symptom: Option<SymptomKind>,
+    /// The last tier of any sort: the cooldown counts from here.
+    pub tier_awake_s: Option<Awake>,
+    /// The last one that reached the unit, or its start: the fresh window counts from here.
     pub remedy_awake_s: Option<Awake>,
     /// The last alert of its last tier.
     pub alert_awake_s: Option<Awake>,
@@ -343,6 +392,32 @@ pub struct LadderState {
     pub tells: u32,
     /// The last of them.
     pub told_awake_s: Option<Awake>,
+    /// It runs other code than its repository holds: seen so since.
+    pub stale: Option<StaleSince>,
+    /// The restart that it was asked for last.
+    pub asked: Option<Asked>,
+}
+
+/// Which two commits differ, and since when that is seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StaleSince {
+    /// What it runs.
+    pub version: String,
+    /// What its repository holds.
+    pub head: String,
+    /// Since.
+    pub since_awake_s: Awake,
+}
+
+/// A `RESTART` marker that was written for a unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// The process that it was for.
+    pub process: Option<Process>,
+    /// The time that the marker carries.
+    pub at: Wall,
 }
 
 /// Since when a veto holds, and when its age was last told.
@@ -641,6 +716,11 @@ pub struct LastAct {
 }
 
 impl UnitState {
+    /// It runs: its process lives, here or on another host.
+    pub fn is_up(&self) -> bool {
+        self.seen.process.is_some() || self.process.is_up()
+    }
+
     /// A job was ordered: it is waited for.
     pub fn await_job(&mut self, id: &str, by: &str, now: Awake) {
         self.jobs.retain(|job| job.id != id);

@@ -5,6 +5,7 @@
 use super::{Files, Replaced, Sync};
 use crate::base::error::{Error, Result};
 use crate::base::text::digest;
+use crate::base::time::Wall;
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -111,6 +112,11 @@ impl Files for RealFiles {
         let meta = if own.is_symlink() { behind().unwrap_or(own) } else { own };
         let (mtime, ctime) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
         Some(format!("{}:{}:{mtime:?}:{ctime:?}", meta.ino(), meta.size()))
+    }
+
+    fn modified(&mut self, path: &str) -> Option<Wall> {
+        let meta = std::fs::symlink_metadata(self.full(path).ok()?).ok()?;
+        Some(Wall(meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000)))
     }
 
     fn replace(&mut self, path: &str, expected: Option<&[u8]>, bytes: &[u8], sync: Sync) -> Result<Replaced> {

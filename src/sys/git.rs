@@ -18,7 +18,7 @@ const FILE_MAX: u64 = 1 << 20;
 /// Git ended before it had said all.
 const SHORT: &str = "git said less than was asked for";
 /// A reference file is one line.
-const REF_MAX: u64 = 4096;
+pub(super) const REF_MAX: u64 = 4096;
 /// Largest packed-refs that is read.
 const PACKED_MAX: u64 = 32 << 20;
 
@@ -63,6 +63,11 @@ pub fn clean_env(command: &mut Command) {
 pub fn tip(repo: &Path, remote: &str, branch: &str) -> Result<Option<String>, String> {
     let dir = common_dir(repo)?;
     let name = format!("refs/remotes/{remote}/{branch}");
+    reference(repo, &dir, name)
+}
+
+/// The commit that a reference points to, read as files; git is asked only where it keeps them otherwise.
+pub(super) fn reference(repo: &Path, dir: &Path, name: String) -> Result<Option<String>, String> {
     if dir.join("reftable").is_dir() {
         return rev_parse(repo, &name);
     }
@@ -71,7 +76,7 @@ pub fn tip(repo: &Path, remote: &str, branch: &str) -> Result<Option<String>, St
     for _ in 0..5 {
         let path = dir.join(&name_now);
         let loose = if path.is_dir() { None } else { text(&path, REF_MAX)? };
-        let Some(line) = loose.as_deref().map(str::trim) else { return packed(&dir, &name_now) };
+        let Some(line) = loose.as_deref().map(str::trim) else { return packed(dir, &name_now) };
         match line.strip_prefix("ref:") {
             Some(next) if is_plain(next.trim()) => name_now = next.trim().to_owned(),
             Some(next) => return Err(format!("`{name_now}` points to `{}`", next.trim())),
@@ -82,7 +87,7 @@ pub fn tip(repo: &Path, remote: &str, branch: &str) -> Result<Option<String>, St
     Err("its references point in a circle".to_owned())
 }
 
-fn is_plain(name: &str) -> bool {
+pub(super) fn is_plain(name: &str) -> bool {
     name.starts_with("refs/") && !name.contains("..") && !name.chars().any(char::is_control)
 }
 
@@ -92,6 +97,19 @@ fn is_object_id(text: &str) -> bool {
 
 /// Where the references are: of a worktree they are in its main repository.
 fn common_dir(repo: &Path) -> Result<PathBuf, String> {
+    shared_by(own_dir(repo)?)
+}
+
+/// The folder that worktrees share, from the own one of one of them.
+pub(super) fn shared_by(dir: PathBuf) -> Result<PathBuf, String> {
+    match text(&dir.join("commondir"), REF_MAX)? {
+        Some(common) => Ok(dir.join(common.trim())),
+        None => Ok(dir),
+    }
+}
+
+/// The worktree's own folder of git: what it has checked out, and what it is in the midst of.
+pub(super) fn own_dir(repo: &Path) -> Result<PathBuf, String> {
     let dot = repo.join(".git");
     let dir = if dot.is_dir() {
         dot
@@ -105,13 +123,10 @@ fn common_dir(repo: &Path) -> Result<PathBuf, String> {
     } else {
         return Err("there is no such folder".to_owned());
     };
-    match text(&dir.join("commondir"), REF_MAX)? {
-        Some(common) => Ok(dir.join(common.trim())),
-        None => Ok(dir),
-    }
+    Ok(dir)
 }
 
-fn text(path: &Path, limit: u64) -> Result<Option<String>, String> {
+pub(super) fn text(path: &Path, limit: u64) -> Result<Option<String>, String> {
     let bytes = read_bounded(path, limit).map_err(|error| error.message())?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }

@@ -8,10 +8,13 @@ pub mod env;
 pub mod exe;
 pub mod files;
 mod folders;
+pub mod follow;
 pub mod git;
+mod git_head;
 pub mod hosts;
 pub mod jobs;
 pub mod lock;
+pub mod notify;
 pub mod outside;
 pub mod pressure;
 pub mod proc;
@@ -66,6 +69,10 @@ pub trait Host {
     /// The commit that a clone's remote-tracking branch points to; None when there is no such branch.
     fn tip(&mut self, repo: &Path, remote: &str, branch: &str)
     -> std::result::Result<Option<String>, String>;
+    /// The commit that is checked out in the repository that a folder lies in; an error when that can't be said now.
+    fn head(&mut self, _folder: &Path) -> std::result::Result<String, String> {
+        Err("not looked at".to_owned())
+    }
     /// What stands in a commit, and what came since another one.
     fn branch(&mut self, query: &git::BranchQuery) -> std::result::Result<BranchFacts, String>;
     /// How a job stands.
@@ -97,6 +104,22 @@ pub trait Host {
     fn runs(&mut self, queries: &[RunQuery]) -> Vec<RunSeen> {
         let why = || "nobody looks at processes here".to_owned();
         queries.iter().map(|_| RunSeen::Unknown { why: why() }).collect()
+    }
+    /// CPU time used so far by a process and all its descendants, milliseconds.
+    fn tree_cpu_ms(&mut self, _pid: i32) -> Option<u64> {
+        None
+    }
+    /// Is this program on the PATH, or a path to one?
+    fn finds(&mut self, _program: &str) -> bool {
+        true
+    }
+    /// Is this variable set here, and not empty?
+    fn has_variable(&mut self, _name: &str) -> bool {
+        true
+    }
+    /// A text file, at most so long.
+    fn text(&mut self, _path: &Path, _max: u64) -> Option<String> {
+        None
     }
     /// What is left of a local run whose own process is gone: members of its session that still carry its mark in their
     /// environment, deepest first.
@@ -176,6 +199,10 @@ pub trait Files {
     /// Cheap identity of a file's contents (inode, size, times); None when it is missing. Equal stamps mean that it
     /// need not be read again.
     fn stamp(&mut self, path: &str) -> Option<String>;
+    /// When a file was last changed, on the wall clock; None when it is missing or nobody can tell.
+    fn modified(&mut self, _path: &str) -> Option<Wall> {
+        None
+    }
     /// Replaces a file whole. `expected` is what the tick had read (None = missing). A file that meanwhile holds
     /// something else is left as the other writer wrote it: [`Replaced::Yielded`].
     fn replace(&mut self, path: &str, expected: Option<&[u8]>, bytes: &[u8], sync: Sync) -> Result<Replaced>;

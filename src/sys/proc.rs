@@ -115,6 +115,15 @@ pub fn tree(all: &Processes, root: i32) -> Vec<Process> {
         .collect()
 }
 
+/// CPU time used so far by a process and all its descendants, milliseconds; those that they waited for included.
+pub fn tree_cpu_ms(all: &Processes, root: i32) -> Option<u64> {
+    let own = all.get(&root).filter(|stat| !stat.is_dead())?;
+    let used = |stat: &Stat| stat.cpu.saturating_add(stat.cpu_children);
+    let below = below(all, root).into_iter().filter(|pid| *pid != root);
+    let ticks = below.filter_map(|pid| all.get(&pid)).map(used).fold(used(own), u64::saturating_add);
+    Some(ticks.saturating_mul(1000) / ticks_per_s())
+}
+
 /// CPU time used so far by a CLI's tools, ended ones that were waited for included, milliseconds: of all descendants of
 /// its process but those that are the CLI itself. gemini and qwen run in a child of the process that was started,
 /// codex in a child of its launcher, and draw their spinner there. `programs` are the CLI's own.

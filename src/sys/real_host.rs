@@ -5,20 +5,23 @@ use super::files::RealFiles;
 use super::tmux::{Screens, Tmux};
 use super::tmux_list::{Commands, fold};
 use super::{
-    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, hosts, jobs, pressure, proc, tmux_act,
-    transcript, transcript_files,
+    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, git_head, hosts, jobs, pressure, proc,
+    tmux_act, transcript, transcript_files,
 };
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
-use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal};
+use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal, UnitFile};
 use crate::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunId, RunQuery, RunSeen};
 use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
+use crate::state::table;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// A marker's text is one or two lines.
 const MARKER_MAX: u64 = 64 << 10;
+/// A request to a healing agent is at most so long, and somewhat.
+const REQUEST_MAX: u64 = 1 << 20;
 /// Most transcripts whose last look is remembered.
 const LOOKS_MAX: usize = 4096;
 
@@ -197,6 +200,21 @@ impl RealHost {
         self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
     }
 
+    /// An answer that lies there is of an earlier request: it goes first.
+    fn write_file(&mut self, unit: &UnitName, file: UnitFile, text: &str) -> Outcome {
+        let UnitFile::RecoveryRequest = file;
+        let path = table::in_unit(unit, table::REQUEST);
+        let written = self.files.remove(&table::in_unit(unit, table::RESPONSE)).and_then(|()| {
+            let old = self.files.read(&path, REQUEST_MAX)?;
+            self.files.replace(&path, old.as_deref(), text.as_bytes(), Sync::Durable)
+        });
+        match written {
+            Ok(Replaced::Written) => Outcome::Done,
+            Ok(Replaced::Yielded) => Outcome::Failed { why: format!("somebody else wrote `{path}`") },
+            Err(error) => Outcome::Failed { why: error.message() },
+        }
+    }
+
     fn mark(&mut self, marker: &Marker, text: &str) -> Outcome {
         let path = marker_path(marker);
         let line =
@@ -304,6 +322,10 @@ impl Host for RealHost {
         git::tip(repo, remote, branch)
     }
 
+    fn head(&mut self, folder: &Path) -> Result<String, String> {
+        git_head::head(folder)
+    }
+
     fn branch(&mut self, query: &git::BranchQuery) -> Result<BranchFacts, String> {
         git::look(query)
     }
@@ -343,6 +365,7 @@ impl Host for RealHost {
 
     fn runs(&mut self, queries: &[RunQuery]) -> Vec<RunSeen> {
         self.reap();
+        self.snapshot = None; // A new look.
         let boot = self.clock.now().boot;
         let root = self.files.root();
         let is_remote =
@@ -363,6 +386,22 @@ impl Host for RealHost {
             }
         };
         queries.iter().map(&mut look).collect()
+    }
+
+    fn tree_cpu_ms(&mut self, pid: i32) -> Option<u64> {
+        proc::tree_cpu_ms(self.snapshot(), pid)
+    }
+
+    fn finds(&mut self, program: &str) -> bool {
+        super::env::find_program(program).is_some()
+    }
+
+    fn has_variable(&mut self, name: &str) -> bool {
+        super::env::var(name).is_some_and(|value| !value.is_empty())
+    }
+
+    fn text(&mut self, path: &Path, max: u64) -> Option<String> {
+        super::env::read_start(path, max)
     }
 
     fn trim_log(&mut self, unit: &UnitName, done: u64, max: u64) -> Option<String> {
@@ -417,6 +456,7 @@ impl Host for RealHost {
                     Err(error) => failed(error.message()),
                 }
             }
+            Action::WriteFile { unit, file, text } => self.write_file(unit, *file, text),
             Action::Unmark { marker } => match self.files.remove(&marker_path(marker)) {
                 Ok(()) => Outcome::Done,
                 Err(error) => failed(error.message()),
@@ -430,6 +470,7 @@ fn marker_path(marker: &Marker) -> String {
         MarkerKind::Down => "down",
         MarkerKind::Paused => "PAUSED",
         MarkerKind::SequenceComplete => "SEQUENCE-COMPLETE",
+        MarkerKind::Restart => "RESTART",
     };
     match marker.unit.as_ref().map(UnitName::as_str) {
         None => name.to_owned(),

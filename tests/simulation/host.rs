@@ -242,7 +242,10 @@ pub fn pane_number(name: &str) -> Option<u64> {
 
 /// It needs no tmux.
 fn is_beside_tmux(action: &Action) -> bool {
-    matches!(action, Action::RunJob { .. } | Action::Run { .. } | Action::CancelRun { .. })
+    matches!(
+        action,
+        Action::RunJob { .. } | Action::Run { .. } | Action::WriteFile { .. } | Action::CancelRun { .. }
+    )
 }
 
 fn word(action: &Action) -> &'static str {
@@ -261,6 +264,7 @@ fn word(action: &Action) -> &'static str {
         Action::Mark { .. } => "mark",
         Action::Unmark { .. } => "unmark",
         Action::RunJob { .. } => "job",
+        Action::WriteFile { .. } => "write",
         Action::Run { .. } => "run",
         Action::CancelRun { .. } => "cancel-run",
     }
@@ -291,7 +295,7 @@ fn unit_of(world: &World, action: &Action) -> String {
             in_pane.map(|pane| pane.unit.clone()).or(orphan).unwrap_or_else(|| "gone processes".into())
         }
         Action::Run { launch } => launch.unit.to_string(),
-        Action::CancelRun { unit, .. } => unit.to_string(),
+        Action::CancelRun { unit, .. } | Action::WriteFile { unit, .. } => unit.to_string(),
         Action::Mark { .. } | Action::Unmark { .. } | Action::RunJob { .. } => String::new(),
     }
 }
@@ -401,6 +405,7 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
         | Action::Unmark { .. }
         | Action::RunJob { .. }
         | Action::Run { .. }
+        | Action::WriteFile { .. }
         | Action::CancelRun { .. } => {}
     }
     for (invariant, detail) in found {
@@ -486,7 +491,7 @@ fn effect(world: &mut World, action: &Action) -> Result<(), String> {
         }
         Action::Adopt { .. } | Action::Mark { .. } | Action::Unmark { .. } => {}
         // The simulated world has no processes outside tmux.
-        Action::Run { .. } | Action::CancelRun { .. } => {}
+        Action::Run { .. } | Action::WriteFile { .. } | Action::CancelRun { .. } => {}
     }
     Ok(())
 }

@@ -141,7 +141,7 @@ pub fn orders(sim: &mut Sim) {
     let names: Vec<UnitName> = sim.config.units.keys().cloned().collect();
     for name in names {
         let state = sim.disk.borrow().json(&format!("units/{name}/unit.json"));
-        let alerted = state.as_ref().is_some_and(|state| !state["stall"]["alert_awake_s"].is_null());
+        let alerted = state.as_ref().is_some_and(|state| !state["ladder"]["alert_awake_s"].is_null());
         let spent = state.as_ref().is_some_and(|state| {
             // Refused credentials hold the account, also when the unit that showed it died: a person mended them.
             let held = state["attend"]["told"] == "auth" && state["seen"]["process"].is_null();

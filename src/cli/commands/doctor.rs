@@ -1,4 +1,8 @@
 //! `doctor`: what may keep the watchdog from its work, each with its remedy in one line.
+//!
+//! Deliberately not here: what concerns processes only (`processes.rs`).
+
+mod processes;
 
 use super::{Command, Effect, Words};
 use crate::base::error::{Kind, Result};
@@ -22,9 +26,10 @@ use std::time::Duration;
 pub const COMMAND: Command = Command {
     name: "doctor",
     usage: "",
-    about: "diagnose: programs, rights, the watchdog, CLI versions, leftovers",
+    about: "diagnose: programs, rights, the watchdog, CLI versions, who heals",
     long: "Looks at everything that may keep the watchdog from its work and names the
-remedy of each finding. Changes nothing.
+remedy of each finding. Changes nothing. For each process it says which healing
+mode will really run, and why: headless, interactive or off.
 
 Exit code 0: nothing is wrong (there may be warnings). 1: something is. 69: a
 program is missing or too old.
@@ -69,6 +74,20 @@ struct Report {
 struct Findings(Vec<Finding>);
 
 impl Findings {
+    fn worst(&self) -> Level {
+        self.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+    }
+
+    /// tmux is no loss where nothing runs in it.
+    fn forgive_tmux(&mut self) {
+        for finding in
+            self.0.iter_mut().filter(|finding| finding.check == "tmux" && finding.level > Level::Warning)
+        {
+            finding.level = Level::Warning;
+            finding.text.push_str("; only agents and services need it, and there are none");
+        }
+    }
+
     fn ok(&mut self, check: &'static str, text: impl Into<String>) {
         self.0.push(Finding { check, level: Level::Ok, text: text.into(), remedy: None });
     }
@@ -85,6 +104,10 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     git(&mut found);
     locale(&mut found);
     if let Some(config) = config(invocation, &mut found) {
+        let in_tmux = config.units.values().any(|unit| unit.process().is_none());
+        if !in_tmux {
+            found.forgive_tmux();
+        }
         state_dir(&config, &mut found);
         match Snapshot::read(&config) {
             Ok(mut snapshot) => {
@@ -100,12 +123,13 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
             }
         }
         folders(&config, &mut found);
-        if tmux == Tool::There {
+        if tmux == Tool::There && in_tmux {
             sessions(&config, &mut found);
         }
         backends(&config, &mut found);
+        processes::processes(&config, &mut found);
     }
-    let worst = found.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
+    let worst = found.worst();
     let report = Report { ok: worst < Level::Problem, findings: found.0 };
     if invocation.json {
         out.json(&report);
@@ -314,7 +338,7 @@ fn sessions(config: &Config, found: &mut Findings) {
         let text = format!("the tmux server `{socket}` could not be asked: {why}");
         return found.bad("sessions", Level::Problem, text, "see whether tmux answers: `tmux list-sessions`");
     }
-    for unit in config.units.values() {
+    for unit in config.units.values().filter(|unit| unit.process().is_none()) {
         if let Some((row, Ownership::Foreign)) = row(config, &unit.session, &list.rows) {
             let whose = match row.stamp.as_str() {
                 "" => "was not made by watchkeeper".to_owned(),

@@ -24,12 +24,12 @@ const READ: usize = 16 << 10;
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs `$1` in a process group of its own, and ends that group when the agent, `$2`, is gone: also an agent that was killed
-/// leaves no worker behind.
+/// leaves no worker behind, even one that nobody has waited for yet (`Z`).
 const GUARD: &str = r#"
 exec 3<&0
 "$1" <&3 3<&- & worker=$!
 exec 3<&-
-(while kill -0 "$2"; do sleep 0.2; done; kill -KILL 0) 2>/dev/null & guard=$!
+(while kill -0 "$2" && ! grep -qs ') Z ' "/proc/$2/stat"; do sleep 0.2; done; kill -KILL 0) 2>/dev/null & guard=$!
 wait "$worker"; status=$?
 kill "$guard" 2>/dev/null
 exit "$status"

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     fn frame(file: &str, function: &str) -> Frame {
-        Frame { file: file.into(), line: 2, function: function.into() }
+        Frame { file: file.into(), line: 2, function: function.into(), library: false }
     }
 
     #[test]

@@ -112,7 +112,7 @@ mod tests {
 
     #[track_caller]
     fn check(language: Language, file: &str, function: &str, want: bool) {
-        let frame = Frame { file: file.into(), line: 1, function: function.into() };
+        let frame = Frame { file: file.into(), line: 1, function: function.into(), library: false };
         assert_eq!(is_library(&frame, Some(language)), want, "{file} {function}");
     }
 
@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_hot_frame_is_the_users_innermost() {
-        let frame = |file: &str| Frame { file: file.into(), line: 1, function: String::new() };
+        let frame =
+            |file: &str| Frame { file: file.into(), line: 1, function: String::new(), library: false };
         let with = |language, files: &[&str]| {
             let frames = files.iter().map(|file| frame(file)).collect();
             hot(&Finding { language: Some(language), frames, ..Finding::default() })

@@ -45,7 +45,7 @@ fn remedy(source: Source, action: &str, set: &[(&str, &str)], why: &str) -> Reme
 }
 
 fn frame(file: &str, line: u64, function: &str) -> Frame {
-    Frame { file: file.into(), line, function: function.into() }
+    Frame { file: file.into(), line, function: function.into(), library: false }
 }
 
 /// A log of a training run, with the finding's text in the middle.

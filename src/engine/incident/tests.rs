@@ -416,7 +416,7 @@ fn a_trace_can_not_make_us_keep_what_is_no_source() {
     let mut world = World::new();
     let secret = world.write("id_rsa", "very secret\n");
     let huge = world.write("huge.py", &"x = 1\n".repeat(400_000));
-    let frame = |file: &str| Frame { file: file.into(), line: 1, function: "f".into() };
+    let frame = |file: &str| Frame { file: file.into(), line: 1, function: "f".into(), library: false };
     let finding = Finding {
         detector: "traceback".into(),
         kind: FindingKind::Traceback,

@@ -275,6 +275,8 @@ fn a_pane_that_cannot_be_judged_is_unknown_and_told_while_it_is_so() {
         since_awake_s: Default::default(),
         process: known.seen.process,
         tier: None,
+        symptom: None,
+        force: crate::state::unit::Force::Term,
     });
     assert_eq!(
         look(&mut OnePane { dead: true, ..moved() }, Some(&ending)),

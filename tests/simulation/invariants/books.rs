@@ -92,7 +92,7 @@ pub(super) fn books(world: &mut World, report: &TickReport) {
         let starts =
             count(&|p| matches!(p.what, What::Act(Action::NewSession { .. } | Action::Respawn { .. })));
         let deliveries = count(&|p| matches!(p.what, What::Deliver(_)));
-        let remedies = count(&|p| p.by == "stall" && !reminds(p));
+        let remedies = count(&|p| p.by == "ladder" && !reminds(p));
         let continues = count(&|p| p.claim == Claim::Continue);
         let wakes = count(&|p| p.by == "wake");
         let rows = [

@@ -108,6 +108,6 @@ pub(super) fn term(world: &mut World, config: &Config, name: &str, before: &Unit
         EndCause::Ladder if ending.why.contains("stale clocks") && !ending.why.contains("approved it") => {
             vetoes(world, name, "TERM is sent");
         }
-        EndCause::Ladder | EndCause::Down | EndCause::Rerun => {}
+        EndCause::Ladder | EndCause::Down | EndCause::Rerun | EndCause::Remedy => {}
     }
 }

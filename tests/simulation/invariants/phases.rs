@@ -388,6 +388,7 @@ pub fn acts_on_the_plan(world: &mut World, disk: &Disk, action: &Action, unit: &
         | Action::Adopt { .. }
         | Action::RunJob { .. }
         | Action::Run { .. }
+        | Action::WriteFile { .. }
         | Action::CancelRun { .. } => {}
     }
     for (invariant, detail) in found {

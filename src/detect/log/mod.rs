@@ -1,0 +1,13 @@
+//! Detectors over the bytes of a log: patterns, tracebacks, metrics. Bounded memory, any bytes, any length of line.
+//!
+//! Deliberately not here: reading files (`sys::follow`), time (a stall is judged by the policy from the last values), exits.
+
+mod clean;
+mod filter;
+mod metric;
+mod pattern;
+mod report;
+mod scanner;
+mod traceback;
+
+pub use scanner::{Position, Scanner};

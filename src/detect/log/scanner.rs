@@ -1,0 +1,386 @@
+//! Bytes in, findings out. Bytes come in pieces of any size; what is kept is a window, some lines behind it, and the open
+//! traces.
+//!
+//! A line ends at `\n`, at `\r\n`, and at a `\r` alone: a progress bar's states are lines of their own. Of a line longer
+//! than [`LINE_MAX`] only the beginning is looked at.
+//!
+//! Deliberately not here: files, rotation, time.
+
+use super::clean::{self, LINE_MAX};
+use super::filter::{self, Filter};
+use super::metric::{Metric, Range};
+use super::pattern::Pattern;
+use super::traceback::{Above, Line, Traced, Traces};
+use crate::config::{DetectorConfig, DetectorKind};
+use crate::model::finding::Finding;
+use std::collections::BTreeMap;
+
+/// Bytes that are searched at once.
+const WINDOW: usize = 64 * 1024;
+/// Bytes before the line at hand that a look back may read.
+const BEHIND_MAX: usize = 16 * 1024;
+/// A report of tests that began so far back is not read again after a restart.
+const REPORT_BEHIND_MAX: u64 = 256 * 1024;
+
+/// Where a scan stands, so that another one can go on from there and repeat nothing. Bytes from the log's beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Reading goes on here: some lines back, for the sake of traces whose head comes first.
+    pub offset: u64,
+    /// Number of the line there, from 1; 0 = 1.
+    pub line: u64,
+    /// Lines that begin before it were judged by patterns and metrics.
+    pub judged: u64,
+    /// Traces that were given away by a line before it were judged.
+    pub traced: u64,
+}
+
+/// The detectors of one log.
+#[derive(Debug)]
+pub struct Scanner {
+    patterns: Vec<Pattern>,
+    metrics: Vec<Metric>,
+    traces: Option<Traces>,
+    /// Names of the traceback detectors.
+    tracers: Vec<String>,
+    filter: Filter,
+    buffer: Buffer,
+    /// In a line that is too long: what follows is skipped up to its end.
+    skipping: bool,
+    /// The unfinished last line was judged and something was found in it.
+    partial_found: bool,
+    /// What an earlier scan has judged.
+    before: Position,
+}
+
+impl Scanner {
+    /// Detectors at a place of a log.
+    pub fn new(detectors: &[DetectorConfig], from: Position) -> Scanner {
+        let mut patterns = Vec::new();
+        let mut metrics = Vec::new();
+        let mut tracers = Vec::new();
+        for detector in detectors {
+            let name = &detector.name;
+            match &detector.kind {
+                DetectorKind::Pattern { regex } => {
+                    patterns.push(Pattern { name: name.clone(), regex: regex.clone() });
+                }
+                DetectorKind::Traceback => tracers.push(name.clone()),
+                DetectorKind::Metric { regex, above, below, jump } => {
+                    let range = Range { above: *above, below: *below, jump: *jump };
+                    metrics.push(Metric::new(name, regex, Some(range)));
+                }
+                DetectorKind::Stall { metric: Some(regex), .. } => {
+                    metrics.push(Metric::new(name, regex, None))
+                }
+                DetectorKind::Stall { metric: None, .. } | DetectorKind::Exit { .. } => {}
+            }
+        }
+        let regexes = patterns.iter().map(|pattern| &pattern.regex);
+        let regexes = regexes.chain(metrics.iter().map(|metric| &metric.regex));
+        let wanted = if tracers.is_empty() { filter::Traces::Unwanted } else { filter::Traces::Wanted };
+        let filter = Filter::new(regexes, wanted);
+        let traces = (!tracers.is_empty()).then(Traces::default);
+        let buffer = Buffer { base: from.offset, line: from.line.max(1), ..Buffer::default() };
+        Scanner {
+            patterns,
+            metrics,
+            traces,
+            tracers,
+            filter,
+            buffer,
+            skipping: false,
+            partial_found: false,
+            before: from,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Finding>) {
+        for window in bytes.chunks(WINDOW) {
+            self.buffer.bytes.extend_from_slice(window);
+            self.run(out);
+            self.buffer.forget();
+        }
+    }
+
+    /// Nothing came for a while: an open traceback and an unfinished last line are judged now, and not again.
+    pub fn quiet(&mut self, out: &mut Vec<Finding>) {
+        if !self.skipping && !self.partial_found && self.buffer.pos < self.buffer.bytes.len() {
+            let found = out.len();
+            let end = self.buffer.bytes.len().min(self.buffer.pos + LINE_MAX);
+            let end = if self.buffer.bytes[end - 1] == b'\r' { end - 1 } else { end };
+            // The number at its end may not be all there: metrics wait.
+            self.judge(self.buffer.pos..end, Completeness::Partial, out);
+            self.finish_traces(out);
+            self.partial_found = out.len() > found;
+        }
+        self.finish_traces(out);
+    }
+
+    /// The log is at its end.
+    pub fn finish(&mut self, out: &mut Vec<Finding>) {
+        if !self.skipping && !self.partial_found && self.buffer.pos < self.buffer.bytes.len() {
+            let end = self.buffer.bytes.len().min(self.buffer.pos + LINE_MAX);
+            self.judge(self.buffer.pos..end, Completeness::Whole, out);
+            self.buffer.pos = self.buffer.bytes.len();
+        }
+        self.finish_traces(out);
+    }
+
+    /// Where another scan can go on. Everything before its offset is done with.
+    pub fn position(&self) -> Position {
+        let here = self.buffer.offset(self.buffer.pos) + u64::from(self.partial_found);
+        let open = self.traces.as_ref().and_then(Traces::since);
+        let report = self.traces.as_ref().and_then(Traces::report_since);
+        let report = report.filter(|at| *at + REPORT_BEHIND_MAX > here);
+        let (mut offset, mut line) = self.buffer.behind_start();
+        for at in [open.map(|(at, _)| at), report].into_iter().flatten() {
+            if at < offset {
+                // The number of a line that is no longer at hand is not known: it is counted from the last known one.
+                offset = at;
+                line = line.saturating_sub(self.buffer.lines_before(at)).max(1);
+            }
+        }
+        let judged = here.max(self.before.judged);
+        let traced = open.map_or(here, |(_, trigger)| trigger).max(self.before.traced);
+        Position { offset, line, judged, traced }
+    }
+
+    /// Bytes that were taken in, from the log's beginning.
+    pub fn fed(&self) -> u64 {
+        self.buffer.offset(self.buffer.bytes.len())
+    }
+
+    /// Something waits for more lines, or for silence.
+    pub fn is_open(&self) -> bool {
+        let traces = self.traces.as_ref().is_some_and(|traces| traces.since().is_some());
+        traces || !self.partial_found && self.buffer.pos < self.buffer.bytes.len()
+    }
+
+    /// The last value of each metric, by detector.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        self.metrics.iter().filter_map(|metric| Some((metric.name.clone(), metric.last?))).collect()
+    }
+
+    fn run(&mut self, out: &mut Vec<Finding>) {
+        loop {
+            if self.skipping && !self.skip() {
+                return;
+            }
+            let end = self.buffer.complete_end();
+            self.scan(end, out);
+            let left = self.buffer.bytes.len() - self.buffer.pos;
+            if left <= LINE_MAX {
+                return;
+            }
+            let line = self.buffer.pos..self.buffer.pos + LINE_MAX;
+            if !std::mem::take(&mut self.partial_found) {
+                self.judge(line, Completeness::Whole, out);
+            }
+            self.skipping = true;
+        }
+    }
+
+    /// Goes to the end of a line that is too long; false when it is not at hand.
+    fn skip(&mut self) -> bool {
+        match self.buffer.next_end(self.buffer.pos, self.buffer.bytes.len()) {
+            Some((_, next)) => {
+                self.buffer.advance(next);
+                self.skipping = false;
+                true
+            }
+            None => {
+                // A `\r` at the very end may be the first half of `\r\n`.
+                let last = self.buffer.bytes.last() == Some(&b'\r');
+                self.buffer.pos = self.buffer.bytes.len() - usize::from(last);
+                false
+            }
+        }
+    }
+
+    /// Looks at the whole lines up to `end`.
+    fn scan(&mut self, end: usize, out: &mut Vec<Finding>) {
+        while self.buffer.pos < end {
+            if !self.traces.as_ref().is_some_and(Traces::is_busy) && !self.partial_found {
+                let found = match &self.filter {
+                    Filter::Every => Some(self.buffer.pos),
+                    Filter::Nothing => None,
+                    Filter::Signs(signs) => {
+                        signs.find_at(&self.buffer.bytes[..end], self.buffer.pos).map(|found| found.start())
+                    }
+                };
+                let Some(found) = found.filter(|at| *at < end) else {
+                    self.buffer.advance(end);
+                    return;
+                };
+                let start = self.buffer.line_start(found);
+                self.buffer.advance(start);
+            }
+            let (stop, next) = self.buffer.next_end(self.buffer.pos, end).unwrap_or((end, end));
+            if !std::mem::take(&mut self.partial_found) {
+                let stop = stop.min(self.buffer.pos + LINE_MAX);
+                self.judge(self.buffer.pos..stop, Completeness::Whole, out);
+            }
+            self.buffer.advance(next);
+        }
+    }
+
+    fn judge(&mut self, line: std::ops::Range<usize>, whole: Completeness, out: &mut Vec<Finding>) {
+        let bytes = &self.buffer.bytes[line.clone()];
+        let at = self.buffer.offset(line.start);
+        let end = self.buffer.offset(line.end);
+        let number = self.buffer.line;
+        let mut place = |finding: Option<Finding>| {
+            if let Some(finding) = finding.filter(|_| at >= self.before.judged) {
+                out.push(Finding { at, end, line: number, ..finding });
+            }
+        };
+        self.patterns.iter().for_each(|pattern| place(pattern.judge(bytes)));
+        if whole == Completeness::Whole {
+            self.metrics.iter_mut().for_each(|metric| place(metric.judge(bytes)));
+        }
+        if let Some(traces) = &mut self.traces {
+            let text = clean::line(bytes);
+            let mut found = Vec::new();
+            let above = Behind { buffer: &self.buffer, pos: line.start };
+            traces.line(&Line { text, at, end, number }, &above, &mut found);
+            self.tell(found, out);
+        }
+    }
+
+    fn finish_traces(&mut self, out: &mut Vec<Finding>) {
+        let mut found = Vec::new();
+        if let Some(traces) = &mut self.traces {
+            traces.finish(&mut found);
+        }
+        self.tell(found, out);
+    }
+
+    fn tell(&self, found: Vec<Traced>, out: &mut Vec<Finding>) {
+        for traced in found.into_iter().filter(|traced| traced.trigger >= self.before.traced) {
+            for name in &self.tracers {
+                out.push(Finding { detector: name.clone(), ..traced.finding.clone() });
+            }
+        }
+    }
+}
+
+/// Whether a line has its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Completeness {
+    Whole,
+    Partial,
+}
+
+/// The window: some lines behind, the line at hand, what follows.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    /// Where in the log the first byte stands.
+    base: u64,
+    /// Where the line at hand begins.
+    pos: usize,
+    /// Its number.
+    line: u64,
+}
+
+impl Buffer {
+    fn offset(&self, at: usize) -> u64 {
+        self.base + at as u64
+    }
+
+    /// Where a line ends, and where the next one begins. A `\r` that is the last byte at hand may be half an ending.
+    fn next_end(&self, from: usize, to: usize) -> Option<(usize, usize)> {
+        let stop = from + memchr::memchr2(b'\n', b'\r', self.bytes.get(from..to)?)?;
+        if self.bytes[stop] == b'\n' {
+            return Some((stop, stop + 1));
+        }
+        match self.bytes.get(stop + 1) {
+            Some(b'\n') => Some((stop, stop + 2)),
+            Some(_) => Some((stop, stop + 1)),
+            None => None,
+        }
+    }
+
+    /// Behind the last ending at hand.
+    fn complete_end(&self) -> usize {
+        let mut to = self.bytes.len();
+        if self.bytes.last() == Some(&b'\r') {
+            to -= 1;
+        }
+        let rest = self.bytes.get(self.pos..to).unwrap_or_default();
+        memchr::memrchr2(b'\n', b'\r', rest).map_or(self.pos, |at| self.pos + at + 1)
+    }
+
+    /// Where the line of a byte begins.
+    fn line_start(&self, at: usize) -> usize {
+        memchr::memrchr2(b'\n', b'\r', &self.bytes[self.pos..at]).map_or(self.pos, |end| self.pos + end + 1)
+    }
+
+    fn advance(&mut self, to: usize) {
+        self.line += memchr::memchr_iter(b'\n', &self.bytes[self.pos..to]).count() as u64;
+        self.pos = to;
+    }
+
+    /// Drops what no look back needs.
+    fn forget(&mut self) {
+        let keep = self.pos.saturating_sub(BEHIND_MAX);
+        if keep >= WINDOW / 2 {
+            self.bytes.drain(..keep);
+            self.base += keep as u64;
+            self.pos -= keep;
+        }
+    }
+
+    /// Where a look back from here could begin at most, and the number of that line.
+    fn behind_start(&self) -> (u64, u64) {
+        let behind = &self.bytes[self.pos.saturating_sub(BEHIND_MAX)..self.pos];
+        // The first line at hand may be torn.
+        let skip = if self.base == 0 && behind.len() == self.pos {
+            0
+        } else {
+            memchr::memchr(b'\n', behind).map_or(behind.len(), |end| end + 1)
+        };
+        let lines = memchr::memchr_iter(b'\n', &behind[skip..]).count() as u64;
+        (self.offset(self.pos - behind.len() + skip), self.line.saturating_sub(lines))
+    }
+
+    /// Lines between a place and where a look back could begin, as far as they are at hand.
+    fn lines_before(&self, at: u64) -> u64 {
+        let from = usize::try_from(at.saturating_sub(self.base)).unwrap_or_default();
+        let to = self.pos.saturating_sub(BEHIND_MAX);
+        memchr::memchr_iter(b'\n', self.bytes.get(from..to).unwrap_or_default()).count() as u64
+    }
+}
+
+/// The lines before a place of the window.
+struct Behind<'a> {
+    buffer: &'a Buffer,
+    pos: usize,
+}
+
+impl Above for Behind<'_> {
+    fn above(&self, max: usize) -> Vec<Line> {
+        let bytes = &self.buffer.bytes;
+        let floor = self.pos.saturating_sub(BEHIND_MAX);
+        let mut lines = Vec::new();
+        let mut end = self.pos;
+        let mut number = self.buffer.line;
+        while end > floor && lines.len() < max {
+            // Step over the ending before `end`.
+            let mut stop = end - 1;
+            number -= u64::from(bytes[stop] == b'\n').min(number);
+            if bytes[stop] == b'\n' && stop > floor && bytes[stop - 1] == b'\r' {
+                stop -= 1;
+            }
+            let start =
+                memchr::memrchr2(b'\n', b'\r', &bytes[floor..stop]).map_or(floor, |at| floor + at + 1);
+            let at = self.buffer.offset(start);
+            let text = clean::line(&bytes[start..stop]);
+            lines.push(Line { text, at, end: self.buffer.offset(stop), number });
+            end = start;
+        }
+        lines
+    }
+}

@@ -1,0 +1,243 @@
+//! Go's panics, fatal errors and signals with their goroutines, also those that a program recovered from and logged.
+//!
+//! Deliberately not here: dumps of a program that is well (`debug.PrintStack`), which have no panic in them.
+
+use super::shape::{Event, Fit, Found, Origin, Pattern, add_cause, add_line, find, group, is, number};
+use crate::model::finding::{Cause, Language};
+use regex::Regex;
+use std::sync::LazyLock;
+
+/// Lines between the head and the first goroutine.
+const MESSAGE_LINES_MAX: u32 = 40;
+
+static GOROUTINE: Pattern = LazyLock::new(|| Regex::new(r"^goroutine \d+ .*\[.*\]:$").ok());
+static CALL: Pattern = LazyLock::new(|| Regex::new(r"^(\S.*?)\((?:[^()]|\([^()]*\))*\)$").ok());
+static CREATED: Pattern = LazyLock::new(|| Regex::new(r"^created by (\S+)(?: in goroutine \d+)?$").ok());
+static PLACE: Pattern = LazyLock::new(|| Regex::new(r"^\s+(.+\.(?:go|s|c|cgo)):(\d+)(?: \+0x.*)?$").ok());
+static REGISTER: Pattern = LazyLock::new(|| {
+    Regex::new(r"^(?:[a-z]+\d*\s+0x[0-9a-f]+|PC=0x.*|exit status \d+|signal arrived .*)$").ok()
+});
+static SIGNAL: Pattern = LazyLock::new(|| Regex::new(r"^(SIG[A-Z]+): (.*)$").ok());
+/// What stands before the message in a line about a panic that was caught.
+static CAUGHT: Pattern = LazyLock::new(|| {
+    Regex::new(r"(?i)(?:panic serving \S+|panic\w*(?: recovered)?|recovered(?: from)?(?: panic)?|recover)[:=] ?(.*)$").ok()
+});
+
+const HEADS: [&str; 7] =
+    ["panic: ", "fatal error: ", "SIGQUIT: ", "SIGSEGV: ", "SIGABRT: ", "SIGBUS: ", "SIGILL: "];
+
+/// Where the text of a panic begins in a line, if one may begin there.
+pub fn begins(line: &str) -> Option<usize> {
+    let at = HEADS.iter().filter_map(|head| line.find(head)).min()?;
+    let before = line[..at].chars().next_back();
+    before.is_none_or(|c| c.is_whitespace() || ":|]>".contains(c)).then_some(at)
+}
+
+/// Where the head of a goroutine begins in a line.
+pub fn dump_begins(line: &str) -> Option<usize> {
+    let at = line.find("goroutine ")?;
+    is(&GOROUTINE, &line[at..]).then_some(at)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Between the head and the first goroutine.
+    Message,
+    /// In the goroutine that counts.
+    Stack,
+    /// In the others.
+    Rest,
+    /// Behind a blank line.
+    Between,
+}
+
+/// A panic under way.
+#[derive(Clone, Debug)]
+pub struct Go {
+    stage: Stage,
+    event: Event,
+    chain: Vec<Cause>,
+    /// Lines that belong to the message if a goroutine follows.
+    lines: Vec<String>,
+    /// The function whose place comes next.
+    function: Option<String>,
+    /// A frame of the runtime's panic was seen.
+    panics: bool,
+    /// The head was found above a dump: it counts only if there is a panic in it.
+    needs_panic: bool,
+}
+
+impl Go {
+    /// Begins with the first line's own text.
+    pub fn new(text: &str) -> Go {
+        let (exception, message) = match find(&SIGNAL, text) {
+            Some(found) => (group(&found, 1), group(&found, 2)),
+            None => {
+                let (name, message) = text.split_once(": ").unwrap_or((text, ""));
+                (name.to_owned(), message.to_owned())
+            }
+        };
+        Go {
+            stage: Stage::Message,
+            event: Event { exception, message, ..Event::default() },
+            chain: Vec::new(),
+            lines: Vec::new(),
+            function: None,
+            panics: false,
+            needs_panic: false,
+        }
+    }
+
+    /// Begins with a goroutine's head, below a line that tells of a panic that was caught.
+    pub fn caught(head: &str) -> Option<Go> {
+        let found = find(&CAUGHT, head)?;
+        let mut new = Go::new("panic: ");
+        new.event.message = group(&found, 1);
+        new.stage = Stage::Stack;
+        new.needs_panic = true;
+        Some(new)
+    }
+
+    /// How a line would fit.
+    pub fn look(&self, text: &str) -> Fit {
+        if is(&GOROUTINE, text) {
+            return Fit::Ours;
+        }
+        match self.stage {
+            Stage::Message if text.trim_start().starts_with("panic: ") && text.starts_with(['\t', ' ']) => {
+                Fit::Ours
+            }
+            Stage::Message if begins(text) == Some(0) => Fit::Over,
+            Stage::Message if text.starts_with("[signal ") || text == "runtime stack:" => Fit::Ours,
+            Stage::Message if self.lines.len() as u32 >= MESSAGE_LINES_MAX => Fit::Over,
+            Stage::Message => Fit::Perhaps,
+            Stage::Between if text.trim().is_empty() || is(&REGISTER, text) || text == "runtime stack:" => {
+                Fit::Ours
+            }
+            Stage::Between => Fit::Over,
+            Stage::Stack | Stage::Rest => look_stack(text, self.function.is_some()),
+        }
+    }
+
+    /// Takes a line that fits.
+    pub fn take(&mut self, text: &str) {
+        if is(&GOROUTINE, text) || text == "runtime stack:" {
+            self.close_message();
+            let done = self.event.frames.has_own();
+            if !done {
+                self.event.frames.list.clear();
+            }
+            self.stage = if done { Stage::Rest } else { Stage::Stack };
+            return;
+        }
+        match self.stage {
+            Stage::Message => self.take_message(text),
+            Stage::Between => {}
+            Stage::Stack | Stage::Rest if text.trim().is_empty() => self.stage = Stage::Between,
+            Stage::Stack => self.take_stack(text),
+            Stage::Rest => {}
+        }
+    }
+
+    fn take_message(&mut self, text: &str) {
+        if let Some(again) = text.trim_start().strip_prefix("panic: ")
+            && text.starts_with(['\t', ' '])
+        {
+            self.close_message();
+            let before = std::mem::replace(&mut self.event.message, without_recovered(again).to_owned());
+            let before = without_recovered(&before);
+            if before != self.event.message {
+                add_cause(&mut self.chain, "panic", before);
+            }
+        } else if !text.starts_with("[signal ") {
+            self.lines.push(text.to_owned());
+        }
+    }
+
+    /// The lines so far were the message: what follows the head, up to the blank line.
+    fn close_message(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        let wanted = lines.iter().take_while(|line| !line.trim().is_empty());
+        // Newer versions print a tab before each further line.
+        let tabs = lines.iter().take_while(|line| !line.trim().is_empty()).all(|line| line.starts_with('\t'));
+        for line in wanted {
+            let line = if tabs { line.strip_prefix('\t').unwrap_or(line) } else { line };
+            // What a signal's program counter says is no message.
+            if !is(&REGISTER, line) {
+                add_line(&mut self.event.message, line);
+            }
+        }
+        let message = without_recovered(&self.event.message).to_owned();
+        self.event.message = message;
+    }
+
+    fn take_stack(&mut self, text: &str) {
+        if let Some(place) = find(&PLACE, text) {
+            let function = self.function.take().unwrap_or_default();
+            let file = group(&place, 1);
+            let origin = Origin::library_if(|| is_library(&file, &function));
+            self.event.frames.push(file, number(&place, 2), function, origin);
+        } else if let Some(created) = find(&CREATED, text) {
+            self.function = Some(group(&created, 1));
+        } else if let Some(call) = find(&CALL, text) {
+            let name = group(&call, 1);
+            self.panics |= name == "panic" || name.ends_with("/debug.Stack") || name == "runtime.gopanic";
+            self.function = Some(name);
+        }
+    }
+
+    /// Lines of others that may stand between its own.
+    pub fn patience(&self) -> u32 {
+        5
+    }
+
+    /// What it was, if it was one.
+    pub fn finish(self) -> Vec<Found> {
+        let Event { exception, message, frames } = self.event;
+        let incomplete =
+            self.stage == Stage::Message && !self.lines.iter().any(|line| line == "runtime stack:");
+        if incomplete || self.needs_panic && !self.panics {
+            return Vec::new();
+        }
+        let exception = Some(exception);
+        vec![Found { language: Language::Go, exception, message, frames: frames.list, chain: self.chain }]
+    }
+}
+
+fn look_stack(text: &str, expects_place: bool) -> Fit {
+    let elided = text.starts_with("...") && text.ends_with("elided...");
+    if is(&PLACE, text) || is(&CREATED, text) || is(&REGISTER, text) || text.trim().is_empty() || elided {
+        Fit::Ours
+    } else if !expects_place && is(&CALL, text) && text.contains(['.', '(']) && !text.contains(": ") {
+        Fit::Ours
+    } else if begins(text) == Some(0) {
+        Fit::Over
+    } else {
+        Fit::Foreign
+    }
+}
+
+fn without_recovered(message: &str) -> &str {
+    let message = message.trim_end();
+    message
+        .strip_suffix(" [recovered]")
+        .or_else(|| message.strip_suffix(" [recovered, repanicked]"))
+        .unwrap_or(message)
+}
+
+/// Source: the layout of GOROOT and of the module cache.
+fn is_library(file: &str, function: &str) -> bool {
+    const PLACES: [&str; 7] = [
+        "/usr/lib/go",
+        "/usr/local/go/",
+        "/usr/lib64/go",
+        "/opt/go/",
+        "/pkg/mod/",
+        "/vendor/",
+        "/libexec/src/",
+    ];
+    const FUNCTIONS: [&str; 4] = ["runtime.", "runtime/", "testing.", "net/http."];
+    PLACES.iter().any(|place| file.contains(place))
+        || function == "panic"
+        || FUNCTIONS.iter().any(|start| function.starts_with(start))
+}

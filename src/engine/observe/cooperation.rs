@@ -1,0 +1,50 @@
+//! What a cooperative unit says of itself: heartbeat, version, and the head of the repository that it lies in.
+//!
+//! Only of a unit whose process lives: a dead one says nothing. What can't be read is not known, and no verdict.
+
+use crate::base::text::one_line;
+use crate::base::time::Wall;
+use crate::config::Unit;
+use crate::model::seen::{Cooperation, RestartMarker, VersionSeen};
+use crate::state::table;
+use crate::sys::{Files, Host};
+
+/// Largest version stamp, bytes: one line with a commit's name.
+const VERSION_BYTES: u64 = 4096;
+/// Longest text of a stamp or a marker that is kept, characters.
+const TEXT_MAX: usize = 300;
+
+/// Looks at the unit's files; None for one that is not cooperative.
+pub(super) fn look<H: Host, F: Files>(host: &mut H, files: &mut F, unit: &Unit) -> Option<Box<Cooperation>> {
+    let promised = unit.cooperative.as_ref()?;
+    let heartbeat = table::in_unit(&unit.name, table::UNIT_HEARTBEAT);
+    // Without its folder nothing can be touched: that is our trouble, and not its silence.
+    let folder = files.stamp(&format!("units/{}", unit.name));
+    let mut seen = Cooperation {
+        heartbeat: folder.map(|_| files.stamp(&heartbeat).unwrap_or_default()),
+        heartbeat_at: files.modified(&heartbeat),
+        ..Cooperation::default()
+    };
+    if promised.version {
+        seen.version = version(files, unit);
+        // Without a stamp there is nothing to compare it with.
+        seen.head = seen.version.as_ref().and_then(|_| host.head(&unit.dir).ok());
+    }
+    Some(Box::new(seen))
+}
+
+fn version<F: Files>(files: &mut F, unit: &Unit) -> Option<VersionSeen> {
+    let path = table::in_unit(&unit.name, table::UNIT_VERSION);
+    let at = files.modified(&path);
+    let bytes = files.read(&path, VERSION_BYTES).ok().flatten()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().next().unwrap_or("").trim();
+    (!line.is_empty()).then(|| VersionSeen { text: one_line(line, TEXT_MAX), at })
+}
+
+/// A marker: its first word is a time. One without (made by hand, `touch`) is nobody's but its target's to take.
+pub(super) fn restart_marker(text: &str) -> RestartMarker {
+    let line = text.lines().next().unwrap_or("").trim();
+    let at = line.split_whitespace().next().and_then(Wall::parse);
+    RestartMarker { text: one_line(line, TEXT_MAX), at }
+}

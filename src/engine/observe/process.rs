@@ -1,0 +1,120 @@
+//! What is seen of processes outside tmux: their runs, all in one question to the hosts; and the costly facts, only where the
+//! state needs them. Deliberately not here: their logs (`engine::follow`) and incidents (`engine::incident`).
+
+use crate::base::names::UnitName;
+use crate::base::time::Now;
+use crate::config::{Config, HealingAgent, ProcessUnit, Unit};
+use crate::model::process::{Brief, ProcessSeen, RunSeen};
+use crate::policy::process as policy;
+use crate::state::State;
+use crate::state::unit::UnitState;
+use crate::sys::{Files, Host};
+use std::collections::BTreeMap;
+
+/// Largest file of which an agent is told, bytes.
+const BRIEF_MAX: u64 = 64 << 10;
+/// Files of which an agent is told.
+const CONFIGS_MAX: usize = 20;
+/// Largest answer, bytes.
+const ANSWER_MAX: u64 = 256 << 10;
+
+/// Looks at all processes.
+pub(super) fn look<H: Host, F: Files>(
+    host: &mut H,
+    files: &mut F,
+    config: &Config,
+    state: &State,
+    now: &Now,
+) -> BTreeMap<UnitName, ProcessSeen> {
+    let units: Vec<(&UnitName, &Unit, &ProcessUnit)> =
+        config.units.iter().filter_map(|(name, unit)| Some((name, unit, unit.process()?))).collect();
+    if units.is_empty() {
+        return BTreeMap::new();
+    }
+    let queries: Vec<_> =
+        units.iter().map(|(name, _, process)| policy::query(name, process, state.units.get(*name))).collect();
+    let runs = host.runs(&queries);
+    let mut seen = BTreeMap::new();
+    let none = UnitState::default();
+    for ((name, unit, process), run) in units.into_iter().zip(runs) {
+        let remembered = state.units.get(name).unwrap_or(&none);
+        let mut facts = ProcessSeen { run, ..ProcessSeen::default() };
+        details(host, files, unit, process, remembered, &mut facts);
+        if let RunSeen::Alive { process: Some(root), .. } = &facts.run
+            && policy::wants_cpu(process, state, name, now)
+        {
+            facts.cpu_ms = host.tree_cpu_ms(root.pid);
+        }
+        seen.insert(name.clone(), facts);
+    }
+    seen
+}
+
+fn details<H: Host, F: Files>(
+    host: &mut H,
+    files: &mut F,
+    unit: &Unit,
+    process: &ProcessUnit,
+    state: &UnitState,
+    facts: &mut ProcessSeen,
+) {
+    let runs = match &facts.run {
+        RunSeen::Alive { .. } | RunSeen::Pending { .. } | RunSeen::Unknown { .. } => true,
+        RunSeen::Absent | RunSeen::Ended { .. } => false,
+    };
+    if !runs {
+        facts.missing = missing(host, unit, process);
+    }
+    if state.ending.is_some()
+        && let RunSeen::Ended { id, .. } = &facts.run
+    {
+        facts.leftovers = host.leftovers(&unit.name, id);
+    }
+    let program = process.healing.command.first();
+    facts.healer = match process.healing.agent {
+        HealingAgent::Off => Some(false),
+        HealingAgent::Headless | HealingAgent::Interactive => Some(true),
+        // It matters when a failure is judged: then it does not run, or something was found.
+        HealingAgent::Auto => program.map(|program| host.finds(program)),
+    };
+    if policy::wants_brief(state) {
+        facts.brief = Some(brief(host, files, process, state));
+    }
+    if policy::wants_answer(state) {
+        let path = crate::state::table::in_unit(&unit.name, crate::state::table::RESPONSE);
+        let bytes = files.read(&path, ANSWER_MAX).ok().flatten();
+        facts.answer = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    }
+}
+
+/// What `require` names and is not there.
+fn missing<H: Host>(host: &mut H, unit: &Unit, process: &ProcessUnit) -> Vec<String> {
+    let programs = process.require.programs.iter().filter(|program| !host.finds(program));
+    let mut missing: Vec<String> = programs.map(|program| format!("the program `{program}`")).collect();
+    for name in &process.require.env {
+        let own = unit.env.get(name).map(|value| !value.is_empty());
+        if !own.unwrap_or_else(|| host.has_variable(name)) {
+            missing.push(format!("the variable `{name}`"));
+        }
+    }
+    missing
+}
+
+fn brief<H: Host, F: Files>(host: &mut H, files: &mut F, process: &ProcessUnit, state: &UnitState) -> Brief {
+    let healing = &process.healing;
+    let report = policy::briefed_incident(state)
+        .filter(|id| crate::model::incident::is_id(id))
+        .and_then(|id| files.read(&format!("incidents/{id}/report.md"), BRIEF_MAX).ok().flatten());
+    let mut text = |path: &std::path::PathBuf| host.text(path, BRIEF_MAX);
+    Brief {
+        template: healing.prompt.as_ref().and_then(&mut text),
+        program: healing.program.as_ref().and_then(&mut text).unwrap_or_default(),
+        report: report.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default(),
+        configs: process
+            .config_snapshots
+            .iter()
+            .take(CONFIGS_MAX)
+            .filter_map(|path| Some((path.to_string_lossy().into_owned(), text(path)?)))
+            .collect(),
+    }
+}

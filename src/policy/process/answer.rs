@@ -1,0 +1,147 @@
+//! An agent's answer: its last `ACTION:` line and the `SET:` lines that go with it. Tolerant of markdown and case, strict about
+//! the words; what does not parse is an error and never an action.
+
+use crate::base::text::one_line;
+use std::collections::BTreeMap;
+
+/// Variables that one answer may set.
+const SET_MAX: usize = 50;
+/// Longest value.
+const VALUE_MAX: usize = 4096;
+
+/// What an agent wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// restart, restart-with-env, pause, abort or none.
+    pub action: &'static str,
+    /// Variables.
+    pub set: BTreeMap<String, String>,
+}
+
+const ACTIONS: [&str; 5] = ["restart", "restart-with-env", "pause", "abort", "none"];
+
+/// Reads an answer. The error is a fragment for people.
+pub(super) fn parse(text: &str) -> Result<Answer, String> {
+    let lines = visible(text);
+    let words: Vec<(usize, String)> =
+        lines.iter().enumerate().filter_map(|(at, line)| Some((at, after(line, "action")?))).collect();
+    let Some((last, word)) = words.last() else { return Err("it has no `ACTION:` line".to_owned()) };
+    // What was set before an action that is not the only one belongs to another proposal.
+    let from = if words.len() == 1 { 0 } else { *last };
+    let mut set = BTreeMap::new();
+    for pair in lines.iter().skip(from).filter_map(|line| after(line, "set")) {
+        variable(&pair, &mut set)?;
+    }
+    let lower = word.to_lowercase().replace('_', "-");
+    let Some(action) = ACTIONS.iter().find(|known| **known == lower) else {
+        return Err(format!("its action `{}` is none of {}", one_line(word, 60), ACTIONS.join(", ")));
+    };
+    match (*action, set.is_empty()) {
+        ("restart-with-env", true) => Err("`restart-with-env` without a `SET: KEY=VALUE` line".to_owned()),
+        ("restart" | "restart-with-env", false) => Ok(Answer { action: "restart-with-env", set }),
+        (action, true) => Ok(Answer { action, set }),
+        (action, false) => Err(format!("`{action}` with `SET:` lines: only a restart can set something")),
+    }
+}
+
+/// The lines that count: no quotations, and nothing between fences unless an action stands only there.
+fn visible(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let mut lines: Vec<(&str, bool)> = Vec::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with('>')) {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else {
+            lines.push((line, fenced));
+        }
+    }
+    let open = lines.iter().any(|(line, fenced)| !fenced && after(line, "action").is_some());
+    lines.into_iter().filter(|(_, fenced)| !(open && *fenced)).map(|(line, _)| line).collect()
+}
+
+/// What follows `KEYWORD:` on a line, markdown's marks taken off.
+fn after(line: &str, keyword: &str) -> Option<String> {
+    let marks = |c: char| c.is_whitespace() || matches!(c, '*' | '_' | '`' | '#' | '-');
+    let line = line.trim().trim_start_matches(marks);
+    let head = line.get(..keyword.len())?;
+    if !head.eq_ignore_ascii_case(keyword) {
+        return None;
+    }
+    let rest = line.get(keyword.len()..)?.trim_start_matches(['*', '_', '`', ' ']);
+    let rest = rest.strip_prefix(':')?;
+    let rest = rest.trim().trim_start_matches(['*', '`', ' ']).trim_end_matches(['*', '`', ' ']);
+    Some(rest.to_owned())
+}
+
+fn variable(pair: &str, set: &mut BTreeMap<String, String>) -> Result<(), String> {
+    let shown = one_line(pair, 60);
+    let (name, value) = pair.split_once('=').ok_or_else(|| format!("`SET: {shown}` is no KEY=VALUE"))?;
+    let name = name.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(plain) || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(format!("`SET: {shown}` names no variable"));
+    }
+    let value = value.trim();
+    let quotes = |q: char| value.len() >= 2 && value.starts_with(q) && value.ends_with(q);
+    let value =
+        if quotes('"') || quotes('\'') { value.get(1..value.len() - 1).unwrap_or(value) } else { value };
+    if value.len() > VALUE_MAX || value.contains('\0') || set.len() >= SET_MAX {
+        return Err(format!("`SET: {}` is too long, or one too many", one_line(name, 60)));
+    }
+    set.insert(name.to_owned(), value.to_owned());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, want: Result<(&str, &[(&str, &str)]), &str>) {
+        match (parse(text), want) {
+            (Ok(got), Ok((action, set))) => {
+                assert_eq!(got.action, action, "{text}");
+                let set: BTreeMap<String, String> =
+                    set.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+                assert_eq!(got.set, set, "{text}");
+            }
+            (Err(got), Err(want)) => assert!(got.contains(want), "{text}\n{got}"),
+            (got, want) => panic!("{text}\n{got:?}, not {want:?}"),
+        }
+    }
+
+    #[test]
+    fn the_last_action_line_counts_whatever_it_is_wrapped_in() {
+        check("I looked.\nACTION: restart\n", Ok(("restart", &[])));
+        check("ACTION: restart\n… on second thought:\nACTION: abort", Ok(("abort", &[])));
+        check("**ACTION: abort**", Ok(("abort", &[])));
+        check("**ACTION:** Pause", Ok(("pause", &[])));
+        check("  - `ACTION: none`", Ok(("none", &[])));
+        check("### Action: RESTART", Ok(("restart", &[])));
+        check("ACTION: restart_with_env\nSET: A=1", Ok(("restart-with-env", &[("A", "1")])));
+        check(
+            "ACTION: restart\nSET: LR = \"0.5\"\nSET: N=2",
+            Ok(("restart-with-env", &[("LR", "0.5"), ("N", "2")])),
+        );
+        check("SET: A=1\nACTION: restart-with-env", Ok(("restart-with-env", &[("A", "1")])));
+        check("```\nACTION: restart\n```\nSo:\nACTION: pause", Ok(("pause", &[])));
+        check("Fixed it.\n```\nACTION: restart\n```", Ok(("restart", &[])));
+        check("> ACTION: abort\nACTION: restart", Ok(("restart", &[])));
+        check("ACTION: restart-with-env\nSET: A=1\nACTION: pause", Ok(("pause", &[])));
+    }
+
+    #[test]
+    fn what_does_not_parse_is_an_error_and_never_an_action() {
+        check("", Err("no `ACTION:` line"));
+        check("I would restart it.", Err("no `ACTION:` line"));
+        check("ACTION: abort because it is broken", Err("is none of"));
+        check("ACTION: reboot", Err("`reboot` is none of restart"));
+        check("ACTION:", Err("is none of"));
+        check("ACTION: restart-with-env", Err("without a `SET"));
+        check("ACTION: pause\nSET: A=1", Err("only a restart"));
+        check("ACTION: restart\nSET: A", Err("no KEY=VALUE"));
+        check("ACTION: restart\nSET: A B=1", Err("names no variable"));
+        check("ACTION: restart\nACTION: restart it", Err("is none of"));
+        check(&"ACTION: x\n".repeat(10_000), Err("is none of"));
+    }
+}

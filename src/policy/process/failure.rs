@@ -1,0 +1,413 @@
+//! From a finding to its incident and to the remedy that it gets: a rule's, the standard one, or the agent's.
+//!
+//! Deliberately not here: carrying the remedy out (`heal`, `run`), and what became of it (`verify`).
+
+use super::super::context::UnitContext;
+use super::super::proposal::{EventKind, Notes};
+use super::rules::{self, Case};
+use super::{env, verify};
+use crate::base::text::counted;
+use crate::config::{
+    After, DetectorKind, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, Rule, RuleAction,
+};
+use crate::detect::fingerprint::fingerprint;
+use crate::model::finding::{Finding, FindingKind};
+use crate::model::incident::{FixNote, IncidentOrder, Place, Remedy, Source};
+use crate::model::process::RunId;
+use crate::state::attempts::Attempt;
+use crate::state::mail::Level;
+use crate::state::process::{Failure, OPEN_MAX, OpenFinding, RemedyState, RemedyStep, Standing};
+use crate::state::unit::UnitState;
+
+/// The name of what no detector finds: a run past its deadline.
+pub(super) const DEADLINE: &str = "deadline";
+/// Longest text of a finding that waits in the state, bytes.
+const TEXT_MAX: usize = 2000;
+
+/// The name of the detector that reports ends.
+pub(super) fn exit_detector(unit: &ProcessUnit) -> String {
+    let exit = unit.detectors.iter().find(|detector| matches!(detector.kind, DetectorKind::Exit { .. }));
+    exit.map_or_else(|| "exit".to_owned(), |detector| detector.name.clone())
+}
+
+/// Is a good end an incident too?
+pub(super) fn reports_any_end(unit: &ProcessUnit) -> bool {
+    unit.detectors.iter().any(|detector| matches!(detector.kind, DetectorKind::Exit { any: true }))
+}
+
+/// Does this remedy start it again?
+pub(super) fn restarts(remedy: &Remedy) -> bool {
+    matches!(remedy.action.as_str(), "restart" | "restart-with-env")
+}
+
+/// A finding gets its folder, or is counted in the one that it has.
+pub(super) fn record(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    finding: Finding,
+    notes: &mut Notes,
+) -> OpenFinding {
+    let print = fingerprint(&finding);
+    let order = IncidentOrder {
+        id: String::new(),
+        unit: context.name.clone(),
+        at: context.now.wall,
+        finding: finding.clone(),
+        fingerprint: print.clone(),
+        run: RunId { number: state.process.run.number, handle: state.process.run.handle.clone() },
+        run_since: state.process.run.since,
+        over: context.is_gone(),
+        restarts: state.process.run.restarts,
+        remedy: Remedy { action: "none".to_owned(), ..Remedy::default() },
+        place: place(context, unit, state),
+        notes: Vec::new(),
+    };
+    let taken = state.incident.take(order);
+    let count = state.incident.count(&print);
+    let text = match count {
+        0 | 1 => format!("{}: {}", finding.detector, headline(&finding)),
+        count => format!("{}: {} (time {count})", finding.detector, headline(&finding)),
+    };
+    notes.event(context.now.wall, Some(context.name), EventKind::Failed, text);
+    OpenFinding {
+        finding: shortened(finding),
+        fingerprint: print,
+        incident: taken.incident().to_owned(),
+        at_awake_s: context.now.awake_s,
+    }
+}
+
+fn headline(finding: &Finding) -> String {
+    let text = match &finding.exception {
+        Some(exception) if finding.message.is_empty() => exception.clone(),
+        Some(exception) => format!("{exception}: {}", finding.message),
+        None => finding.message.clone(),
+    };
+    crate::base::text::one_line(&text, 300)
+}
+
+/// Without what only the folder needs.
+fn shortened(mut finding: Finding) -> Finding {
+    finding.frames.clear();
+    finding.chain.clear();
+    finding.recent.clear();
+    finding.captures.clear();
+    let cut = |text: &mut String| {
+        let end = (0..=TEXT_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    };
+    cut(&mut finding.text);
+    cut(&mut finding.message);
+    finding
+}
+
+fn place(context: &UnitContext<'_>, unit: &ProcessUnit, state: &UnitState) -> Place {
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let own = context.config.state_dir.join("units").join(context.name.as_str()).join("out.log");
+    let (host, log) = match &unit.host {
+        ProcessHost::Local => ("local", text(&own)),
+        ProcessHost::Attach { log, .. } => ("attach", log.as_deref().map(text).unwrap_or_default()),
+        ProcessHost::Slurm { .. } => ("slurm", text(&own)),
+        ProcessHost::Docker { .. } => ("docker", text(&own)),
+    };
+    Place {
+        host: host.to_owned(),
+        command: unit.command.clone(),
+        dir: text(&context.unit.dir),
+        log,
+        configs: unit.config_snapshots.iter().map(|path| text(path)).collect(),
+        env: context.unit.env.keys().cloned().collect(),
+        overlay: state.process.run.env.clone(),
+        keep_max: unit.incidents_max,
+        keep_age_s: unit.incidents_age_s,
+    }
+}
+
+/// Something was found in what still runs, or in the output of what has just ended.
+pub(super) fn found(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    finding: Finding,
+    notes: &mut Notes,
+) {
+    let now = context.now.awake_s;
+    let print = fingerprint(&finding);
+    let detector = unit.detectors.iter().find(|detector| detector.name == finding.detector);
+    let cooldown = detector.map_or(0.0, |detector| detector.cooldown_s);
+    let last = state.process.watch.last(&finding.detector, &print);
+    let kind = finding.kind;
+    let found = record(context, unit, state, finding, notes);
+    if last.is_some_and(|last| now.since_s(last) < cooldown) {
+        return; // The same again: counted, and no news.
+    }
+    state.process.watch.came(&found.finding.detector, &print, now);
+    verify::came(context, state, &print, notes);
+    if context.is_running() && state.process.remedy.is_none() {
+        running(context, unit, state, &found, notes);
+    }
+    match kind {
+        // An end may be explained by it.
+        FindingKind::Pattern | FindingKind::Traceback => {
+            state.process.watch.open.push(found);
+            let extra = state.process.watch.open.len().saturating_sub(OPEN_MAX);
+            state.process.watch.open.drain(..extra);
+        }
+        FindingKind::Stall | FindingKind::Metric | FindingKind::Exit => {}
+    }
+}
+
+/// What is done while it runs on: what a rule says; a stall and a run past its deadline are ended without one too.
+fn running(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    found: &OpenFinding,
+    notes: &mut Notes,
+) {
+    let count = state.incident.count(&found.fingerprint);
+    let case = Case { finding: &found.finding, count, when: After::Running };
+    let rule = rules::first(&unit.rules, &[case]).map(|(rule, _)| rule);
+    let is_late = found.finding.detector == DEADLINE;
+    let stands = match (rule, found.finding.kind) {
+        (Some(_), _) => true,
+        (None, FindingKind::Stall) => !matches!(unit.host, ProcessHost::Attach { .. }),
+        (None, FindingKind::Pattern | FindingKind::Traceback | FindingKind::Metric | FindingKind::Exit) => {
+            false
+        }
+    };
+    if !stands {
+        if found.finding.kind == FindingKind::Metric || found.finding.kind == FindingKind::Stall {
+            let text = format!("`{}`: {}; no rule says what to do", context.name, headline(&found.finding));
+            state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
+        }
+        return;
+    }
+    let remedy = match (rule, is_late && unit.lifecycle == Lifecycle::OneShot) {
+        (None, true) => abort("its deadline is over, and it runs once"),
+        (rule, _) => chosen(context, unit, state, rule, &found.finding),
+    };
+    let stall = found.finding.kind == FindingKind::Stall && !is_late;
+    order(context, state, remedy, found, stall, notes);
+}
+
+fn abort(why: &str) -> Remedy {
+    Remedy { action: "abort".to_owned(), why: why.to_owned(), ..Remedy::default() }
+}
+
+/// It ended, and nobody ordered that: what explains it, and what is done.
+pub(super) fn ended(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    exit: Finding,
+    notes: &mut Notes,
+) {
+    let mut open = std::mem::take(&mut state.process.watch.open);
+    let mut counts: Vec<u32> = open.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
+    let print = fingerprint(&exit);
+    open.push(OpenFinding {
+        finding: exit,
+        fingerprint: print.clone(),
+        incident: String::new(),
+        at_awake_s: context.now.awake_s,
+    });
+    counts.push(state.incident.count(&print).saturating_add(1));
+    let cases: Vec<Case<'_>> = open
+        .iter()
+        .zip(&counts)
+        .map(|(found, count)| Case { finding: &found.finding, count: *count, when: After::Crash })
+        .collect();
+    let matched = rules::first(&unit.rules, &cases);
+    let place = matched.map_or_else(|| most_telling(&open), |(_, place)| place);
+    let last = open.len().saturating_sub(1);
+    let Some(mut primary) = open.get(place).cloned() else { return };
+    if place == last {
+        primary = record(context, unit, state, primary.finding, notes);
+        verify::came(context, state, &print, notes);
+    }
+    let identical = match &mut state.process.run.failure {
+        Some(failure) if failure.fingerprint == primary.fingerprint => {
+            failure.count = failure.count.saturating_add(1);
+            failure.count
+        }
+        other => {
+            *other = Some(Failure { fingerprint: primary.fingerprint.clone(), count: 1 });
+            1
+        }
+    };
+    if state.process.remedy.is_some() || state.process.run.standing != Standing::Open && matched.is_none() {
+        return; // What was found before it ended says what comes next; or it is over for good.
+    }
+    if identical >= unit.max_identical && !ends(matched.map(|(rule, _)| rule)) {
+        let why = format!("the same failure {identical} times in a row: {}", headline(&primary.finding));
+        return spent(context, state, &primary, why);
+    }
+    let remedy = chosen(context, unit, state, matched.map(|(rule, _)| rule), &primary.finding);
+    if matched.is_some() {
+        state.process.run.standing = Standing::Open;
+    }
+    order(context, state, remedy, &primary, false, notes);
+}
+
+fn ends(rule: Option<&Rule>) -> bool {
+    rule.is_some_and(|rule| matches!(rule.action, RuleAction::Pause | RuleAction::Abort))
+}
+
+/// The finding that explains an end best: a stack trace, then a pattern, then the end itself; the latest of its kind.
+fn most_telling(open: &[OpenFinding]) -> usize {
+    let of = |kind: FindingKind| open.iter().rposition(|found| found.finding.kind == kind);
+    of(FindingKind::Traceback).or_else(|| of(FindingKind::Pattern)).unwrap_or(open.len().saturating_sub(1))
+}
+
+/// The remedy: the agent's turn when restarts did not help, else the rule's, else a plain restart.
+fn chosen(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &UnitState,
+    rule: Option<&Rule>,
+    finding: &Finding,
+) -> Remedy {
+    let mut remedy = match rule {
+        Some(rule) => of_rule(context, state, rule),
+        None => Remedy { action: "restart".to_owned(), why: headline(finding), ..Remedy::default() },
+    };
+    let heal = &state.process.heal;
+    let unverified = heal.unverified >= unit.healing.escalate_after;
+    if restarts(&remedy) && (heal.escalate || unverified) && has_agent(context, unit) {
+        let why = match heal.escalate {
+            true => "the last rule's remedy did not hold".to_owned(),
+            false => format!("{} in a row not kept", counted(heal.unverified as usize, "restart")),
+        };
+        remedy = Remedy { action: "agent".to_owned(), why, ..Remedy::default() };
+    }
+    remedy
+}
+
+fn of_rule(context: &UnitContext<'_>, state: &UnitState, rule: &Rule) -> Remedy {
+    let source = Source::Rule { name: rule.name.clone() };
+    let why = format!("rule `{}` says so", rule.name);
+    let plain = |action: &str| Remedy {
+        source: source.clone(),
+        action: action.to_owned(),
+        why: why.clone(),
+        ..Remedy::default()
+    };
+    match &rule.action {
+        RuleAction::Restart => plain("restart"),
+        RuleAction::Pause => plain("pause"),
+        RuleAction::Abort => plain("abort"),
+        RuleAction::Agent => plain("agent"),
+        RuleAction::Command { argv, .. } => Remedy { argv: argv.clone(), ..plain("command") },
+        RuleAction::RestartWithEnv { set } => {
+            let now = |name: &str| value(context, state, name);
+            let (set, troubles) = env::changed(set, now);
+            let action = if set.is_empty() { "restart" } else { "restart-with-env" };
+            let why = match troubles.is_empty() {
+                true => why.clone(),
+                false => format!("{why}; not changed: {}", troubles.join("; ")),
+            };
+            Remedy { set, why, ..plain(action) }
+        }
+    }
+}
+
+/// What a variable is set to at the next start, as far as the config and remedies say.
+pub(super) fn value(context: &UnitContext<'_>, state: &UnitState, name: &str) -> Option<String> {
+    state.process.run.env.get(name).or_else(|| context.unit.env.get(name)).cloned()
+}
+
+/// Is there somebody to ask?
+pub(super) fn has_agent(context: &UnitContext<'_>, unit: &ProcessUnit) -> bool {
+    match unit.healing.agent {
+        HealingAgent::Off => false,
+        HealingAgent::Headless | HealingAgent::Interactive => true,
+        HealingAgent::Auto => context.seen.process.as_ref().is_some_and(|seen| seen.healer == Some(true)),
+    }
+}
+
+/// Notes a remedy as chosen: in the incident, in the ledger, and as what is under way.
+fn order(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    remedy: Remedy,
+    found: &OpenFinding,
+    stall: bool,
+    notes: &mut Notes,
+) {
+    let unit = context.unit.process();
+    let max = unit.map_or(0, |unit| unit.restart.max);
+    if restarts(&remedy) && state.process.run.restarts >= max {
+        let why = format!(
+            "{} not kept: {}",
+            counted(state.process.run.restarts as usize, "restart"),
+            headline(&found.finding)
+        );
+        return spent(context, state, found, why);
+    }
+    if remedy.why.contains("not changed: ") {
+        let text = format!("`{}`: {}", context.name, remedy.why);
+        state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
+    }
+    let attempt = state.incident.begin(Attempt {
+        time: context.now.wall,
+        incident: found.incident.clone(),
+        unit: context.name.to_string(),
+        detector: found.finding.detector.clone(),
+        fingerprint: found.fingerprint.clone(),
+        source: match remedy.action.as_str() {
+            "agent" => Source::Agent.word().to_owned(),
+            _ => remedy.source.word().to_owned(),
+        },
+        action: remedy.action.clone(),
+        description: headline(&found.finding),
+        ..Attempt::default()
+    });
+    tell(state, &found.incident, &attempt, &remedy);
+    let text = format!("remedy: {} ({}); {}", remedy.action, remedy.source.human(), remedy.why);
+    notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+    notes.due_in(0.05);
+    state.process.remedy = Some(RemedyState {
+        remedy,
+        detector: found.finding.detector.clone(),
+        fingerprint: found.fingerprint.clone(),
+        incident: found.incident.clone(),
+        attempt,
+        since_awake_s: context.now.awake_s,
+        run: state.process.run.number,
+        stall,
+        step: RemedyStep::Due,
+    });
+}
+
+/// The incident's folder is told what was chosen: with its order when that is still owed, else by a note.
+pub(super) fn tell(state: &mut UnitState, incident: &str, attempt: &str, remedy: &Remedy) {
+    if incident.is_empty() {
+        return;
+    }
+    if let Some(order) = state.incident.owed.iter_mut().find(|order| order.id == incident) {
+        order.remedy = remedy.clone();
+        return;
+    }
+    state.incident.note(FixNote {
+        incident: incident.to_owned(),
+        attempt: attempt.to_owned(),
+        remedy: remedy.clone(),
+        ..FixNote::default()
+    });
+}
+
+/// Nothing more is tried until a person says so.
+fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, why: String) {
+    let text = format!(
+        "`{}` is not started again: {why}; `watchkeeper incidents show {}`, then `watchkeeper approve {}`",
+        context.name, found.incident, context.name
+    );
+    state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    if let Some(order) = state.incident.owed.iter_mut().find(|order| order.id == found.incident) {
+        order.notes.push(format!("not started again: {why}"));
+    }
+    state.process.run.standing = Standing::Spent { why };
+    state.process.remedy = None;
+}

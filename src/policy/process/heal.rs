@@ -1,0 +1,509 @@
+//! Carries a remedy out: ends what runs, runs a rule's command, asks the agent and reads its answer. Each step is recorded
+//! before it happens; an answer that can't be read is no action.
+//!
+//! Deliberately not here: starts (`run`), the choice of a remedy (`failure`), what became of it (`verify`).
+
+use super::super::context::UnitContext;
+use super::super::ending;
+use super::super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
+use super::{answer, failure, prompt, stall, verify};
+use crate::base::text::one_line;
+use crate::base::time::human_s;
+use crate::config::{CommandThen, HealingAgent, ProcessUnit, RuleAction, Watch};
+use crate::model::action::{Action, Job, UnitFile};
+use crate::model::incident::{FixNote, Remedy, Source};
+use crate::model::process::Brief;
+use crate::model::seen::JobSeen;
+use crate::state::attempts::Status;
+use crate::state::mail::Level;
+use crate::state::process::{RemedyState, RemedyStep, Standing};
+use crate::state::unit::{EndCause, Ending, Then, UnitState};
+use std::collections::BTreeMap;
+
+/// So long is waited for what files say, and for the incident's report, before an agent is asked without, seconds.
+const BRIEF_S: f64 = 15.0;
+/// The hour of `max_attempts_per_hour`.
+const HOUR_S: f64 = 3600.0;
+/// What a nested agent must not believe: that it runs inside another one.
+const NESTED: [&str; 4] = ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CODEX_SANDBOX", "GEMINI_CLI"];
+
+/// Takes what has become of a step.
+pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut UnitState, notes: &mut Notes) {
+    let Some(remedy) = state.process.remedy.clone() else {
+        state.process.heal.answer = None;
+        return;
+    };
+    match &remedy.step {
+        RemedyStep::Due => due(context, state, remedy, notes),
+        RemedyStep::Ask { .. } => {}
+        RemedyStep::Thinking { job } => thinking(context, state, &remedy, job, notes),
+        RemedyStep::Requested { since_awake_s } => {
+            let waited = context.now.awake_s.since_s(*since_awake_s);
+            let seen = context.seen.process.as_ref().and_then(|seen| seen.answer.clone());
+            let given = state.process.heal.answer.take().or(seen);
+            match given {
+                Some(text) => answered(context, state, &remedy, &text, notes),
+                None if waited >= unit.healing.timeout_s => {
+                    let why = format!("nobody answered within {}", human_s(unit.healing.timeout_s));
+                    failed(context, state, &remedy, "", &why, notes);
+                }
+                None => notes.due_in((unit.healing.timeout_s - waited).min(2.0)),
+            }
+        }
+        RemedyStep::Command { job, restart } => command_ended(context, state, &remedy, job, *restart, notes),
+    }
+}
+
+/// What needs nothing more than to be noted, and what begins a step of its own.
+fn due(context: &UnitContext<'_>, state: &mut UnitState, remedy: RemedyState, notes: &mut Notes) {
+    let stops = matches!(remedy.remedy.action.as_str(), "pause" | "abort");
+    match remedy.remedy.action.as_str() {
+        "agent" => {
+            let step = RemedyStep::Ask { since_awake_s: context.now.awake_s };
+            state.process.remedy = Some(RemedyState { step, ..remedy });
+            notes.due_in(0.05);
+        }
+        "pause" | "abort" if !context.is_running() && state.ending.is_none() => {
+            stopped(context, state, &remedy)
+        }
+        "none" => {
+            verify::concluded(context, state, &remedy, Status::Kept, "nothing was to be done");
+            state.process.remedy = None;
+        }
+        // It began anew while it was to be ended for something in the run before.
+        "restart" | "restart-with-env" | "pause" | "abort"
+            if context.is_running() && state.process.run.number != remedy.run && state.ending.is_none() =>
+        {
+            verify::concluded(context, state, &remedy, Status::Crashed, "it was started anew meanwhile");
+            state.process.remedy = None;
+        }
+        _ if stops => {}
+        // A stall that moves again has healed itself.
+        "restart" | "restart-with-env" if remedy.stall && context.is_running() && state.ending.is_none() => {
+            if !state.process.watch.stalled.contains(&remedy.detector) {
+                let text = format!("it moves again: not ended for `{}`", remedy.detector);
+                notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+                verify::concluded(context, state, &remedy, Status::Kept, "it moved again by itself");
+                state.process.remedy = None;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// It is ended, and stays so.
+fn stopped(context: &UnitContext<'_>, state: &mut UnitState, remedy: &RemedyState) {
+    let why = format!("{}: {}", remedy.remedy.source.human(), remedy.remedy.why);
+    let pauses = remedy.remedy.action == "pause";
+    let (standing, text) = match pauses {
+        true => (
+            Standing::Paused { why: why.clone() },
+            format!("`{0}` is paused ({why}); `watchkeeper resume {0}` lets it go on", context.name),
+        ),
+        false => (
+            Standing::Aborted { why: why.clone() },
+            format!("`{0}` is given up ({why}); `watchkeeper restart {0}` starts it anew", context.name),
+        ),
+    };
+    state.process.run.standing = standing;
+    state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    verify::concluded(context, state, remedy, Status::Kept, "it was ended");
+    state.process.remedy = None;
+}
+
+fn thinking(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    remedy: &RemedyState,
+    job: &str,
+    notes: &mut Notes,
+) {
+    match context.job(job) {
+        JobSeen::None | JobSeen::Running => {}
+        JobSeen::Ended { failed: why, output, .. } => {
+            state.take_job(job);
+            match why {
+                Some(why) => {
+                    failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes)
+                }
+                None => answered(context, state, remedy, output, notes),
+            }
+        }
+    }
+}
+
+/// An answer came: what it says is done, if it can be read.
+fn answered(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    remedy: &RemedyState,
+    text: &str,
+    notes: &mut Notes,
+) {
+    let answer = match answer::parse(text) {
+        Ok(answer) => answer,
+        Err(why) => {
+            return failed(context, state, remedy, text, &format!("its answer can't be used: {why}"), notes);
+        }
+    };
+    let chosen = Remedy {
+        source: Source::Agent,
+        action: answer.action.to_owned(),
+        set: answer.set,
+        argv: Vec::new(),
+        why: "the healing agent says so".to_owned(),
+    };
+    note(state, remedy, &chosen, text, None);
+    let said = format!("the agent answered: {}", chosen.action);
+    notes.event(context.now.wall, Some(context.name), EventKind::State, said);
+    let over = !context.is_running();
+    let next = RemedyState { remedy: chosen, step: RemedyStep::Due, stall: false, ..remedy.clone() };
+    if next.remedy.action == "none" && over {
+        verify::concluded(context, state, &next, Status::Kept, "the agent says: nothing is to be done");
+        let why = "the healing agent says that nothing is to be done".to_owned();
+        let text = format!("`{0}` stays down: {why}; `watchkeeper restart {0}` starts it", context.name);
+        state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+        state.process.run.standing = Standing::Paused { why };
+        state.process.remedy = None;
+        return;
+    }
+    (state.process.heal.unverified, state.process.heal.escalate) = (0, false);
+    state.process.remedy = Some(next);
+    notes.due_in(0.05);
+}
+
+/// No answer, or none that can be used: no action. What is over waits for a person.
+fn failed(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    remedy: &RemedyState,
+    response: &str,
+    why: &str,
+    notes: &mut Notes,
+) {
+    note(state, remedy, &remedy.remedy, response, Some(why.to_owned()));
+    verify::concluded(context, state, remedy, Status::Crashed, why);
+    notes.event(context.now.wall, Some(context.name), EventKind::Failed, why.to_owned());
+    let text = format!(
+        "healing `{0}`: {why}; nothing was done. `watchkeeper approve {0}` tries again",
+        context.name
+    );
+    state.owe(context.name.as_str(), context.now.wall, Level::Human, one_line(&text, 400));
+    if !context.is_running() {
+        state.process.run.standing = Standing::Paused { why: one_line(why, 200) };
+    }
+    state.process.remedy = None;
+}
+
+fn note(
+    state: &mut UnitState,
+    remedy: &RemedyState,
+    chosen: &Remedy,
+    response: &str,
+    trouble: Option<String>,
+) {
+    if remedy.incident.is_empty() {
+        return;
+    }
+    state.incident.note(FixNote {
+        incident: remedy.incident.clone(),
+        attempt: remedy.attempt.clone(),
+        remedy: chosen.clone(),
+        response: response.to_owned(),
+        trouble,
+        ..FixNote::default()
+    });
+}
+
+fn command_ended(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    remedy: &RemedyState,
+    job: &str,
+    restart: bool,
+    notes: &mut Notes,
+) {
+    let JobSeen::Ended { failed, status, output } = context.job(job) else { return };
+    state.take_job(job);
+    let how = match (status, failed) {
+        (Some(status), _) => format!("exit status {status}"),
+        (None, Some(why)) => why.clone(),
+        (None, None) => "it ended, nobody knows how".to_owned(),
+    };
+    let response = format!("{how}\n\n{output}");
+    note(state, remedy, &remedy.remedy, &response, failed.clone());
+    let text = format!("the rule's command ended: {}", one_line(&how, 200));
+    notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+    state.process.remedy = None;
+    if let Some(why) = failed {
+        verify::concluded(context, state, remedy, Status::Crashed, why);
+        let text =
+            format!("the command of {} for `{}` failed: {why}", remedy.remedy.source.human(), context.name);
+        state.owe(context.name.as_str(), context.now.wall, Level::Warning, one_line(&text, 400));
+        if restart && !context.is_running() {
+            state.process.run.standing = Standing::Paused { why: "a rule's command failed".to_owned() };
+        }
+        return;
+    }
+    if restart {
+        let next = Remedy { action: "restart".to_owned(), argv: Vec::new(), ..remedy.remedy.clone() };
+        state.process.remedy = Some(RemedyState { remedy: next, step: RemedyStep::Due, ..remedy.clone() });
+        notes.due_in(0.05);
+    } else {
+        verify::concluded(context, state, remedy, Status::Kept, "its command went well");
+        if !context.is_running() && state.process.run.standing == Standing::Open {
+            state.process.run.standing =
+                Standing::Paused { why: "a rule ran a command, and no restart".to_owned() };
+        }
+    }
+}
+
+pub(super) fn propose(context: &UnitContext<'_>, unit: &ProcessUnit, state: &UnitState, out: &mut Proposals) {
+    let Some(remedy) = &state.process.remedy else { return };
+    if state.ending.is_some() {
+        return;
+    }
+    if let Some(why) = context.gate(state, Watch::Heal) {
+        return out.hold(&remedy.remedy.action, why);
+    }
+    match &remedy.step {
+        RemedyStep::Due => match remedy.remedy.action.as_str() {
+            "restart" | "restart-with-env" | "pause" | "abort" => end(context, unit, state, remedy, out),
+            "command" => command(context, unit, state, remedy, out),
+            _ => {}
+        },
+        RemedyStep::Ask { since_awake_s } => ask(context, unit, state, remedy, *since_awake_s, out),
+        RemedyStep::Thinking { job } => match context.job(job) {
+            // Recorded, and we were killed before it began: the prompt is made anew, the job's name is the same.
+            JobSeen::None => ask_headless(context, unit, state, remedy, job.clone(), out),
+            JobSeen::Running => out.hold("restart", "the healing agent is at work on it"),
+            JobSeen::Ended { .. } => {}
+        },
+        RemedyStep::Requested { .. } => {
+            let words = format!("an answer is awaited: `watchkeeper respond {} --action …`", context.name);
+            out.hold("restart", words);
+        }
+        RemedyStep::Command { job, .. } => match context.job(job) {
+            JobSeen::None => command(context, unit, state, remedy, out),
+            JobSeen::Running => out.hold("restart", "a rule's command is at work"),
+            JobSeen::Ended { .. } => {}
+        },
+    }
+}
+
+/// What runs is ended first; a stall needs its proof for that.
+fn end(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &UnitState,
+    remedy: &RemedyState,
+    out: &mut Proposals,
+) {
+    if !context.is_running() {
+        return;
+    }
+    let label = remedy.remedy.action.as_str();
+    if !super::may_end(context) {
+        return out.hold(label, "somebody else started it, and `allow_kill` is not set");
+    }
+    let compared = match remedy.stall {
+        false => Vec::new(),
+        true => match stall::proof(context, unit, state, remedy) {
+            Ok(compared) => compared,
+            Err(why) => return out.hold(label, why),
+        },
+    };
+    let why = Reason::new(&format!("process.{label}"), remedy.remedy.why.clone(), compared);
+    let end = Ending { ..ending::ending(context, Then::Start, EndCause::Remedy, &why) };
+    out.want(Claim::Kill, label, What::End(end), why);
+}
+
+fn job_id(context: &UnitContext<'_>, state: &UnitState, what: &str) -> String {
+    Job::id_of(context.name, what, state.process.heal.jobs.saturating_add(1))
+}
+
+fn command(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &UnitState,
+    remedy: &RemedyState,
+    out: &mut Proposals,
+) {
+    let rule = unit.rules.iter().find(|rule| rule.name == remedy.remedy.source.word());
+    let timeout_s = match rule.map(|rule| &rule.action) {
+        Some(RuleAction::Command { timeout_s, .. }) => *timeout_s,
+        Some(
+            RuleAction::Restart
+            | RuleAction::RestartWithEnv { .. }
+            | RuleAction::Pause
+            | RuleAction::Abort
+            | RuleAction::Agent,
+        )
+        | None => 60.0,
+    };
+    let id = match &remedy.step {
+        RemedyStep::Command { job, .. } => job.clone(),
+        RemedyStep::Due
+        | RemedyStep::Ask { .. }
+        | RemedyStep::Thinking { .. }
+        | RemedyStep::Requested { .. } => job_id(context, state, "rule"),
+    };
+    let mut env = context.unit.env.clone();
+    env.extend(state.process.run.env.clone());
+    env.extend(told(context, remedy));
+    let job = Job {
+        id,
+        argv: remedy.remedy.argv.clone(),
+        env,
+        dir: context.unit.dir.to_string_lossy().into_owned(),
+        deadline_s: timeout_s.ceil() as u32,
+        env_remove: Vec::new(),
+        stdin: None,
+        awaited: true,
+    };
+    let why = Reason::new("process.command", remedy.remedy.why.clone(), vec![]);
+    out.want(Claim::Order, "command", What::Act(Action::RunJob { job }), why);
+}
+
+/// What a command or an agent finds in its environment.
+fn told(context: &UnitContext<'_>, remedy: &RemedyState) -> BTreeMap<String, String> {
+    let unit_dir = context.config.state_dir.join("units").join(context.name.as_str());
+    [
+        ("WATCHKEEPER_UNIT", context.name.to_string()),
+        ("WATCHKEEPER_UNIT_DIR", unit_dir.to_string_lossy().into_owned()),
+        ("WATCHKEEPER_INCIDENT", remedy.incident.clone()),
+        ("WATCHKEEPER_DETECTOR", remedy.detector.clone()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// Asks the agent, unless it was asked about this too often in the last hour.
+fn ask(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &UnitState,
+    remedy: &RemedyState,
+    since: crate::base::time::Awake,
+    out: &mut Proposals,
+) {
+    if !failure::has_agent(context, unit) {
+        let why = "no agent is there to ask: `healing.agent` is off, or its program is not found";
+        return out.hold("ask the agent", why);
+    }
+    let max = unit.healing.max_attempts_per_hour;
+    let asked = state.process.heal.asked_since(&remedy.detector, context.now.awake_s.plus_s(-HOUR_S));
+    if asked >= max as usize {
+        out.due_in(60.0);
+        let why = format!(
+            "asked {asked} times about `{}` in the last hour (limit {max}); `watchkeeper approve {}` lifts it",
+            remedy.detector, context.name
+        );
+        return out.hold("ask the agent", why);
+    }
+    let waited = context.now.awake_s.since_s(since);
+    let ready = context.seen.process.as_ref().is_some_and(|seen| {
+        let written = !state.incident.owed.iter().any(|order| order.id == remedy.incident);
+        seen.brief.is_some() && written
+    });
+    if !ready && waited < BRIEF_S {
+        return out.due_in(0.1);
+    }
+    match unit.healing.agent {
+        HealingAgent::Interactive => request(context, unit, state, remedy, out),
+        HealingAgent::Auto | HealingAgent::Headless | HealingAgent::Off => {
+            ask_headless(context, unit, state, remedy, job_id(context, state, "heal"), out);
+        }
+    }
+}
+
+fn ask_headless(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &UnitState,
+    remedy: &RemedyState,
+    id: String,
+    out: &mut Proposals,
+) {
+    let none = Brief::default();
+    let brief = context.seen.process.as_ref().and_then(|seen| seen.brief.as_ref()).unwrap_or(&none);
+    let mut env = told(context, remedy);
+    env.extend(context.unit.env.clone());
+    let job = Job {
+        id,
+        argv: unit.healing.command.clone(),
+        env,
+        dir: context.unit.dir.to_string_lossy().into_owned(),
+        deadline_s: unit.healing.timeout_s.ceil() as u32,
+        env_remove: NESTED.iter().map(|name| (*name).to_owned()).collect(),
+        stdin: Some(prompt::text(context, unit, state, remedy, brief)),
+        awaited: true,
+    };
+    let why = Reason::new("process.agent", remedy.remedy.why.clone(), vec![]);
+    out.want(Claim::Order, "ask the agent", What::Act(Action::RunJob { job }), why);
+}
+
+/// The request file for an interactive agent: front matter, then the same prompt.
+fn request(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &UnitState,
+    remedy: &RemedyState,
+    out: &mut Proposals,
+) {
+    let none = Brief::default();
+    let brief = context.seen.process.as_ref().and_then(|seen| seen.brief.as_ref()).unwrap_or(&none);
+    let helper = unit.healing.subagents.get(&remedy.detector).map_or("", String::as_str);
+    let text = format!(
+        "---\nunit: {}\nincident: {}\nattempt: {}\ndetector: {}\nsubagent: {helper}\ntimeout_s: {:.0}\nasked: {}\n---\n\n{}\n",
+        context.name,
+        remedy.incident,
+        remedy.attempt,
+        remedy.detector,
+        unit.healing.timeout_s,
+        context.now.wall,
+        prompt::text(context, unit, state, remedy, brief)
+    );
+    let action = Action::WriteFile { unit: context.name.clone(), file: UnitFile::RecoveryRequest, text };
+    let why = Reason::new("process.request", remedy.remedy.why.clone(), vec![]);
+    out.want(Claim::Order, "ask the agent", What::Act(action), why);
+}
+
+/// What the state remembers of a step, before it happens.
+pub(super) fn charge(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    granted: &Proposal,
+    state: &mut UnitState,
+) {
+    let now = context.now.awake_s;
+    let Some(remedy) = &mut state.process.remedy else { return };
+    match &granted.what {
+        What::Act(Action::RunJob { job }) => {
+            if remedy.remedy.action == "command" {
+                let rule = unit.rules.iter().find(|rule| rule.name == remedy.remedy.source.word());
+                let restart = rule.is_some_and(|rule| {
+                    matches!(&rule.action, RuleAction::Command { then: CommandThen::Restart, .. })
+                });
+                remedy.step = RemedyStep::Command { job: job.id.clone(), restart };
+            } else {
+                let again = matches!(&remedy.step, RemedyStep::Thinking { .. });
+                remedy.step = RemedyStep::Thinking { job: job.id.clone() };
+                if again {
+                    return;
+                }
+                let detector = remedy.detector.clone();
+                state.process.heal.ask(&detector, now);
+            }
+            state.process.heal.jobs = state.process.heal.jobs.saturating_add(1);
+        }
+        What::Act(Action::WriteFile { .. }) => {
+            remedy.step = RemedyStep::Requested { since_awake_s: now };
+            let detector = remedy.detector.clone();
+            state.process.heal.ask(&detector, now);
+            state.process.heal.answer = None;
+        }
+        What::Act(_) | What::Deliver(_) | What::End(_) => {}
+    }
+}

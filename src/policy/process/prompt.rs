@@ -1,0 +1,90 @@
+//! What an agent is told: the template with its slots filled, bounded. Deliberately not here: reading files (`engine`), and
+//! masking, which is done where the texts are read.
+
+use super::super::context::UnitContext;
+use crate::base::text::strip_controls;
+use crate::config::ProcessUnit;
+use crate::model::process::Brief;
+use crate::state::process::RemedyState;
+use crate::state::unit::UnitState;
+
+/// The built-in template.
+const TEMPLATE: &str = include_str!("../../../prompts/recovery.md");
+/// Longest prompt, bytes.
+const PROMPT_MAX: usize = 120 << 10;
+/// Longest part, bytes.
+const PART_MAX: usize = 48 << 10;
+
+/// The prompt.
+pub(super) fn text(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &UnitState,
+    remedy: &RemedyState,
+    brief: &Brief,
+) -> String {
+    let template = brief.template.as_deref().filter(|text| !text.trim().is_empty()).unwrap_or(TEMPLATE);
+    let configs: String = brief
+        .configs
+        .iter()
+        .map(|(name, text)| format!("## {name}\n\n```\n{}\n```\n\n", cut(text)))
+        .collect();
+    let slots: [(&str, String); 9] = [
+        ("{unit}", context.name.to_string()),
+        ("{command}", unit.command.join(" ")),
+        ("{dir}", context.unit.dir.to_string_lossy().into_owned()),
+        ("{detector}", remedy.detector.clone()),
+        ("{why}", remedy.remedy.why.clone()),
+        ("{state}", facts(context, unit, state)),
+        ("{report}", cut(&brief.report)),
+        ("{configs}", cut(&configs)),
+        ("{program}", cut(&brief.program)),
+    ];
+    // One pass: what a slot brings in is not looked at for slots again.
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        match slots.iter().find(|(slot, _)| from.starts_with(slot)) {
+            Some((slot, value)) => {
+                out.push_str(value);
+                rest = from.get(slot.len()..).unwrap_or_default();
+            }
+            None => {
+                out.push('{');
+                rest = from.get(1..).unwrap_or_default();
+            }
+        }
+    }
+    out.push_str(rest);
+    crate::detect::mask::mask(&bounded(&strip_controls(&out), PROMPT_MAX))
+}
+
+/// What the state knows, a line each.
+fn facts(context: &UnitContext<'_>, unit: &ProcessUnit, state: &UnitState) -> String {
+    let run = &state.process.run;
+    let mut lines = vec![
+        format!("run {}, {} of at most {} restarts used", run.number, run.restarts, unit.restart.max),
+        format!("restarts in a row that did not hold: {}", state.process.heal.unverified),
+        format!("its last end: {}", state.seen.exit.as_deref().unwrap_or("it still runs")),
+    ];
+    for (name, value) in &run.env {
+        lines.push(format!("set by an earlier remedy: {name}={value}"));
+    }
+    let names: Vec<&str> = context.unit.env.keys().map(String::as_str).collect();
+    lines.push(format!("variables of its config: {}", names.join(", ")));
+    lines.join("\n")
+}
+
+fn cut(text: &str) -> String {
+    bounded(text, PART_MAX)
+}
+
+fn bounded(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let end = (0..=max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}\n… (cut)\n", text.get(..end).unwrap_or_default())
+}

@@ -1,0 +1,419 @@
+//! Processes tick by tick: starts, ends, rules, budgets, stalls, healing. The host, its logs and the agent are pretended.
+
+use crate::model::finding::FindingKind;
+use crate::model::process::RunSeen;
+use crate::model::seen::{Ask, Exit, JobSeen};
+use crate::policy::testing::{World, name};
+use crate::state::process::Standing;
+
+const FAIL: Option<Exit> = Some(Exit::Status(1));
+const WELL: Option<Exit> = Some(Exit::Status(0));
+
+fn config(more: &str) -> String {
+    format!(
+        "[[process]]\nname = \"p\"\ncommand = [\"train\"]\nenv = {{ BATCH = 8 }}\nrestart = {{ max = 10, cooldown_s = 10 }}\n{more}\n"
+    )
+}
+
+/// It runs, and has just begun to.
+fn running(more: &str) -> World {
+    let mut world = World::new(&config(more));
+    world.ticks(3);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    world.forget();
+    world
+}
+
+#[track_caller]
+fn standing(world: &World, want: &Standing) {
+    assert_eq!(&world.state_of("p").process.run.standing, want, "{}", world.story());
+}
+
+#[test]
+fn a_wanted_process_is_started_once_with_its_number_on_record() {
+    let mut world = World::new(&config(""));
+    world.deaf.insert("p: start".into());
+    world.tick();
+    // It is on record, and we were killed before it was carried out: the same number again.
+    assert_eq!(world.state_of("p").process.run.number, 1);
+    assert!(world.runs.is_empty());
+    world.deaf.clear();
+    world.run(20.0);
+    assert_eq!(world.runs.iter().map(|run| run.number).collect::<Vec<_>>(), [1]);
+    world.run(600.0);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+}
+
+#[test]
+fn what_its_host_does_not_know_now_is_not_over() {
+    let mut world = running("");
+    let run = world.unit("p").process().run.clone();
+    for unknown in [RunSeen::Unknown { why: "controller down".into() }, pending(&run)] {
+        world.unit("p").process().run = unknown;
+        world.run(3600.0);
+        assert_eq!(world.runs.len(), 1, "{}", world.story());
+    }
+    world.unit("p").process().run = run;
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+}
+
+fn pending(run: &RunSeen) -> RunSeen {
+    let RunSeen::Alive { id, .. } = run else { panic!("{run:?}") };
+    RunSeen::Pending { id: id.clone(), why: "requeued".into() }
+}
+
+#[test]
+fn an_end_means_what_the_lifecycle_says() {
+    #[track_caller]
+    fn check(lifecycle: &str, exit: Option<Exit>, runs: usize, want: &Standing) {
+        let mut world = running(&format!("lifecycle = \"{lifecycle}\""));
+        world.unit("p").ended(exit);
+        world.run(60.0);
+        assert_eq!(world.runs.len(), runs, "{}", world.story());
+        standing(&world, want);
+    }
+    let (well, badly) = (Standing::Finished { well: true }, Standing::Finished { well: false });
+    check("restart-on-failure", WELL, 1, &well);
+    check("restart-on-failure", FAIL, 2, &Standing::Open);
+    check("restart-on-failure", Some(Exit::Signal(9)), 2, &Standing::Open);
+    check("restart-on-failure", None, 2, &Standing::Open);
+    check("one-shot", WELL, 1, &well);
+    check("one-shot", FAIL, 1, &badly);
+    check("restart-always", WELL, 2, &Standing::Open);
+    check("restart-always", FAIL, 2, &Standing::Open);
+}
+
+#[test]
+fn a_restart_waits_for_the_cooldown_and_the_budget_ends() {
+    let mut world = running("max_identical = 100\n[process.healing]\nagent = \"off\"");
+    world.unit("p").ended(FAIL);
+    world.run(8.0);
+    assert_eq!(world.runs.len(), 1);
+    world.run(8.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    for _ in 0..20 {
+        if let RunSeen::Alive { .. } = world.unit("p").process().run {
+            world.unit("p").ended(FAIL);
+        }
+        world.run(30.0);
+    }
+    assert_eq!(world.runs.len(), 11, "{}", world.story());
+    assert!(matches!(&world.state_of("p").process.run.standing, Standing::Spent { .. }));
+    world.expect_alerts("is not started again: 10 restarts not kept", 1);
+    world.ask(Ask::Approve { unit: name("p") });
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 12, "{}", world.story());
+}
+
+#[test]
+fn the_same_failure_in_a_row_stops_trying() {
+    let mut world = running("max_identical = 3\n[process.healing]\nagent = \"off\"");
+    for _ in 0..5 {
+        if let RunSeen::Alive { .. } = world.unit("p").process().run {
+            world.unit("p").says("traceback", FindingKind::Traceback, "division by zero");
+            world.ticks(1);
+            world.unit("p").ended(FAIL);
+        }
+        world.run(30.0);
+    }
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    world.expect_alerts("the same failure 3 times in a row: division by zero", 1);
+    // One folder for all of them, and none for the ends that it explains.
+    assert_eq!(world.incidents.len(), 1, "{:?}", world.incidents.keys());
+}
+
+#[test]
+fn others_are_waited_for_and_what_is_needed_is_named() {
+    let mut world = World::new(
+        "[[process]]\nname = \"a\"\ncommand = [\"x\"]\n[[process]]\nname = \"b\"\ncommand = [\"y\"]\nafter = [\"a\"]\n",
+    );
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 1);
+    let hold = world.state_of("b").hold.clone().unwrap();
+    assert!(hold.why.contains("after `a`, which has not ended"), "{hold:?}");
+    world.unit("b").process().missing = vec!["the program `nvcc`".into()];
+    world.unit("a").ended(WELL);
+    world.run(60.0);
+    let hold = world.state_of("b").hold.clone().unwrap();
+    assert!(hold.why.contains("the program `nvcc`"), "{hold:?}");
+    world.unit("b").process().missing.clear();
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+}
+
+const OOM: &str = "detectors = [ { kind = \"pattern\", name = \"oom\", regex = \"x\" }, { kind = \"exit\" } ]\n\
+    rules = [ { name = \"halve\", match = { detector = \"oom\" }, action = { kind = \"restart-with-env\", set = { BATCH = \"half\" } } } ]\n\
+    [process.healing]\nagent = \"off\"\nverify_window_s = 100";
+
+#[test]
+fn a_rule_halves_and_what_it_set_is_remembered() {
+    let mut world = running(OOM);
+    let fails = |world: &mut World| {
+        world.unit("p").says("oom", FindingKind::Pattern, "CUDA out of memory");
+        world.ticks(1);
+        if let RunSeen::Alive { .. } = world.unit("p").process().run {
+            world.unit("p").ended(FAIL);
+        }
+        world.run(40.0);
+    };
+    fails(&mut world);
+    assert_eq!(world.runs[1].env["BATCH"], "4", "{}", world.story());
+    fails(&mut world);
+    assert_eq!(world.runs[2].env["BATCH"], "2");
+    world.run(300.0);
+    assert_eq!(
+        world.ledger,
+        [
+            "p-1 halve restart-with-env pending",
+            "p-1 halve restart-with-env regressed",
+            "p-2 halve restart-with-env pending",
+            "p-2 halve restart-with-env kept"
+        ]
+    );
+    assert_eq!(world.state_of("p").process.run.restarts, 0);
+    // Another failure, another start: it still has what was set.
+    world.unit("p").ended(FAIL);
+    world.run(60.0);
+    assert_eq!(world.runs[3].env["BATCH"], "2", "{}", world.story());
+    // At its floor: told, and started all the same.
+    fails(&mut world);
+    fails(&mut world);
+    assert_eq!(world.runs[5].env["BATCH"], "1");
+    world.expect_alerts("at its floor 1 already", 1);
+}
+
+#[test]
+fn a_traceback_of_what_runs_on_is_written_down_and_nothing_is_ended() {
+    let mut world = running("");
+    world.unit("p").says("traceback", FindingKind::Traceback, "handled");
+    world.run(600.0);
+    assert_eq!((world.runs.len(), world.incidents.len()), (1, 1), "{}", world.story());
+    assert!(world.done.is_empty(), "{}", world.story());
+}
+
+#[test]
+fn a_rule_may_pause_abort_and_people_let_it_go_on() {
+    let pause = "rules = [ { match = { exit = 7 }, action = { kind = \"pause\" } }, { match = { exit = 8 }, action = { kind = \"abort\" } } ]";
+    let mut world = running(pause);
+    world.unit("p").ended(Some(Exit::Status(7)));
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 1);
+    world.expect_alerts("`p` is paused", 1);
+    world.ask(Ask::Resume { unit: Some(name("p")) });
+    world.run(20.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    world.unit("p").ended(Some(Exit::Status(8)));
+    world.run(60.0);
+    world.expect_alerts("`p` is given up", 1);
+    world.ask(Ask::Approve { unit: name("p") });
+    world.run(20.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    world.ask(Ask::Restart { unit: name("p") });
+    world.run(20.0);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+}
+
+#[test]
+fn a_stall_is_ended_with_proof_only() {
+    let stall = "detectors = [ { kind = \"stall\", name = \"silence\", no_progress_s = 100 } ]\n[process.healing]\nagent = \"off\"";
+    let mut world = running(stall);
+    // It computes: a silence alone is no proof.
+    for _ in 0..30 {
+        world.unit("p").uses_cpu(9_000);
+        world.run(10.0);
+    }
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    assert_eq!(world.incidents.len(), 1);
+    let hold = world.state_of("p").hold.clone().unwrap();
+    assert!(hold.why.contains("use CPU"), "{hold:?}");
+    // Now it does nothing at all.
+    world.run(120.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    assert!(world.done.iter().any(|(_, _, label, _)| label == "terminate"), "{}", world.story());
+    // The new one writes: no second stall.
+    for _ in 0..40 {
+        world.unit("p").writes();
+        world.run(10.0);
+    }
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+}
+
+#[test]
+fn a_metric_that_stands_still_while_output_goes_on_is_a_stall_of_its_own() {
+    let stall = "detectors = [ { kind = \"stall\", name = \"steps\", metric_regex = \"step (\\\\d+)\", no_progress_s = 100 } ]\n[process.healing]\nagent = \"off\"";
+    let mut world = running(stall);
+    for step in 0..60 {
+        world.unit("p").writes();
+        world.unit("p").process().log.metrics.insert("steps".into(), f64::from(step.min(20)));
+        world.run(5.0);
+    }
+    assert_eq!(world.incidents.len(), 1, "{}", world.story());
+    let incident = world.incidents.values().next().unwrap();
+    assert!(incident.finding.message.contains("the value stays at 20"), "{}", incident.finding.message);
+}
+
+#[test]
+fn nothing_is_done_to_what_is_paused_down_or_suspended() {
+    let stall = "detectors = [ { kind = \"stall\", name = \"silence\", no_progress_s = 100 } ]\n[process.healing]\nagent = \"off\"";
+    let mut world = running(stall);
+    let RunSeen::Alive { id, process, since, .. } = world.unit("p").process().run.clone() else { panic!() };
+    world.unit("p").process().run = RunSeen::Alive { id, process, since, suspended: true };
+    world.run(1000.0);
+    assert!(world.incidents.is_empty(), "{}", world.story());
+    world.ask(Ask::Pause { unit: Some(name("p")), reason: String::new() });
+    world.ticks(2);
+    world.unit("p").ended(FAIL);
+    world.run(300.0);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    world.ask(Ask::Down { unit: Some(name("p")), reason: String::new() });
+    world.ask(Ask::Resume { unit: Some(name("p")) });
+    world.run(300.0);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    world.ask(Ask::Up { unit: Some(name("p")) });
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+}
+
+#[test]
+fn down_ends_it_and_its_end_is_no_failure() {
+    let mut world = running("");
+    world.ask(Ask::Down { unit: Some(name("p")), reason: "later".into() });
+    world.run(60.0);
+    assert!(world.done.iter().any(|(_, _, label, _)| label == "terminate"), "{}", world.story());
+    assert!(world.incidents.is_empty(), "{}", world.story());
+    assert_eq!(world.runs.len(), 1);
+    world.ask(Ask::Up { unit: Some(name("p")) });
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    world.ask(Ask::Restart { unit: name("p") });
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    assert!(world.incidents.is_empty(), "{}", world.story());
+    assert_eq!(world.state_of("p").process.run.restarts, 0);
+}
+
+#[test]
+fn a_run_past_its_deadline_is_ended() {
+    let mut world = running("deadline_s = 500\n[process.healing]\nagent = \"off\"");
+    for _ in 0..48 {
+        world.unit("p").writes();
+        world.run(10.0);
+    }
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    assert!(world.incidents.keys().any(|id| id.ends_with("-p-deadline")), "{:?}", world.incidents.keys());
+}
+
+const HEADLESS: &str =
+    "[process.healing]\nagent = \"headless\"\nescalate_after = 1\nverify_window_s = 1000\ntimeout_s = 60";
+
+/// It failed twice: the agent is asked.
+fn asked(more: &str) -> World {
+    let mut world = running(&format!("{more}\n{HEADLESS}"));
+    for _ in 0..2 {
+        world.unit("p").ended(FAIL);
+        world.run(30.0);
+    }
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    assert_eq!(world.started.len(), 1, "{}", world.story());
+    world
+}
+
+#[test]
+fn restarts_that_are_not_kept_lead_to_the_agent() {
+    let mut world = asked("");
+    let prompt = world.started[0].stdin.clone().unwrap();
+    assert!(prompt.contains("Process: p") && prompt.contains("exit status 1"), "{prompt}");
+    world.results.insert("heal".into(), JobSeen::well("fixed.\n**ACTION: restart**\nSET: LR=0.1\n"));
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    assert_eq!(world.runs[2].env["LR"], "0.1");
+    world.run(2000.0);
+    assert_eq!(world.ledger.last().unwrap(), "p-2 agent restart-with-env kept");
+    assert_eq!(world.notes["p-2"].response, "fixed.\n**ACTION: restart**\nSET: LR=0.1\n");
+}
+
+#[test]
+fn an_answer_that_cannot_be_used_is_no_action() {
+    for answer in [
+        JobSeen::well("ACTION: reboot"),
+        JobSeen::well(""),
+        JobSeen::failed("it was ended after 60 s, its deadline"),
+    ] {
+        let mut world = asked("");
+        world.results.insert("heal".into(), answer);
+        world.run(600.0);
+        assert_eq!(world.runs.len(), 2, "{}", world.story());
+        assert!(matches!(&world.state_of("p").process.run.standing, Standing::Paused { .. }));
+        world.expect_alerts("nothing was done", 1);
+        assert!(world.ledger.last().unwrap().ends_with("agent crashed"), "{:?}", world.ledger);
+    }
+}
+
+#[test]
+fn agents_are_asked_so_often_in_an_hour_and_approve_lifts_it() {
+    let mut world = asked("max_identical = 100\n");
+    world.results.insert("heal".into(), JobSeen::well("ACTION: restart"));
+    for _ in 0..40 {
+        world.run(20.0);
+        if let RunSeen::Alive { .. } = world.unit("p").process().run {
+            world.unit("p").ended(FAIL);
+        }
+    }
+    let asked = world.started.len();
+    assert_eq!(asked, 5, "{}", world.story());
+    let hold = world.state_of("p").hold.clone().unwrap();
+    assert!(hold.why.contains("asked 5 times about `exit`"), "{hold:?}");
+    world.ask(Ask::Approve { unit: name("p") });
+    world.run(60.0);
+    assert_eq!(world.started.len(), 6, "{}", world.story());
+}
+
+#[test]
+fn an_interactive_agent_answers_by_its_file_or_not_at_all() {
+    let interactive = HEADLESS.replace("headless", "interactive");
+    let mut world = running(&interactive);
+    for _ in 0..2 {
+        world.unit("p").ended(FAIL);
+        world.run(30.0);
+    }
+    let (_, request) = world.loaded.last().unwrap_or_else(|| panic!("{}", world.story()));
+    assert!(request.starts_with("---\nunit: p\n"), "{request}");
+    world.unit("p").process().answer = Some("ACTION: restart".into());
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    world.unit("p").process().answer = None;
+    world.unit("p").ended(FAIL);
+    world.run(30.0);
+    world.unit("p").ended(FAIL);
+    world.run(300.0);
+    world.expect_alerts("nobody answered within 1 min", 1);
+}
+
+#[test]
+fn a_rules_command_is_run_and_what_it_said_is_kept() {
+    let rule = "rules = [ { name = \"room\", match = { exit = 1 }, action = { kind = \"command\", command = [\"./room\"], then = \"restart\" } } ]\n[process.healing]\nagent = \"off\"";
+    let mut world = running(rule);
+    world.unit("p").ended(FAIL);
+    world.run(10.0);
+    assert_eq!(world.started[0].argv, ["./room"]);
+    assert_eq!(world.runs.len(), 1);
+    world.results.insert("rule".into(), JobSeen::well("2 GB freed"));
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    assert!(world.notes["p-1"].response.contains("2 GB freed"), "{:?}", world.notes);
+}
+
+#[test]
+fn a_lost_state_takes_over_what_runs() {
+    let mut world = running("");
+    world.state.units.clear();
+    world.run(120.0);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    assert_eq!(world.state_of("p").process.run.number, 1);
+    world.unit("p").ended(FAIL);
+    world.run(60.0);
+    assert_eq!(world.runs.last().unwrap().number, 2, "{}", world.story());
+}

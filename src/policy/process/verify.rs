@@ -1,0 +1,151 @@
+//! What became of an attempt: its failure stays away for the window (kept), or comes again (regressed). The window counts
+//! while the process works, on the awake clock, and survives the watchdog.
+//!
+//! Deliberately not here: which remedy is next (`failure`).
+
+use super::super::context::UnitContext;
+use super::super::proposal::{EventKind, Notes};
+use crate::base::time::human_s;
+use crate::config::ProcessUnit;
+use crate::model::process::RunSeen;
+use crate::state::attempts::{Attempt, Status};
+use crate::state::process::{RemedyState, VERIFY_MAX, Verify};
+use crate::state::unit::UnitState;
+
+/// A remedy leads to a start: from now on it is watched.
+pub(super) fn begin(context: &UnitContext<'_>, state: &mut UnitState) {
+    let Some(remedy) = state.process.remedy.take() else { return };
+    state.process.run.env.extend(remedy.remedy.set.clone());
+    if !super::failure::restarts(&remedy.remedy) {
+        return;
+    }
+    state.process.heal.unverified = state.process.heal.unverified.saturating_add(1);
+    state.process.heal.verify.push(Verify {
+        attempt: remedy.attempt,
+        incident: remedy.incident,
+        detector: remedy.detector,
+        fingerprint: remedy.fingerprint,
+        source: remedy.remedy.source.word().to_owned(),
+        action: remedy.remedy.action,
+        since_awake_s: remedy.since_awake_s,
+        silent_s: 0.0,
+        counted_awake_s: None,
+    });
+    if state.process.heal.verify.len() > VERIFY_MAX {
+        let oldest = state.process.heal.verify.remove(0);
+        conclude(context, state, &oldest, Status::Crashed, "others came before it could be judged");
+    }
+}
+
+/// Counts the silence of each attempt; the window's end keeps it.
+pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut UnitState, notes: &mut Notes) {
+    let now = context.now.awake_s;
+    let works = match context.run() {
+        Some(RunSeen::Alive { suspended, .. }) => !suspended,
+        Some(RunSeen::Unknown { .. }) | None => return, // Nobody knows; what is counted stands.
+        Some(RunSeen::Absent | RunSeen::Pending { .. } | RunSeen::Ended { .. }) => false,
+    };
+    let window = unit.healing.verify_window_s;
+    let mut kept = Vec::new();
+    for attempt in &mut state.process.heal.verify {
+        let silent =
+            attempt.silent_s + attempt.counted_awake_s.map_or(0.0, |since| now.since_s(since)).max(0.0);
+        match works {
+            true if silent >= window => kept.push(attempt.attempt.clone()),
+            true => {
+                attempt.counted_awake_s = attempt.counted_awake_s.or(Some(now));
+                notes.due_in(window - silent);
+            }
+            false => {
+                attempt.silent_s = silent;
+                attempt.counted_awake_s = None;
+            }
+        }
+    }
+    for id in kept {
+        keep(context, state, &id, &format!("silent for {}", human_s(window)), notes);
+    }
+}
+
+fn keep(context: &UnitContext<'_>, state: &mut UnitState, id: &str, why: &str, notes: &mut Notes) {
+    let Some(at) = state.process.heal.verify.iter().position(|attempt| attempt.attempt == id) else { return };
+    let attempt = state.process.heal.verify.remove(at);
+    conclude(context, state, &attempt, Status::Kept, why);
+    state.process.run.restarts = 0;
+    state.process.run.failure = None;
+    (state.process.heal.unverified, state.process.heal.escalate) = (0, false);
+    let text =
+        format!("attempt {} kept: {} against `{}`, {why}", attempt.attempt, attempt.action, attempt.detector);
+    notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+}
+
+/// It ended well: whatever was tried has worked.
+pub(super) fn finished(context: &UnitContext<'_>, state: &mut UnitState) {
+    let attempts = std::mem::take(&mut state.process.heal.verify);
+    for attempt in &attempts {
+        conclude(context, state, attempt, Status::Kept, "it ended well");
+    }
+    state.process.run.restarts = 0;
+    state.process.run.failure = None;
+    (state.process.heal.unverified, state.process.heal.escalate) = (0, false);
+}
+
+/// A failure came: attempts against it have regressed, and a rule's is not tried blindly again.
+pub(super) fn came(context: &UnitContext<'_>, state: &mut UnitState, fingerprint: &str, notes: &mut Notes) {
+    let all = std::mem::take(&mut state.process.heal.verify);
+    let (regressed, rest): (Vec<Verify>, Vec<Verify>) =
+        all.into_iter().partition(|attempt| attempt.fingerprint == fingerprint);
+    state.process.heal.verify = rest;
+    for attempt in &regressed {
+        conclude(context, state, attempt, Status::Regressed, "the same failure came again");
+        if !matches!(attempt.source.as_str(), "default" | "agent" | "person") {
+            state.process.heal.escalate = true;
+        }
+        let text = format!(
+            "attempt {} regressed: {} against `{}`",
+            attempt.attempt, attempt.action, attempt.detector
+        );
+        notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+    }
+}
+
+fn conclude(context: &UnitContext<'_>, state: &mut UnitState, attempt: &Verify, status: Status, why: &str) {
+    state.incident.conclude(Attempt {
+        time: context.now.wall,
+        attempt: attempt.attempt.clone(),
+        incident: attempt.incident.clone(),
+        unit: context.name.to_string(),
+        detector: attempt.detector.clone(),
+        fingerprint: attempt.fingerprint.clone(),
+        source: attempt.source.clone(),
+        action: attempt.action.clone(),
+        status,
+        branch: String::new(),
+        duration_s: context.now.awake_s.since_s(attempt.since_awake_s),
+        description: why.to_owned(),
+    });
+}
+
+/// A remedy came to its end without a start.
+pub(super) fn concluded(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    remedy: &RemedyState,
+    status: Status,
+    why: &str,
+) {
+    state.incident.conclude(Attempt {
+        time: context.now.wall,
+        attempt: remedy.attempt.clone(),
+        incident: remedy.incident.clone(),
+        unit: context.name.to_string(),
+        detector: remedy.detector.clone(),
+        fingerprint: remedy.fingerprint.clone(),
+        source: remedy.remedy.source.word().to_owned(),
+        action: remedy.remedy.action.clone(),
+        status,
+        branch: String::new(),
+        duration_s: context.now.awake_s.since_s(remedy.since_awake_s),
+        description: why.to_owned(),
+    });
+}

@@ -1,0 +1,73 @@
+//! What a run says and does not say: findings of its log, stalls, a deadline. Each is taken once: the log's cursor stands in
+//! the same file as what came of it.
+//!
+//! Deliberately not here: what is done about a finding (`failure`).
+
+use super::super::context::UnitContext;
+use super::super::proposal::{EventKind, Notes};
+use super::failure::{self, DEADLINE};
+use super::{run, stall};
+use crate::config::{ProcessUnit, Watch};
+use crate::model::finding::{Finding, FindingKind};
+use crate::state::mail::Level;
+use crate::state::process::WatchState;
+use crate::state::unit::UnitState;
+
+pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut UnitState, notes: &mut Notes) {
+    let Some(seen) = &context.seen.process else { return };
+    let number = state.process.run.number;
+    if state.process.watch.run != number {
+        let old = std::mem::take(&mut state.process.watch);
+        let (cursor, cursors, trouble) = (old.cursor, old.cursors, old.trouble);
+        state.process.watch = WatchState { cursor, cursors, trouble, run: number, ..WatchState::default() };
+    }
+    trouble(context, state, seen.log.trouble.as_ref(), notes);
+    if !seen.log.findings.is_empty() || seen.log.more > 0 {
+        // Together with what comes of them: neither twice nor never.
+        state.process.watch.cursor = seen.log.cursor.clone();
+        state.process.watch.cursors = state.process.watch.cursors.saturating_add(1);
+    }
+    for finding in &seen.log.findings {
+        failure::found(context, unit, state, finding.clone(), notes);
+    }
+    if seen.log.more > 0 {
+        let text = format!("{} more findings were left out", seen.log.more);
+        notes.event(context.now.wall, Some(context.name), EventKind::Failed, text);
+    }
+    if context.unit.watch >= Watch::HealStall {
+        for finding in stall::found(context, unit, state, notes) {
+            failure::found(context, unit, state, finding, notes);
+        }
+    }
+    if !state.process.watch.late
+        && let Some(words) = run::past_deadline(context, unit, state)
+    {
+        state.process.watch.late = true;
+        let finding = Finding {
+            detector: DEADLINE.to_owned(),
+            kind: FindingKind::Stall,
+            message: words,
+            ..Finding::default()
+        };
+        failure::found(context, unit, state, finding, notes);
+    }
+    if let (Some(deadline), Some(since)) = (unit.deadline_s, state.process.run.since_awake_s) {
+        let left = deadline - context.now.awake_s.since_s(since);
+        if left > 0.0 {
+            notes.due_in(left);
+        }
+    }
+}
+
+/// What is wrong with its log is told once while it stands.
+fn trouble(context: &UnitContext<'_>, state: &mut UnitState, trouble: Option<&String>, notes: &mut Notes) {
+    if state.process.watch.trouble.as_ref() == trouble {
+        return;
+    }
+    state.process.watch.trouble = trouble.cloned();
+    if let Some(trouble) = trouble {
+        let text = format!("the log of `{}`: {trouble}", context.name);
+        notes.event(context.now.wall, Some(context.name), EventKind::File, text.clone());
+        state.owe(context.name.as_str(), context.now.wall, Level::Info, text);
+    }
+}
