@@ -93,7 +93,7 @@ fn story(engine: &str) {
     remote.run(&sh(
         &remote,
         4,
-        "i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); [ $((i % 400)) != 0 ] || sleep 0.3; done",
+        "i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); [ $((i % 400)) != 0 ] || sleep 1; done",
     ));
     // Who fetches the output is killed again and again.
     let seen = |remote: &mut Remote| {

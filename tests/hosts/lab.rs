@@ -135,7 +135,7 @@ impl Remote {
 }
 
 fn fresh() -> Remotes {
-    Remotes::with(Path::new(env!("CARGO_BIN_EXE_watchkeeper")))
+    Remotes::with(Path::new(env!("CARGO_BIN_EXE_watchkeeper")), 0.3)
 }
 
 /// Runs a program to its end; what it printed.

@@ -51,11 +51,13 @@ pub enum Standing {
 }
 
 /// What the remote hosts said last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Remotes {
     good: BTreeMap<String, Over>,
     /// Our own binary, which runs jobs and fetches logs; None = the one that runs.
     binary: Option<PathBuf>,
+    /// A host is asked again after this time, seconds.
+    again_s: f64,
     /// Children of ours to be waited for: runners of jobs, and who fetches logs.
     pub children: Vec<std::process::Child>,
 }
@@ -125,10 +127,16 @@ pub fn question(id: &str, argv: Vec<String>, env: &[(&str, &str)]) -> Job {
     }
 }
 
+impl Default for Remotes {
+    fn default() -> Remotes {
+        Remotes { good: BTreeMap::new(), binary: None, again_s: AGAIN_S, children: Vec::new() }
+    }
+}
+
 impl Remotes {
-    /// The same with that binary.
-    pub fn with(binary: &Path) -> Remotes {
-        Remotes { binary: Some(binary.to_owned()), ..Remotes::default() }
+    /// The same with that binary, and another time after which a host is asked again.
+    pub fn with(binary: &Path, again_s: f64) -> Remotes {
+        Remotes { binary: Some(binary.to_owned()), again_s, ..Remotes::default() }
     }
 
     /// Our own binary.
@@ -207,7 +215,7 @@ impl Remotes {
                     false => Some(format!("`{program}`: {}", words(&over))),
                 };
                 let is_other = over.job.argv != job.argv;
-                if is_other || now.since_s(over.ended).abs() >= AGAIN_S {
+                if is_other || now.since_s(over.ended).abs() >= self.again_s {
                     self.start(state_dir, job)?;
                 }
                 if failed.is_none() {
