@@ -195,6 +195,16 @@ pub const FILES: &[FileRow] = &[
     },
     FileRow { path: "units/<name>/exit.json", writer: "the shim", about: "how a run ended" },
     FileRow {
+        path: "units/<name>/logs.json",
+        writer: "watchdog, who fetches",
+        about: "how far a container's output was fetched",
+    },
+    FileRow {
+        path: "units/<name>/run.sh",
+        writer: "watchdog",
+        about: "the batch script that becomes the command of a Slurm job",
+    },
+    FileRow {
         path: "units/<name>/log.json",
         writer: "watchdog",
         about: "how much was taken from the front of out.log",
