@@ -39,6 +39,8 @@ pub const DOWN: &str = "down";
 pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
 /// Marker: no remedies.
 pub const PAUSED: &str = "PAUSED";
+/// Written by a unit: what to resume from.
+pub const CHECKPOINT: &str = "checkpoint.json";
 /// Of a process: what its healing agent is asked.
 pub const REQUEST: &str = "recovery-request.md";
 /// Of a process: what a healing agent answers.
@@ -150,6 +152,11 @@ pub const FILES: &[FileRow] = &[
         path: "units/<name>/WAITING-UNTIL",
         writer: "the unit",
         about: "declared wait: one RFC 3339 time",
+    },
+    FileRow {
+        path: "units/<name>/checkpoint.json",
+        writer: "the unit",
+        about: "what to go on from after a crash: any JSON, at most 64 KiB",
     },
     FileRow {
         path: "units/<name>/RESTART",
