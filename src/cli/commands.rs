@@ -19,6 +19,7 @@ pub mod man;
 pub mod nudge;
 pub mod pause;
 pub mod phase;
+pub mod respond;
 pub mod restart;
 pub mod resume;
 pub mod run;
@@ -126,6 +127,7 @@ pub const COMMANDS: &[Command] = &[
     approve::COMMAND,
     adopt::COMMAND,
     nudge::COMMAND,
+    respond::COMMAND,
     phase::COMMAND,
     attach::COMMAND,
     status::COMMAND,
