@@ -64,6 +64,12 @@ pub struct LogCursor {
     pub offset: u64,
     /// Digest of the bytes just before it (at most 64), so that a truncation and a rewrite are seen.
     pub tail: String,
+    /// Number of the line there; 0 = not known.
+    pub line: u64,
+    /// Lines that begin before this byte were judged by patterns and metrics …
+    pub judged: u64,
+    /// … and traces that were given away by a line before this one.
+    pub traced: u64,
 }
 
 /// What a log said since it was last looked at.
@@ -84,6 +90,8 @@ pub struct LogSeen {
     pub changed_at: Option<Wall>,
     /// Something was skipped or could not be read, in words.
     pub trouble: Option<String>,
+    /// More waits to be read, or something waits to be judged: seconds until somebody should look again.
+    pub again_s: Option<f64>,
 }
 
 /// What was seen of one process unit.

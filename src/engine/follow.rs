@@ -1,0 +1,419 @@
+//! Logs of processes between ticks: the detectors of each stay with their log, so that only new bytes are read; whenever the
+//! committed cursor is not the one that was told last, they begin anew there.
+//!
+//! Deliberately not here: bytes and rotation (`sys::follow`), what a finding means (`policy`).
+
+use crate::base::names::UnitName;
+use crate::base::text::digest;
+use crate::base::time::Awake;
+use crate::config::DetectorConfig;
+use crate::detect::log::{Position, Scanner};
+use crate::model::finding::Finding;
+use crate::model::process::{LogCursor, LogSeen};
+use crate::sys::follow::{Got, Log, Reader, Start};
+use std::collections::BTreeMap;
+
+/// Bytes read of all logs in one tick; the rest at once in the next one.
+const TICK_MAX: usize = 64 << 20;
+/// Bytes read of all logs when one of them woke the loop.
+const WAKE_MAX: usize = 8 << 20;
+/// Bytes read at once.
+const PIECE: usize = 256 << 10;
+/// Findings of a log in one tick; of more only the count is told.
+const FINDINGS_MAX: usize = 100;
+/// Silence after which an open trace and an unfinished line are judged, seconds.
+const QUIET_S: f64 = 0.5;
+/// Rotations followed in one tick.
+const FILES_MAX: usize = 16;
+
+/// What is asked of one log.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub unit: &'a UnitName,
+    pub log: &'a Log,
+    pub detectors: &'a [DetectorConfig],
+    /// Where the state says that reading stands.
+    pub committed: &'a LogCursor,
+    /// Where reading begins when the state says nothing.
+    pub start: Start,
+    /// The process is over: nothing more comes, what is open is judged now.
+    pub over: bool,
+}
+
+/// All logs that are followed.
+#[derive(Debug, Default)]
+pub struct Follower {
+    logs: BTreeMap<UnitName, Following>,
+    left: usize,
+}
+
+#[derive(Debug)]
+struct Following {
+    log: Log,
+    /// Digest of the detectors: others make a new scan.
+    detectors: String,
+    configs: Vec<DetectorConfig>,
+    reader: Reader,
+    scanner: Scanner,
+    /// The cursor that was told last.
+    told: LogCursor,
+    findings: Vec<Finding>,
+    more: u64,
+    grew: bool,
+    grown_at: Awake,
+    trouble: Option<String>,
+}
+
+impl Follower {
+    /// A tick begins: its budget is fresh, and only these units are followed.
+    pub fn begin(&mut self, wanted: &dyn Fn(&UnitName) -> bool) {
+        self.left = TICK_MAX;
+        self.logs.retain(|unit, _| wanted(unit));
+    }
+
+    /// What a log says since it was last looked at.
+    pub fn look(&mut self, question: &Question<'_>, now: Awake) -> LogSeen {
+        let unseen = |why: Option<String>| LogSeen {
+            cursor: question.committed.clone(),
+            trouble: why,
+            ..LogSeen::default()
+        };
+        if let Err(why) = self.stand(question, now) {
+            return unseen(Some(why));
+        }
+        let Some(following) = self.logs.get_mut(question.unit) else { return unseen(None) };
+        match following.take(&mut self.left, now).and_then(|()| following.tell(question.over, now, self.left))
+        {
+            Ok(seen) => seen,
+            Err(why) => {
+                self.logs.remove(question.unit);
+                unseen(Some(why))
+            }
+        }
+    }
+
+    /// Some logs changed between ticks: their new bytes are read. Is there a finding?
+    pub fn wake(&mut self, now: Awake) -> bool {
+        let mut left = WAKE_MAX;
+        let mut found = false;
+        for following in self.logs.values_mut() {
+            // What can't be read now is told by the next tick.
+            let read = following.take(&mut left, now);
+            found |= read.is_err() || following.has_found() || following.hush(now);
+        }
+        found
+    }
+
+    /// Seconds until something that is open should be judged, if nothing more comes.
+    pub fn due_s(&self, now: Awake) -> Option<f64> {
+        let open = self.logs.values().filter(|following| following.scanner.is_open());
+        open.map(|following| (QUIET_S - now.since_s(following.grown_at)).max(0.0)).min_by(f64::total_cmp)
+    }
+
+    /// Makes the reader stand at the committed cursor.
+    fn stand(&mut self, question: &Question<'_>, now: Awake) -> Result<(), String> {
+        let detectors = digest(format!("{:?}", question.detectors).as_bytes());
+        let stands = self.logs.get(question.unit).is_some_and(|following| {
+            following.told == *question.committed
+                && following.log == *question.log
+                && following.detectors == detectors
+        });
+        if stands {
+            return Ok(());
+        }
+        self.logs.remove(question.unit);
+        let opened =
+            question.log.open(question.committed, question.start).map_err(|error| error.message())?;
+        let Some((reader, trouble)) = opened else { return Ok(()) };
+        let goes_on = question.committed.file.is_some() && trouble.is_none();
+        let position = if goes_on { position(question.committed) } else { fresh(reader.at) };
+        let following = Following {
+            log: question.log.clone(),
+            detectors,
+            configs: question.detectors.to_vec(),
+            scanner: Scanner::new(question.detectors, position),
+            reader,
+            told: question.committed.clone(),
+            findings: Vec::new(),
+            more: 0,
+            grew: false,
+            grown_at: now,
+            trouble,
+        };
+        self.logs.insert(question.unit.clone(), following);
+        Ok(())
+    }
+}
+
+/// A scan that knows of nothing before this place.
+fn fresh(at: u64) -> Position {
+    Position { offset: at, line: 1, judged: at, traced: at }
+}
+
+fn position(cursor: &LogCursor) -> Position {
+    Position { offset: cursor.offset, line: cursor.line, judged: cursor.judged, traced: cursor.traced }
+}
+
+impl Following {
+    /// Reads what is new, within the budget.
+    fn take(&mut self, left: &mut usize, now: Awake) -> Result<(), String> {
+        let mut files = 0;
+        while *left > 0 {
+            match self.reader.read(&self.log, PIECE.min(*left)).map_err(|error| error.message())? {
+                Got::Bytes(bytes) => {
+                    *left -= bytes.len();
+                    self.grew = true;
+                    self.grown_at = now;
+                    let mut found = Vec::new();
+                    self.scanner.feed(&bytes, &mut found);
+                    self.keep(found);
+                }
+                Got::Nothing => return Ok(()),
+                Got::Over | Got::Changed if files >= FILES_MAX => return Ok(()),
+                Got::Over => {
+                    let Some(next) = self.log.next(&self.reader).map_err(|error| error.message())? else {
+                        return Ok(());
+                    };
+                    self.switch(next);
+                    files += 1;
+                }
+                Got::Changed => {
+                    self.reopen()?;
+                    files += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The log was cut or written anew: its rest may stand in a copy beside it.
+    fn reopen(&mut self) -> Result<(), String> {
+        let failed = |error: crate::base::error::Error| error.message();
+        let here = self.reader.read_cursor();
+        let Some((next, trouble)) = self.log.open(&here, Start::Beginning).map_err(failed)? else {
+            return Ok(());
+        };
+        if trouble.is_none() {
+            // The same bytes up to here: the scan goes on.
+            self.reader = next;
+            return Ok(());
+        }
+        self.trouble = trouble;
+        self.switch(next);
+        Ok(())
+    }
+
+    /// Goes on in another file: what was open in the old one is judged.
+    fn switch(&mut self, next: Reader) {
+        let mut found = Vec::new();
+        self.scanner.finish(&mut found);
+        self.keep(found);
+        self.scanner = Scanner::new(&self.configs, fresh(next.at));
+        self.reader = next;
+    }
+
+    fn keep(&mut self, found: Vec<Finding>) {
+        for finding in found {
+            if self.findings.len() < FINDINGS_MAX {
+                self.findings.push(finding);
+            } else {
+                self.more += 1;
+            }
+        }
+    }
+
+    fn has_found(&self) -> bool {
+        !self.findings.is_empty() || self.more > 0
+    }
+
+    /// Judges what is open when it has been silent for a while; was something found?
+    fn hush(&mut self, now: Awake) -> bool {
+        if self.scanner.is_open() && now.since_s(self.grown_at) >= QUIET_S {
+            self.judge();
+        }
+        self.has_found()
+    }
+
+    fn judge(&mut self) {
+        let mut found = Vec::new();
+        self.scanner.quiet(&mut found);
+        self.keep(found);
+    }
+
+    /// What is told to the tick, and where reading stands.
+    fn tell(&mut self, over: bool, now: Awake, left: usize) -> Result<LogSeen, String> {
+        if over && left > 0 {
+            self.judge();
+        }
+        self.hush(now);
+        let place = self.scanner.position();
+        let cursor = self.reader.cursor(place.offset).map_err(|error| error.message())?;
+        let cursor = LogCursor { line: place.line, judged: place.judged, traced: place.traced, ..cursor };
+        self.told = cursor.clone();
+        let open = self.scanner.is_open().then(|| (QUIET_S - now.since_s(self.grown_at)).max(0.05));
+        Ok(LogSeen {
+            cursor,
+            findings: std::mem::take(&mut self.findings),
+            more: std::mem::take(&mut self.more),
+            grew: std::mem::take(&mut self.grew),
+            metrics: self.scanner.metrics(),
+            changed_at: self.log.changed_at(),
+            trouble: self.trouble.take(),
+            again_s: if left == 0 { Some(0.0) } else { open },
+        })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
+mod tests {
+    use super::*;
+    use crate::config::parse_detectors;
+    use std::fs;
+    use std::io::Write;
+
+    struct World {
+        dir: tempfile::TempDir,
+        unit: UnitName,
+        log: Log,
+        detectors: Vec<DetectorConfig>,
+        follower: Follower,
+        committed: LogCursor,
+        now: Awake,
+    }
+
+    impl World {
+        fn new() -> World {
+            let dir = tempfile::tempdir().unwrap();
+            let log = Log { path: dir.path().join("out.log"), own: None };
+            let text = "detectors = [{ kind = \"traceback\" }, { kind = \"pattern\", name = \"oom\", regex = \"OOM\" }]";
+            World {
+                dir,
+                unit: UnitName::new("train").unwrap(),
+                log,
+                detectors: parse_detectors("d", text).unwrap(),
+                follower: Follower::default(),
+                committed: LogCursor::default(),
+                now: Awake(0),
+            }
+        }
+
+        fn append(&self, text: &str) {
+            let mut file = fs::File::options().append(true).create(true).open(&self.log.path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        }
+
+        /// A tick whose state is not written yet.
+        fn look(&mut self) -> (LogSeen, Vec<String>) {
+            self.follower.begin(&|_| true);
+            let question = Question {
+                unit: &self.unit,
+                log: &self.log,
+                detectors: &self.detectors,
+                committed: &self.committed,
+                start: Start::Beginning,
+                over: false,
+            };
+            let seen = self.follower.look(&question, self.now);
+            let said =
+                seen.findings.iter().map(|one| format!("{} {}: {}", one.line, one.detector, one.message));
+            let said = said.collect();
+            (seen, said)
+        }
+
+        /// A whole tick, some seconds later.
+        fn tick(&mut self) -> Vec<String> {
+            self.now = Awake(self.now.0 + 5000);
+            let (seen, said) = self.look();
+            self.committed = seen.cursor;
+            said
+        }
+
+        fn restart(&mut self) {
+            self.follower = Follower::default();
+        }
+    }
+
+    const TRACE: &str = "Traceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    x\n";
+
+    #[test]
+    fn each_finding_is_told_once_whenever_the_watchdog_starts_anew() {
+        let mut world = World::new();
+        assert!(world.tick().is_empty());
+        world.append("a\nOOM 1\n");
+        assert_eq!(world.tick(), ["2 oom: OOM 1"]);
+        world.append("OOM 2\n");
+        world.restart();
+        assert_eq!(world.tick(), ["3 oom: OOM 2"]);
+        world.restart();
+        assert!(world.tick().is_empty());
+    }
+
+    #[test]
+    fn what_was_not_written_down_is_told_again() {
+        let mut world = World::new();
+        world.append("OOM\n");
+        assert_eq!(world.look().1, ["1 oom: OOM"]);
+        assert_eq!(world.tick(), ["1 oom: OOM"]);
+        assert!(world.tick().is_empty());
+    }
+
+    #[test]
+    fn a_trace_across_ticks_and_a_restart_is_one() {
+        let mut world = World::new();
+        world.append(&format!("OOM\n{TRACE}"));
+        let (seen, said) = world.look();
+        assert_eq!(said, ["1 oom: OOM"]);
+        assert!(seen.again_s.is_some());
+        world.committed = seen.cursor;
+        world.append("ValueError: x\n");
+        world.restart();
+        assert!(world.tick().is_empty());
+        assert!(!world.follower.wake(world.now));
+        world.now = Awake(world.now.0 + 600);
+        assert!(world.follower.wake(world.now), "silence ends a trace");
+        assert_eq!(world.tick(), ["2 traceback: x"]);
+        world.restart();
+        assert!(world.tick().is_empty());
+    }
+
+    #[test]
+    fn a_chatty_log_wakes_nobody() {
+        let mut world = World::new();
+        world.append("start\n");
+        world.tick();
+        for _ in 0..100 {
+            world.append("step\n");
+            assert!(!world.follower.wake(world.now));
+        }
+        world.append("OOM\n");
+        assert!(world.follower.wake(world.now));
+        assert_eq!(world.tick(), ["102 oom: OOM"]);
+    }
+
+    #[test]
+    fn rotation_loses_nothing_and_a_cut_is_said() {
+        let mut world = World::new();
+        world.append("one\n");
+        world.tick();
+        world.append("OOM old\n");
+        fs::rename(&world.log.path, world.dir.path().join("out.log.1")).unwrap();
+        world.append("OOM new\n");
+        world.restart();
+        assert_eq!(world.tick(), ["2 oom: OOM old", "1 oom: OOM new"]);
+        fs::File::options().write(true).open(&world.log.path).unwrap().set_len(0).unwrap();
+        world.append("OOM, longer than before\n");
+        world.now = Awake(world.now.0 + 5000);
+        let (seen, said) = world.look();
+        assert_eq!(said, ["1 oom: OOM, longer than before"]);
+        assert!(seen.trouble.is_some_and(|why| why.contains("cut or replaced")));
+    }
+
+    #[test]
+    fn a_flood_is_counted() {
+        let mut world = World::new();
+        world.append(&"OOM\n".repeat(1000));
+        let (seen, said) = world.look();
+        assert_eq!((said.len(), seen.more), (FINDINGS_MAX, 900));
+    }
+}

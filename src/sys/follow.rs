@@ -1,0 +1,406 @@
+//! New bytes of a log since they were last read: in bounded pieces, across rotation by rename, by copy and truncate, by
+//! deletion. Nothing is read twice, and nothing is lost where it can still be had; what was lost is said.
+//!
+//! Places in a log are counted as `hosts::rotate` does: the bytes that it took from the front count too.
+//!
+//! Deliberately not here: what the bytes mean (`detect::log`), when they are read (`engine::follow`).
+
+use super::clock;
+use super::hosts::rotate;
+use crate::base::error::{Error, Result};
+use crate::base::text::digest;
+use crate::base::time::Wall;
+use crate::model::process::LogCursor;
+use std::fs::{File, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes before a place that tell whether it is still the same log.
+const TAIL: u64 = 64;
+/// Files beside the log that are looked at for the rest of a rotated one.
+const BESIDE_MAX: usize = 64;
+/// The front of a log may be taken while it is read: so often it is read again.
+const TRIES: usize = 4;
+
+/// Ends of names that are no continuation of a log: compressed, or not complete.
+const UNREADABLE: [&str; 7] = [".gz", ".xz", ".zst", ".bz2", ".lz4", ".new", ".tmp"];
+
+/// Which log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Its file.
+    pub path: PathBuf,
+    /// The unit's folder, when it is the log of a local process: only of that the front may be taken.
+    pub own: Option<PathBuf>,
+}
+
+/// Where reading begins when nothing is known of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Beginning,
+    End,
+}
+
+/// Reads one file of a log.
+#[derive(Debug)]
+pub struct Reader {
+    file: File,
+    id: (u64, u64),
+    base: u64,
+    /// The next byte's place.
+    pub at: u64,
+    /// Bytes before it, at most [`TAIL`].
+    tail: Vec<u8>,
+    /// It is not the file that the log is written to now.
+    aside: bool,
+}
+
+/// What a read gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Got {
+    Bytes(Vec<u8>),
+    /// All was read.
+    Nothing,
+    /// All was read, and the log goes on in another file.
+    Over,
+    /// The file was cut or written anew under us.
+    Changed,
+}
+
+impl Log {
+    /// A reader at the cursor, and what was lost, in words. None when there is no such file yet.
+    pub fn open(&self, cursor: &LogCursor, start: Start) -> Result<Option<(Reader, Option<String>)>> {
+        let now = self.reader(&self.path, 0)?;
+        let Some(id) = cursor.file else {
+            let Some(mut now) = now else { return Ok(None) };
+            let length = now.file.metadata()?.len();
+            now.seek(if start == Start::End { now.base + length } else { now.base })?;
+            return Ok(Some((now, None)));
+        };
+        if let Some(mut now) = now.filter(|now| now.id == id)
+            && now.stands_at(cursor)
+        {
+            now.seek(cursor.offset)?;
+            return Ok(Some((now, None)));
+        }
+        for (path, _) in self.beside() {
+            let Some(mut old) = self.reader(&path, cursor.offset)? else { continue };
+            let known = old.id == id || !cursor.tail.is_empty();
+            if known && old.stands_at(cursor) {
+                old.aside = true;
+                old.seek(cursor.offset)?;
+                return Ok(Some((old, None)));
+            }
+        }
+        let lost = format!(
+            "the log `{}` was cut or replaced: what was written behind byte {} and before that was not read",
+            self.path.display(),
+            cursor.offset
+        );
+        let Some(mut new) = self.reader(&self.path, 0)? else { return Ok(None) };
+        new.seek(new.base)?;
+        Ok(Some((new, Some(lost))))
+    }
+
+    /// The file that was written after this one: the next one put aside, else the log itself. None when it is not there.
+    pub fn next(&self, done: &Reader) -> Result<Option<Reader>> {
+        let ended = modified(&done.file.metadata()?);
+        let own = |path: &Path| {
+            std::fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == done.id)
+        };
+        let later = self.beside().into_iter().rev().find(|(path, at)| *at > ended && !own(path));
+        let path = later.as_ref().map_or(self.path.as_path(), |(path, _)| path.as_path());
+        let Some(mut next) = self.reader(path, 0)? else { return Ok(None) };
+        next.aside = later.is_some();
+        next.seek(next.base)?;
+        Ok(Some(next))
+    }
+
+    /// When the log last changed.
+    pub fn changed_at(&self) -> Option<Wall> {
+        std::fs::metadata(&self.path).ok().map(|meta| modified(&meta))
+    }
+
+    fn reader(&self, path: &Path, at: u64) -> Result<Option<Reader>> {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = match File::options().read(true).custom_flags(flags).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::from(error).at(path).doing("reading")),
+        };
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(Error::again("is no regular file").at(path).doing("reading"));
+        }
+        let base = if path == self.path { self.base() } else { 0 };
+        Ok(Some(Reader { file, id: (meta.dev(), meta.ino()), base, at, tail: Vec::new(), aside: false }))
+    }
+
+    fn id(&self) -> Option<(u64, u64)> {
+        std::fs::metadata(&self.path).ok().map(|meta| (meta.dev(), meta.ino()))
+    }
+
+    fn base(&self) -> u64 {
+        self.own.as_deref().map_or(0, rotate::base)
+    }
+
+    /// Files beside the log whose names begin with its own, the newest first.
+    fn beside(&self) -> Vec<(PathBuf, Wall)> {
+        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name()) else { return Vec::new() };
+        let name = name.to_string_lossy().into_owned();
+        let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+        let mut found: Vec<(PathBuf, Wall)> = entries
+            .flatten()
+            .filter(|entry| {
+                let other = entry.file_name().to_string_lossy().into_owned();
+                other.starts_with(&name)
+                    && other != name
+                    && !UNREADABLE.iter().any(|end| other.ends_with(end))
+            })
+            .filter_map(|entry| {
+                Some((entry.path(), modified(&entry.metadata().ok().filter(Metadata::is_file)?)))
+            })
+            .take(BESIDE_MAX)
+            .collect();
+        found.sort_by_key(|(_, at)| std::cmp::Reverse(*at));
+        found
+    }
+}
+
+impl Reader {
+    /// The next bytes, at most `max`.
+    pub fn read(&mut self, log: &Log, max: usize) -> Result<Got> {
+        for _ in 0..TRIES {
+            self.base = self.base_now(log);
+            let place = self.at.saturating_sub(self.base);
+            let length = self.file.metadata()?.len();
+            let mut bytes = vec![0; usize::try_from(length.saturating_sub(place)).unwrap_or(max).min(max)];
+            let same = length >= place && self.tail_stands()?;
+            let read = read_at(&self.file, &mut bytes, place)?;
+            bytes.truncate(read);
+            if self.base_now(log) != self.base {
+                continue;
+            }
+            if !same {
+                return Ok(Got::Changed);
+            }
+            if bytes.is_empty() {
+                return Ok(if self.is_over(log) { Got::Over } else { Got::Nothing });
+            }
+            self.at += bytes.len() as u64;
+            self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL as usize)..]);
+            let more = self.tail.len().saturating_sub(TAIL as usize);
+            self.tail.drain(..more);
+            return Ok(Got::Bytes(bytes));
+        }
+        Ok(Got::Nothing)
+    }
+
+    /// A cursor at a place that was read already.
+    pub fn cursor(&self, offset: u64) -> Result<LogCursor> {
+        let tail = self.before(offset)?;
+        Ok(LogCursor { file: Some(self.id), offset, tail: digest(&tail), ..LogCursor::default() })
+    }
+
+    /// A cursor where reading stands, by what was read: what the file holds now may be something else.
+    pub fn read_cursor(&self) -> LogCursor {
+        LogCursor { file: Some(self.id), offset: self.at, tail: digest(&self.tail), ..LogCursor::default() }
+    }
+
+    fn seek(&mut self, at: u64) -> Result<()> {
+        self.at = at;
+        self.tail = self.before(at)?;
+        Ok(())
+    }
+
+    /// Bytes before a place, at most [`TAIL`].
+    fn before(&self, at: u64) -> Result<Vec<u8>> {
+        let place = at.saturating_sub(self.base);
+        let from = place.saturating_sub(TAIL);
+        let mut bytes = vec![0; usize::try_from(place - from).unwrap_or_default()];
+        let read = read_at(&self.file, &mut bytes, from)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// Is the log behind the cursor still the one that it was made of?
+    fn stands_at(&self, cursor: &LogCursor) -> bool {
+        let Some(place) = cursor.offset.checked_sub(self.base) else { return false };
+        let long_enough = self.file.metadata().is_ok_and(|meta| meta.len() >= place);
+        // Of a log whose front was taken up to here nothing is left to compare.
+        let unknown = cursor.tail.is_empty() || self.base > 0 && place < TAIL;
+        long_enough && (unknown || self.before(cursor.offset).is_ok_and(|tail| digest(&tail) == cursor.tail))
+    }
+
+    fn tail_stands(&self) -> Result<bool> {
+        let now = self.before(self.at)?;
+        // The front may have been taken up to within the tail.
+        Ok(self.tail.ends_with(&now) && (now.len() == self.tail.len() || self.base > 0))
+    }
+
+    fn is_over(&self, log: &Log) -> bool {
+        self.aside || log.id().is_some_and(|now| now != self.id)
+    }
+
+    /// What was taken from the front so far; of a file that was put aside no more is taken.
+    fn base_now(&self, log: &Log) -> u64 {
+        if self.aside || log.id() != Some(self.id) { self.base } else { log.base() }
+    }
+}
+
+fn read_at(file: &File, bytes: &mut [u8], from: u64) -> Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], from + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::from(error).doing("reading a log")),
+        }
+    }
+    Ok(done)
+}
+
+fn modified(meta: &Metadata) -> Wall {
+    meta.modified().map_or(Wall(0), clock::from_system)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+
+    struct World {
+        dir: tempfile::TempDir,
+        log: Log,
+    }
+
+    impl World {
+        fn new() -> World {
+            let dir = tempfile::tempdir().unwrap();
+            let log = Log { path: dir.path().join("out.log"), own: None };
+            World { dir, log }
+        }
+
+        fn append(&self, text: &str) {
+            let mut file = File::options().append(true).create(true).open(&self.log.path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn open(&self, cursor: &LogCursor) -> (Reader, Option<String>) {
+            self.log.open(cursor, Start::Beginning).unwrap().unwrap()
+        }
+    }
+
+    /// Everything that is there, across files.
+    fn all(log: &Log, reader: &mut Reader) -> String {
+        let mut text = Vec::new();
+        loop {
+            match reader.read(log, 5).unwrap() {
+                Got::Bytes(bytes) => text.extend(bytes),
+                Got::Nothing | Got::Changed => return String::from_utf8(text).unwrap(),
+                Got::Over => *reader = log.next(reader).unwrap().unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn only_new_bytes_are_read_also_after_a_restart() {
+        let world = World::new();
+        assert!(world.log.open(&LogCursor::default(), Start::Beginning).unwrap().is_none());
+        world.append("one\ntw");
+        let (mut reader, lost) = world.open(&LogCursor::default());
+        assert_eq!((all(&world.log, &mut reader).as_str(), lost), ("one\ntw", None));
+        world.append("o\n");
+        assert_eq!(all(&world.log, &mut reader), "o\n");
+        let cursor = reader.cursor(4).unwrap();
+        let (mut again, lost) = world.open(&cursor);
+        assert_eq!((all(&world.log, &mut again).as_str(), lost), ("two\n", None));
+        let (mut end, _) = world.log.open(&LogCursor::default(), Start::End).unwrap().unwrap();
+        assert_eq!(all(&world.log, &mut end), "");
+    }
+
+    #[test]
+    fn a_renamed_log_is_read_to_its_end_first() {
+        let world = World::new();
+        world.append("one\n");
+        let (mut reader, _) = world.open(&LogCursor::default());
+        assert_eq!(all(&world.log, &mut reader), "one\n");
+        let cursor = reader.cursor(reader.at).unwrap();
+        world.append("two\n");
+        fs::rename(&world.log.path, world.path("out.log.1")).unwrap();
+        world.append("three\n");
+        assert_eq!(all(&world.log, &mut reader), "two\nthree\n");
+        let (mut again, lost) = world.open(&cursor);
+        assert_eq!((all(&world.log, &mut again).as_str(), lost), ("two\nthree\n", None));
+    }
+
+    #[test]
+    fn a_copied_and_truncated_log_is_read_from_its_copy() {
+        let world = World::new();
+        world.append("one\n");
+        let (mut reader, _) = world.open(&LogCursor::default());
+        assert_eq!(all(&world.log, &mut reader), "one\n");
+        let cursor = reader.cursor(reader.at).unwrap();
+        world.append("two\n");
+        fs::copy(&world.log.path, world.path("out.log.1")).unwrap();
+        File::options().write(true).open(&world.log.path).unwrap().set_len(0).unwrap();
+        world.append("three, which is longer than all that was there\n");
+        assert_eq!(reader.read(&world.log, 5).unwrap(), Got::Changed);
+        let (mut again, lost) = world.open(&cursor);
+        assert_eq!(lost, None);
+        assert_eq!(all(&world.log, &mut again), "two\nthree, which is longer than all that was there\n");
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_said() {
+        let world = World::new();
+        world.append("one\n");
+        let (reader, _) = world.open(&LogCursor::default());
+        let cursor = reader.cursor(4).unwrap();
+        File::options().write(true).open(&world.log.path).unwrap().set_len(0).unwrap();
+        world.append("new and longer\n");
+        let (mut again, lost) = world.open(&cursor);
+        assert_eq!(all(&world.log, &mut again), "new and longer\n");
+        assert!(lost.unwrap().contains("was cut or replaced"));
+    }
+
+    #[test]
+    fn a_deleted_log_is_read_to_its_end_and_then_the_new_one() {
+        let world = World::new();
+        world.append("one\n");
+        let (mut reader, _) = world.open(&LogCursor::default());
+        assert_eq!(all(&world.log, &mut reader), "one\n");
+        world.append("two\n");
+        fs::remove_file(&world.log.path).unwrap();
+        assert_eq!(all(&world.log, &mut reader), "two\n");
+        world.append("three\n");
+        assert_eq!(all(&world.log, &mut reader), "three\n");
+    }
+
+    #[test]
+    fn the_front_may_be_taken() {
+        let mut world = World::new();
+        world.log.own = Some(world.dir.path().to_owned());
+        world.append(&"x".repeat(200));
+        let (mut reader, _) = world.open(&LogCursor::default());
+        assert_eq!(all(&world.log, &mut reader).len(), 200);
+        assert_eq!(reader.cursor(100).unwrap().offset, 100);
+        world.append("more");
+        assert_eq!(all(&world.log, &mut reader), "more");
+    }
+
+    #[test]
+    fn a_folder_or_a_pipe_is_no_log() {
+        let world = World::new();
+        fs::create_dir(&world.log.path).unwrap();
+        assert!(world.log.open(&LogCursor::default(), Start::Beginning).is_err());
+    }
+}
