@@ -55,6 +55,8 @@ pub struct Memory {
     usage: usage::UsageMemory,
     /// Of the incidents' folders.
     pub(super) incidents: super::incident::Memory,
+    /// Of the logs of processes.
+    pub(super) follower: super::follow::Follower,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,7 @@ pub fn gather<H: Host, F: Files>(
     if !matches!(list.server, ServerSeen::Unknown { .. }) {
         memory.pane_troubles.clear();
     }
-    let mut processes = process::look(host, files, config, state, &now);
+    let mut processes = process::look(host, files, config, state, &now, &mut memory.follower);
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
         let mut seen = Seen {

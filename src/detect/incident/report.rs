@@ -168,12 +168,11 @@ fn often(repeats: &Repeats, zone: &str) -> String {
 fn done(out: &mut String, material: &Material<'_>) {
     let order = material.order;
     section(out, "What was done, and why");
-    let _ = writeln!(
-        out,
-        "- **{}**, chosen by {}",
-        advice::remedy(order),
-        inline(&order.remedy.source.human(), 120)
-    );
+    let by = match order.remedy.action.is_empty() {
+        true => "when this page was written".to_owned(),
+        false => format!("chosen by {}", inline(&order.remedy.source.human(), 120)),
+    };
+    let _ = writeln!(out, "- **{}**, {by}", advice::remedy(order));
     if !order.remedy.why.is_empty() {
         let _ = writeln!(out, "- because {}", inline(&order.remedy.why, 300));
     }

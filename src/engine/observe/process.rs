@@ -1,13 +1,15 @@
 //! What is seen of processes outside tmux: their runs, all in one question to the hosts; and the costly facts, only where the
-//! state needs them. Deliberately not here: their logs (`engine::follow`) and incidents (`engine::incident`).
+//! state needs them. Deliberately not here: how logs are read (`engine::follow`), incidents (`engine::incident`).
 
 use crate::base::names::UnitName;
 use crate::base::time::Now;
-use crate::config::{Config, HealingAgent, ProcessUnit, Unit};
-use crate::model::process::{Brief, ProcessSeen, RunSeen};
+use crate::config::{Config, HealingAgent, ProcessHost, ProcessUnit, Unit};
+use crate::engine::follow::{Follower, Question};
+use crate::model::process::{Brief, LogSeen, ProcessSeen, RunSeen};
 use crate::policy::process as policy;
 use crate::state::State;
 use crate::state::unit::UnitState;
+use crate::sys::follow::{Log, Start};
 use crate::sys::{Files, Host};
 use std::collections::BTreeMap;
 
@@ -25,7 +27,9 @@ pub(super) fn look<H: Host, F: Files>(
     config: &Config,
     state: &State,
     now: &Now,
+    follower: &mut Follower,
 ) -> BTreeMap<UnitName, ProcessSeen> {
+    follower.begin(&|name| config.units.get(name).is_some_and(|unit| unit.process().is_some()));
     let units: Vec<(&UnitName, &Unit, &ProcessUnit)> =
         config.units.iter().filter_map(|(name, unit)| Some((name, unit, unit.process()?))).collect();
     if units.is_empty() {
@@ -45,9 +49,44 @@ pub(super) fn look<H: Host, F: Files>(
         {
             facts.cpu_ms = host.tree_cpu_ms(root.pid);
         }
+        facts.log = log(follower, config, state, name, process, &facts.run, now);
         seen.insert(name.clone(), facts);
     }
     seen
+}
+
+/// What its log says since it was last read for good.
+fn log(
+    follower: &mut Follower,
+    config: &Config,
+    state: &State,
+    name: &UnitName,
+    process: &ProcessUnit,
+    run: &RunSeen,
+    now: &Now,
+) -> LogSeen {
+    let folder = config.state_dir.join("units").join(name.as_str());
+    let own = folder.join("out.log");
+    let (path, own, start) = match &process.host {
+        ProcessHost::Local => (own, Some(folder), Start::Beginning),
+        ProcessHost::Slurm { .. } | ProcessHost::Docker { .. } => (own, None, Start::Beginning),
+        // Somebody else's: what it said before we looked is not ours to judge.
+        ProcessHost::Attach { log: Some(log), .. } => (log.clone(), None, Start::End),
+        ProcessHost::Attach { log: None, .. } => return LogSeen::default(),
+    };
+    let over = match run {
+        RunSeen::Ended { .. } | RunSeen::Absent => true,
+        RunSeen::Alive { .. } | RunSeen::Pending { .. } | RunSeen::Unknown { .. } => false,
+    };
+    let question = Question {
+        unit: name,
+        log: &Log { path, own },
+        detectors: &process.detectors,
+        committed: &policy::cursor(state, name),
+        start,
+        over,
+    };
+    follower.look(&question, now.awake_s)
 }
 
 fn details<H: Host, F: Files>(
