@@ -45,7 +45,11 @@ fn a_folder_gets_a_config_that_passes_check() {
         .check();
     world.wk(["check"]).stdout("agents.toml: good, 1 unit\n").check();
     let text = read(&world, "agents.toml");
-    for part in ["BATCH_SIZE = \"16\"", "BATCH_SIZE = \"half\"", "\"configs/run.yaml\", \"pyproject.toml\""] {
+    for part in [
+        "BATCH_SIZE = \"16\"",
+        "BATCH_SIZE = { change = \"half\", floor = 1 }",
+        "\"configs/run.yaml\", \"pyproject.toml\"",
+    ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(!text.contains("\".env\""), "{text}");

@@ -258,7 +258,7 @@ impl Words {
             Words::MaybeUnits => (0, usize::MAX),
             Words::Units | Words::Files => (1, usize::MAX),
             Words::UnitAndText => (2, usize::MAX),
-            Words::Phase => (0, 2),
+            Words::Phase | Words::Incidents => (0, 2),
             Words::MaybeUnitAndText | Words::Template | Words::All => (0, usize::MAX),
         }
     }
@@ -274,6 +274,7 @@ impl Words {
             | Words::MaybeUnits
             | Words::MaybeUnitAndText
             | Words::Phase
+            | Words::Incidents
             | Words::Template
             | Words::Skills
             | Words::All => "nothing",

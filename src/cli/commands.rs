@@ -1,6 +1,7 @@
 //! The one table of commands. Help, the README's list, completions and the man page come from it; tests walk it.
 
 pub mod adopt;
+pub mod analyze;
 pub mod approve;
 pub mod attach;
 pub mod check;
@@ -11,6 +12,7 @@ pub mod doctor;
 pub mod down;
 pub mod ensure;
 pub mod events;
+pub mod incidents;
 pub mod init;
 pub mod inspect;
 pub mod job;
@@ -91,6 +93,8 @@ pub enum Words {
     MaybeUnitAndText,
     /// What to do with the phases.
     Phase,
+    /// What to see of the incidents.
+    Incidents,
     /// Perhaps a template's name, perhaps a folder; or names of settings.
     Template,
     /// What to do with the skills.
@@ -136,6 +140,8 @@ pub const COMMANDS: &[Command] = &[
     events::COMMAND,
     log::COMMAND,
     tokens::COMMAND,
+    incidents::COMMAND,
+    analyze::COMMAND,
     scan::COMMAND,
     init::COMMAND,
     check::COMMAND,

@@ -47,6 +47,7 @@ fn takes_names(command: &Command) -> bool {
         | Words::Files
         | Words::Shell
         | Words::Phase
+        | Words::Incidents
         | Words::Template
         | Words::Skills
         | Words::All => false,
@@ -123,6 +124,8 @@ fn zsh() -> String {
             specs.push("'1:shell:(bash zsh fish)'".to_owned());
         } else if command.words == Words::Phase {
             specs.push("'1:what:(show set advance reset)'".to_owned());
+        } else if command.words == Words::Incidents {
+            specs.push("'1:what:(list show path)' '2:unit:_watchkeeper_units'".to_owned());
         } else if command.words == Words::Skills {
             specs.push("'1:what:(install list)'".to_owned());
         } else if command.words == Words::Template {
@@ -201,6 +204,8 @@ fn fish() -> String {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'bash zsh fish'");
         } else if command.words == Words::Phase {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'show set advance reset'");
+        } else if command.words == Words::Incidents {
+            let _ = writeln!(text, "complete -c watchkeeper {when} -a 'list show path'");
         } else if command.words == Words::Skills {
             let _ = writeln!(text, "complete -c watchkeeper {when} -a 'install list'");
         } else if command.words == Words::Template {

@@ -5,6 +5,7 @@
 //! files other than through `sys` and `engine`.
 
 pub mod args;
+mod attempts;
 pub mod commands;
 mod complete;
 mod event_log;

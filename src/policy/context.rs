@@ -196,6 +196,7 @@ static NOTHING_SEEN: Seen = Seen {
     unseen: None,
     foreign: None,
     adoptable: None,
+    checkpoint: None,
     markers: NO_MARKERS,
     transcript: None,
     tools_cpu_ms: None,

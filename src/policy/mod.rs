@@ -27,6 +27,7 @@ pub mod phase;
 pub mod plan;
 pub mod process;
 pub mod proposal;
+pub mod recovery;
 pub mod restart;
 pub mod stall;
 pub mod summary;
@@ -35,6 +36,7 @@ pub mod symptom;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
+pub mod triage;
 pub mod verdict;
 pub mod veto;
 pub mod wake;
@@ -77,6 +79,7 @@ impl std::fmt::Debug for Policy {
 pub const POLICIES: &[Policy] = &[
     ending::POLICY,
     restart::POLICY,
+    recovery::POLICY,
     phase::POLICY,
     handoff::POLICY,
     deliver::POLICY,

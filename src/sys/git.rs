@@ -23,7 +23,7 @@ pub(super) const REF_MAX: u64 = 4096;
 const PACKED_MAX: u64 = 32 << 20;
 
 /// Variables that would make git look at another repository, or wait for somebody.
-const REMOVED: [&str; 9] = [
+pub(super) const REMOVED: [&str; 9] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",

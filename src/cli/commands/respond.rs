@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// The command.
 pub const COMMAND: Command = Command {
     name: "respond",
-    usage: "NAME --action ACTION [--set KEY=VALUE]… [--diagnosis TEXT]",
+    usage: "NAME --action A [--set K=V]… [--diagnosis T] [--timeout S]",
     about: "answer a process's recovery request",
     long: "ACTION: restart, restart-with-env, pause, abort or none. `--set` may be given
 more than once; the variables are remembered for later starts too. The request

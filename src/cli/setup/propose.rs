@@ -110,10 +110,10 @@ fn environment(out: &mut String, first: &Found) {
     }
     for (name, _) in &first.env {
         let why = match name.as_str() {
-            "PYTHONUNBUFFERED" => "Else Python keeps its lines back, and a failure is seen minutes late.",
-            "GOTRACEBACK" => "All goroutines of a crash, not only the one that died.",
-            "RUST_BACKTRACE" => "Without it a panic says where, but not how it came there.",
-            _ => "Read by the script; a rule below halves it when the GPU's memory is full.",
+            "PYTHONUNBUFFERED" => "else Python keeps its lines back, and a failure is seen minutes late.",
+            "GOTRACEBACK" => "all goroutines of a crash, not only the one that died.",
+            "RUST_BACKTRACE" => "without it a panic says where, but not how it came there.",
+            _ => "read by the script; a rule below halves it when the GPU's memory is full.",
         };
         out.push_str(&comment(&format!("{name}: {why}"), WIDTH));
     }
@@ -141,7 +141,7 @@ fn configs(out: &mut String, snapshots: &[&str]) {
 
 fn detectors(out: &mut String, work: Work, ideas: &[&Idea]) {
     out.push_str(
-        "\n# What is looked for in its output. `watchkeeper scan FILE` tries them on a log that you have.\n\
+        "\n# What is looked for in its output. `watchkeeper scan FILE --process NAME` tries them on a log.\n\
          detectors = [\n  { kind = \"traceback\" },   # Python, JavaScript, TypeScript, Go, Rust, Java\n  \
          { kind = \"exit\" },\n",
     );
@@ -190,7 +190,7 @@ fn rules(out: &mut String, first: &Found, ideas: &[&Idea]) {
         let _ = writeln!(
             out,
             "  # {why}\n  {mark}{{ name = \"smaller-batch\", match = {{ detector = \"{}\" }}, \
-             action = {{ kind = \"restart-with-env\", set = {{ {name} = \"half\" }} }} }},",
+             action = {{ kind = \"restart-with-env\", set = {{ {name} = {{ change = \"half\", floor = 1 }} }} }} }},",
             ideas::CUDA_OOM
         );
     }
@@ -275,7 +275,8 @@ mod tests {
         let text = agents_toml("x", &[found(Stack::Python, Work::Training, Some(("MY_BATCH", "8")))], &[]);
         assert_eq!(rules_of(&text)[0], "smaller-batch");
         assert!(
-            text.contains("env = { MY_BATCH = \"8\" }") && text.contains("{ MY_BATCH = \"half\" }"),
+            text.contains("env = { MY_BATCH = \"8\" }")
+                && text.contains("{ MY_BATCH = { change = \"half\", floor = 1 } }"),
             "{text}"
         );
     }

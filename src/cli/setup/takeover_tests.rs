@@ -74,7 +74,7 @@ detectors = [
   { kind = "exit", name = "exit", any = true },
 ]
 rules = [
-  { name = "halve", match = { detector = "oom" }, action = { kind = "restart-with-env", set = { BATCH_SIZE = "half", MODE = "safe" } } },
+  { name = "halve", match = { detector = "oom" }, action = { kind = "restart-with-env", set = { BATCH_SIZE = { change = "half", floor = 1 }, MODE = "safe" } } },
   { match = { detector = "slow", message = "no progress" }, action = { kind = "command", command = ["./dump.sh", "${SET}"] } },
 ]
 [process.healing]

@@ -3,10 +3,12 @@
 
 use super::frames::{FrameSeen, SourceSeen};
 use super::{IndexLine, Material, Repeats, advice, configs, fenced, inline, readable};
+use crate::base::text::counted;
 use crate::base::time::{Wall, human_s};
 use crate::detect::mask::mask;
 use crate::detect::zone;
 use crate::model::finding::FindingKind;
+use crate::model::incident::Source;
 use std::fmt::Write;
 
 /// Lines of the trace that the page shows; the whole one is in trace.txt.
@@ -75,15 +77,16 @@ fn what(out: &mut String, material: &Material<'_>) {
     let _ = write!(out, "# {}: {headline}\n\n", order.unit);
     let run = match order.run.number {
         0 => String::new(),
-        n => format!(" of run {n}"),
+        n => format!(", in run {n}"),
     };
-    let into = order.run_since.map(|began| format!(", {} into it", human_s(order.at.since_s(began))));
+    let into = order.run_since.map(|began| format!(", {} after its start", human_s(order.at.since_s(began))));
+    let detector = inline(&order.finding.detector, 80);
+    let kind = order.finding.kind.word();
+    let kind = if detector == kind { String::new() } else { format!(" ({kind})") };
     let state = if order.over { "It had ended." } else { "It was still running." };
     let _ = writeln!(
         out,
-        "Found by `{}` ({}) at {}{run}{}. {state}",
-        inline(&order.finding.detector, 80),
-        order.finding.kind.word(),
+        "Found by `{detector}`{kind} at {}{run}{}. {state}",
         when(order.at, material.zone),
         into.unwrap_or_default(),
     );
@@ -142,8 +145,11 @@ fn callers(out: &mut String, material: &Material<'_>, hot: usize) {
         let _ = writeln!(out, "- {}", frame.place());
     }
     let more = own.len().saturating_sub(near.len());
-    if more + library > 0 {
-        let _ = writeln!(out, "- and {more} more, {library} of libraries");
+    if more > 0 {
+        let _ = writeln!(out, "- and {more} more");
+    }
+    if library > 0 {
+        let _ = writeln!(out, "\n{} of libraries not shown.", counted(library, "frame"));
     }
 }
 
@@ -168,11 +174,18 @@ fn often(repeats: &Repeats, zone: &str) -> String {
 fn done(out: &mut String, material: &Material<'_>) {
     let order = material.order;
     section(out, "What was done, and why");
-    let by = match order.remedy.action.is_empty() {
-        true => "when this page was written".to_owned(),
-        false => format!("chosen by {}", inline(&order.remedy.source.human(), 120)),
+    let who = match &order.remedy.source {
+        Source::Rule { name } => format!("rule `{}`", inline(name, 80)),
+        Source::Default | Source::Agent | Source::Person => order.remedy.source.human(),
     };
-    let _ = writeln!(out, "- **{}**, {by}", advice::remedy(order));
+    match order.remedy.action.as_str() {
+        "agent" => out.push_str("- **The healing agent was asked**\n"),
+        "" => out.push_str("- When this page was written nothing was decided yet\n"),
+        "none" => out.push_str("- **Nothing was done**\n"),
+        _ => {
+            let _ = writeln!(out, "- **{}**, chosen by {who}", advice::remedy(order));
+        }
+    }
     if !order.remedy.why.is_empty() {
         let _ = writeln!(out, "- because {}", inline(&order.remedy.why, 300));
     }
@@ -181,6 +194,7 @@ fn done(out: &mut String, material: &Material<'_>) {
     }
     out.push('\n');
     out.push_str(TRIED_FROM);
+    out.push_str("- what became of it is not known yet\n");
     out.push_str(TRIED_TO);
 }
 
@@ -227,20 +241,27 @@ fn log(out: &mut String, material: &Material<'_>) {
     if !material.excerpt.note.is_empty() {
         let _ = writeln!(out, "{}\n", inline(&material.excerpt.note, 300));
     }
-    let near = material.excerpt.near(20, 10);
+    let is_trace = material.order.finding.kind == FindingKind::Traceback;
+    let near =
+        if is_trace { without_trace(&material.excerpt.near(20, 10)) } else { material.excerpt.near(20, 10) };
     if near.is_empty() {
         out.push_str("Nothing of it is known.\n");
         return;
     }
-    // A long trace stands above already.
-    let (first, rest) = near.split_at(near.len().min(40));
-    out.push_str(&fenced("text", &mask(&first.join("\n"))));
-    let more = if rest.is_empty() {
-        String::new()
-    } else {
-        format!(" {} lines more are left out here.", rest.len())
-    };
-    let _ = writeln!(out, "\nMore around it: `log_excerpt.txt`.{more}");
+    out.push_str(&fenced("text", &mask(&near.join("\n"))));
+    out.push_str("\nMore around it: `log_excerpt.txt`.\n");
+}
+
+/// The trace stands above already: of its lines only the first and the last one.
+fn without_trace(near: &[String]) -> Vec<String> {
+    let hot: Vec<usize> =
+        (0..near.len()).filter(|at| near.get(*at).is_some_and(|line| line.starts_with('>'))).collect();
+    let (Some(first), Some(last)) = (hot.first(), hot.last()) else { return near.to_vec() };
+    if hot.len() < 4 {
+        return near.to_vec();
+    }
+    let left_out = format!("> … {} lines, see above …", hot.len() - 2);
+    [&near[..=*first], &[left_out], &near[*last..]].concat()
 }
 
 fn surroundings(out: &mut String, material: &Material<'_>) {

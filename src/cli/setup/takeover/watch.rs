@@ -103,7 +103,7 @@ impl Action {
             Action::Env(set) => {
                 let set: Vec<String> = set
                     .iter()
-                    .map(|(name, value)| format!("{} = {}", toml_key(name), string(value)))
+                    .map(|(name, value)| format!("{} = {}", toml_key(name), change(value)))
                     .collect();
                 format!("kind = \"restart-with-env\", set = {{ {} }}", set.join(", "))
             }
@@ -130,6 +130,14 @@ impl Action {
         missing.map(|(name, value)| {
             format!("`{value}` needs a number to reckon with: put {name} with its present number into `env`")
         })
+    }
+}
+
+/// A variable's new value: autosentry never halved below 1.
+fn change(value: &str) -> String {
+    match value {
+        "half" => "{ change = \"half\", floor = 1 }".to_owned(),
+        value => string(value),
     }
 }
 

@@ -1,0 +1,245 @@
+//! Paths of a working tree, byte by byte: what stands there, putting it back, and lines for an index.
+//!
+//! Deliberately not here: branches and commits (`fix_branch`). A path never leads through a link: parents are looked at.
+
+use super::fix_git::Git;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A larger file is no edit: a checkpoint, an output, a data set. It is left alone, bytes.
+const FILE_MAX: u64 = 4 << 20;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// What stands at a path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// A file: its bytes as an object, and its permission bits.
+    File { blob: String, mode: u32 },
+    /// A symbolic link: its target as an object.
+    Link { blob: String },
+    /// Something that is left alone.
+    Left { why: String },
+}
+
+impl Entry {
+    /// The object.
+    pub(super) fn blob(&self) -> Option<&str> {
+        match self {
+            Entry::File { blob, .. } | Entry::Link { blob } => Some(blob),
+            Entry::Absent | Entry::Left { .. } => None,
+        }
+    }
+}
+
+/// How a path differs from the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// Modified, staged, deleted, added.
+    Tracked,
+    /// Unknown to git, and not ignored.
+    Untracked,
+}
+
+/// The paths that differ from the commit, without submodules and what is ours. Names that are not UTF-8 are left alone.
+pub(super) fn status(git: &Git, root: &Path, state_dir: &Path) -> Result<BTreeMap<String, How>, String> {
+    let bytes = git.call(&[
+        "status",
+        "--porcelain=v1",
+        "-z",
+        "--untracked-files=all",
+        "--ignore-submodules=all",
+        "--no-renames",
+    ])?;
+    let ours = |path: &str| root.join(path).starts_with(state_dir);
+    let mut paths = BTreeMap::new();
+    for record in bytes.split(|b| *b == 0).filter(|record| record.len() > 3) {
+        let Ok(text) = std::str::from_utf8(record) else { continue };
+        let (how, path) = (text.get(..2).unwrap_or_default(), text.get(3..).unwrap_or_default());
+        // A folder with a repository of its own inside: `dir/`.
+        if path.ends_with('/') || ours(path) || !is_plain(path) {
+            continue;
+        }
+        if matches!(how, "DD" | "AU" | "UD" | "UA" | "DU" | "AA" | "UU") {
+            return Err(format!("`{path}` is in conflict: end the merge first"));
+        }
+        paths.insert(path.to_owned(), if how == "??" { How::Untracked } else { How::Tracked });
+    }
+    Ok(paths)
+}
+
+fn is_plain(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// What stands at a path now. Its bytes are kept as an object.
+pub(super) fn entry(git: &Git, path: &str) -> Result<Entry, String> {
+    let full = git.root.join(path);
+    if !parents_are_folders(&git.root, path) {
+        return Ok(Entry::Absent);
+    }
+    let Ok(meta) = std::fs::symlink_metadata(&full) else { return Ok(Entry::Absent) };
+    if meta.is_symlink() {
+        let target = std::fs::read_link(&full).map_err(|error| error.to_string())?;
+        return Ok(Entry::Link { blob: store(git, target.as_os_str().as_bytes().to_vec())? });
+    }
+    if !meta.is_file() {
+        let why = if meta.is_dir() { "a folder" } else { "a special file" };
+        return Ok(if meta.is_dir() { Entry::Absent } else { Entry::Left { why: why.to_owned() } });
+    }
+    if meta.len() > FILE_MAX {
+        return Ok(Entry::Left { why: format!("{} bytes: too large to be an edit", meta.len()) });
+    }
+    let bytes = super::files::read_bounded(&full, FILE_MAX).map_err(|e| e.message())?.unwrap_or_default();
+    Ok(Entry::File { blob: store(git, bytes)?, mode: meta.permissions().mode() & 0o7777 })
+}
+
+fn store(git: &Git, bytes: Vec<u8>) -> Result<String, String> {
+    let id = git.fed(&["hash-object", "-w", "--no-filters", "--stdin"], bytes)?;
+    Ok(String::from_utf8_lossy(&id).trim().to_owned())
+}
+
+/// What a commit has at a path, as a checkout would write it; the permission bits that a plain one gives.
+pub(super) fn committed(git: &Git, commit: &str, path: &str) -> Result<Entry, String> {
+    let line = git.call(&["ls-tree", "-z", "--full-tree", commit, "--", path])?;
+    let text = String::from_utf8_lossy(&line);
+    let fields: Vec<&str> = text.split('\t').next().unwrap_or_default().split(' ').collect();
+    let [mode, kind, id] = fields.as_slice() else { return Ok(Entry::Absent) };
+    match (*mode, *kind) {
+        ("120000", _) => Ok(Entry::Link { blob: (*id).to_owned() }),
+        (mode, "blob") => {
+            // Filters (line ends, LFS) make other bytes of it: those stand in the tree.
+            let bytes = git.call(&["cat-file", "--filters", &format!("{commit}:{path}")])?;
+            let mode = if mode == "100755" { 0o755 } else { 0o644 };
+            Ok(Entry::File { blob: store(git, bytes)?, mode })
+        }
+        (_, kind) => Ok(Entry::Left { why: format!("a {kind}") }),
+    }
+}
+
+/// Puts back what stood at a path: whole, beside and renamed.
+pub(super) fn put(git: &Git, path: &str, entry: &Entry) -> Result<(), String> {
+    let said = |why: String| format!("`{path}`: {why}");
+    let full = git.root.join(path);
+    let Some(blob) = entry.blob() else { return Ok(()) };
+    let bytes = git.call(&["cat-file", "blob", blob]).map_err(said)?;
+    let parent = full.parent().unwrap_or(&git.root).to_owned();
+    std::fs::create_dir_all(&parent).map_err(|error| said(error.to_string()))?;
+    if !parents_are_folders(&git.root, path) {
+        return Err(said("a link stands where its folder was".to_owned()));
+    }
+    let name = format!(".wk-fix-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let temp = parent.join(name);
+    let write = || -> std::io::Result<()> {
+        if let Entry::File { mode, .. } = entry {
+            write_new(&temp, &bytes)?;
+            std::fs::set_permissions(&temp, std::fs::Permissions::from_mode(*mode))?;
+        } else {
+            std::os::unix::fs::symlink(std::ffi::OsString::from_vec(bytes.clone()), &temp)?;
+        }
+        // Empty folders that the agent's files left behind.
+        let _ = std::fs::remove_dir(&full);
+        std::fs::rename(&temp, &full)
+    };
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&temp);
+        said(error.to_string())
+    })
+}
+
+/// A commit knows of a file's mode only whether it may be run: the other bits are those that it has now.
+pub(super) fn with_mode_of(before: Entry, now: &Entry) -> Entry {
+    match (before, now) {
+        (Entry::File { blob, mode }, Entry::File { mode: now, .. }) => {
+            let runs = if mode & 0o100 == 0 { 0 } else { 0o111 & (now >> 2 | 0o100) };
+            Entry::File { blob, mode: now & !0o111 | runs }
+        }
+        (before, _) => before,
+    }
+}
+
+/// Removes a file or link, and the folders that it alone was in.
+pub(super) fn remove(root: &Path, path: &str) -> Result<(), String> {
+    let full = root.join(path);
+    std::fs::remove_file(&full).map_err(|error| format!("`{path}`: {error}"))?;
+    for parent in full.ancestors().skip(1).take_while(|parent| *parent != root) {
+        if std::fs::remove_dir(parent).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Is each folder above a path a folder, and no link to elsewhere?
+fn parents_are_folders(root: &Path, path: &str) -> bool {
+    let mut at: PathBuf = root.to_owned();
+    let parts: Vec<Component<'_>> = Path::new(path).components().collect();
+    parts.iter().take(parts.len().saturating_sub(1)).all(|part| {
+        at.push(part);
+        std::fs::symlink_metadata(&at).is_ok_and(|meta| meta.is_dir())
+    })
+}
+
+/// Makes a file that must not be there yet, synced.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A line for `update-index --index-info`: the path as the commit shall have it, filters applied.
+pub(super) fn index_line(git: &Git, path: &str, entry: &Entry, id_len: usize) -> Result<Vec<u8>, String> {
+    let zero = "0".repeat(id_len);
+    let line = match entry {
+        Entry::Absent => format!("0 {zero}\t{path}\0"),
+        Entry::Left { .. } => return Ok(Vec::new()),
+        Entry::Link { blob } => format!("120000 {blob}\t{path}\0"),
+        Entry::File { blob, mode } => {
+            let bytes = git.call(&["cat-file", "blob", blob])?;
+            let id = git.fed(&["hash-object", "-w", &format!("--path={path}"), "--stdin"], bytes)?;
+            let id = String::from_utf8_lossy(&id).trim().to_owned();
+            let kind = if mode & 0o100 == 0 { "100644" } else { "100755" };
+            format!("{kind} {id}\t{path}\0")
+        }
+    };
+    Ok(line.into_bytes())
+}
+
+/// Takes the index along from one commit to the next, path by path; what the operator staged meanwhile stays.
+pub(super) fn advance_index(git: &Git, from: &str, to: &str) -> Result<(), String> {
+    let changed = git.call(&["diff-tree", "-r", "-z", "--no-renames", from, to])?;
+    let staged = git.call(&["ls-files", "--stage", "-z"])?;
+    let mut index: BTreeMap<String, String> = BTreeMap::new();
+    for record in staged.split(|b| *b == 0).filter_map(|record| std::str::from_utf8(record).ok()) {
+        if let Some((facts, path)) = record.split_once('\t') {
+            let fields: Vec<&str> = facts.split(' ').collect();
+            index.insert(path.to_owned(), fields.get(..2).unwrap_or_default().join(" "));
+        }
+    }
+    let mut lines = Vec::new();
+    let records: Vec<&str> =
+        changed.split(|b| *b == 0).filter_map(|part| std::str::from_utf8(part).ok()).collect();
+    for pair in records.chunks(2) {
+        let [facts, path] = pair else { continue };
+        let fields: Vec<&str> = facts.trim_start_matches(':').split(' ').collect();
+        let [old_mode, new_mode, old, new, ..] = fields.as_slice() else { continue };
+        let before = index.get(*path).cloned();
+        let as_committed = if *old_mode == "000000" { None } else { Some(format!("{old_mode} {old}")) };
+        if before == as_committed {
+            let mode = if *new_mode == "000000" { "0" } else { new_mode };
+            lines.extend(format!("{mode} {new}\t{path}\0").into_bytes());
+        }
+    }
+    git.fed(&["update-index", "-z", "--index-info"], lines)?;
+    let _ = git.ask(&["update-index", "-q", "--refresh"], Vec::new());
+    Ok(())
+}
