@@ -193,6 +193,9 @@ pub struct ServerId {
 pub struct Seen {
     /// Its pane.
     pub pane: PaneSeen,
+    /// The watchdog before this one ended in the midst of a tick that did something to the unit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub crashed_on: bool,
     /// Why its pane, which tmux lists, could not be judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,

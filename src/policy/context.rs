@@ -205,6 +205,7 @@ static NOTHING_SEEN: Seen = Seen {
     failed: None,
     termed: false,
     process: None,
+    crashed_on: false,
     buffers: Vec::new(),
     cooperation: None,
 };

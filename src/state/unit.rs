@@ -26,6 +26,8 @@ pub struct UnitState {
     pub stall: StallState,
     /// Where its ladder stands.
     pub ladder: LadderState,
+    /// Ends of the watchdog itself in the midst of an act on this unit.
+    pub failopen: FailOpen,
     /// Usage limit memory.
     pub limit: LimitState,
     /// Dialogs, drafts and errors told or answered.
@@ -475,6 +477,18 @@ pub struct LadderState {
     pub stale: Option<StaleSince>,
     /// The restart that it was asked for last.
     pub asked: Option<Asked>,
+}
+
+/// Ends of the watchdog itself in the midst of an act on this unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailOpen {
+    /// The tick of the last act, by its look at the clock: newer than the heartbeat's, that tick never ended.
+    pub acted_awake_s: Option<Awake>,
+    /// Such ends, oldest first; bounded.
+    pub crashes_awake_s: Vec<Awake>,
+    /// Nothing is done to the unit since: a person has to approve.
+    pub since_awake_s: Option<Awake>,
 }
 
 /// Which two commits differ, and since when that is seen.

@@ -1,5 +1,5 @@
 //! What is seen of processes outside tmux: their runs, all in one question to the hosts; and the costly facts, only where the
-//! state needs them. Deliberately not here: how logs are read (`engine::follow`), incidents (`engine::incident`).
+//! state needs them. Deliberately not here: their logs (`engine::follow`) and incidents (`engine::incident`).
 
 use crate::base::names::UnitName;
 use crate::base::time::Now;
@@ -9,7 +9,7 @@ use crate::model::process::{Brief, LogSeen, ProcessSeen, RunSeen};
 use crate::policy::process as policy;
 use crate::state::State;
 use crate::state::unit::UnitState;
-use crate::sys::follow::{Log, Start};
+use crate::sys::follow::Start;
 use crate::sys::{Files, Host};
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ pub(super) fn look<H: Host, F: Files>(
     files: &mut F,
     config: &Config,
     state: &State,
-    now: &Now,
     follower: &mut Follower,
+    now: &Now,
 ) -> BTreeMap<UnitName, ProcessSeen> {
     follower.begin(&|name| config.units.get(name).is_some_and(|unit| unit.process().is_some()));
     let units: Vec<(&UnitName, &Unit, &ProcessUnit)> =
@@ -49,42 +49,42 @@ pub(super) fn look<H: Host, F: Files>(
         {
             facts.cpu_ms = host.tree_cpu_ms(root.pid);
         }
-        facts.log = log(follower, config, state, name, process, &facts.run, now);
+        facts.log = log(host, follower, unit, process, state, &facts.run, now);
         seen.insert(name.clone(), facts);
     }
     seen
 }
 
-/// What its log says since it was last read for good.
-fn log(
+/// What its log says, read after the look at its run: what is over has written all it ever will.
+fn log<H: Host>(
+    host: &mut H,
     follower: &mut Follower,
-    config: &Config,
-    state: &State,
-    name: &UnitName,
+    unit: &Unit,
     process: &ProcessUnit,
+    state: &State,
     run: &RunSeen,
     now: &Now,
 ) -> LogSeen {
-    let folder = config.state_dir.join("units").join(name.as_str());
-    let own = folder.join("out.log");
-    let (path, own, start) = match &process.host {
-        ProcessHost::Local => (own, Some(folder), Start::Beginning),
-        ProcessHost::Slurm { .. } | ProcessHost::Docker { .. } => (own, None, Start::Beginning),
-        // Somebody else's: what it said before we looked is not ours to judge.
-        ProcessHost::Attach { log: Some(log), .. } => (log.clone(), None, Start::End),
-        ProcessHost::Attach { log: None, .. } => return LogSeen::default(),
+    let name = &unit.name;
+    let place = policy::query(name, process, None).place;
+    let attached = match &process.host {
+        ProcessHost::Attach { log, .. } => log.as_deref(),
+        ProcessHost::Local | ProcessHost::Slurm { .. } | ProcessHost::Docker { .. } => None,
     };
-    let over = match run {
-        RunSeen::Ended { .. } | RunSeen::Absent => true,
-        RunSeen::Alive { .. } | RunSeen::Pending { .. } | RunSeen::Unknown { .. } => false,
+    let committed = policy::cursor(state, name);
+    let Some(log) = host.log_of(name, &place, attached) else {
+        return LogSeen { cursor: committed, ..LogSeen::default() };
     };
+    // Of a run that the state does not know the old lines are nobody's: they must not be judged as if they came now.
+    let started = state.units.get(name).is_some_and(|state| state.process.run.number > 0);
+    let attach = matches!(process.host, ProcessHost::Attach { .. });
     let question = Question {
         unit: name,
-        log: &Log { path, own },
+        log: &log,
         detectors: &process.detectors,
-        committed: &policy::cursor(state, name),
-        start,
-        over,
+        committed: &committed,
+        start: if started && !attach { Start::Beginning } else { Start::End },
+        over: matches!(run, RunSeen::Ended { .. }),
     };
     follower.look(&question, now.awake_s)
 }
