@@ -73,7 +73,7 @@ impl Scanner {
                     metrics.push(Metric::new(name, regex, Some(range)));
                 }
                 DetectorKind::Stall { metric: Some(regex), .. } => {
-                    metrics.push(Metric::new(name, regex, None))
+                    metrics.push(Metric::new(name, regex, None));
                 }
                 DetectorKind::Stall { metric: None, .. } | DetectorKind::Exit { .. } => {}
             }
