@@ -48,6 +48,7 @@ fn job(script: &str) -> Job {
         env_remove: Vec::new(),
         stdin: None,
         awaited: false,
+        fix: None,
     }
 }
 
@@ -57,7 +58,7 @@ fn check(job: &Job, want: &JobSeen) {
 }
 
 fn ended(failed: Option<&str>, status: Option<i32>, output: &str) -> JobSeen {
-    JobSeen::Ended { failed: failed.map(str::to_owned), status, output: output.to_owned() }
+    JobSeen::Ended { failed: failed.map(str::to_owned), status, output: output.to_owned(), fix: None }
 }
 
 #[test]

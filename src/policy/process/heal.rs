@@ -223,7 +223,7 @@ fn command_ended(
     restart: bool,
     notes: &mut Notes,
 ) {
-    let JobSeen::Ended { failed, status, output } = context.job(job) else { return };
+    let JobSeen::Ended { failed, status, output, .. } = context.job(job) else { return };
     state.take_job(job);
     let how = match (status, failed) {
         (Some(status), _) => format!("exit status {status}"),
@@ -360,6 +360,7 @@ fn command(
         env_remove: Vec::new(),
         stdin: None,
         awaited: true,
+        fix: None,
     };
     let why = Reason::new("process.command", remedy.remedy.why.clone(), vec![]);
     out.want(Claim::Order, "command", What::Act(Action::RunJob { job }), why);
@@ -439,6 +440,7 @@ fn ask_headless(
         env_remove: NESTED.iter().map(|name| (*name).to_owned()).collect(),
         stdin: Some(prompt::text(context, unit, state, remedy, brief)),
         awaited: true,
+        fix: None,
     };
     let why = Reason::new("process.agent", remedy.remedy.why.clone(), vec![]);
     out.want(Claim::Order, "ask the agent", What::Act(Action::RunJob { job }), why);
