@@ -56,6 +56,17 @@ pub struct Watchdog {
     pub log_tokens: bool,
     /// When the ledger gets a record.
     pub token_granularity: Granularity,
+    /// The command that is asked about silent agents, for ladders with the tier `triage`; None = it always means extend.
+    pub triage: Option<Triage>,
+}
+
+/// `triage`: a command that looks at the last lines of a silent agent's screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Triage {
+    /// The argv.
+    pub command: Vec<String>,
+    /// It is ended after this long, seconds.
+    pub timeout_s: u32,
 }
 
 /// When the token ledger gets a record.
@@ -83,6 +94,7 @@ impl Default for Watchdog {
             advance_grace_s: 300.0,
             log_tokens: true,
             token_granularity: Granularity::Gate,
+            triage: None,
         }
     }
 }

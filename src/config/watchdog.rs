@@ -3,7 +3,7 @@
 use super::interpolate::Places;
 use super::problem::{Sink, quoted};
 use super::raw::{At, Seconds, Table};
-use super::types::{Granularity, Permission, Watch, Watchdog};
+use super::types::{Granularity, Permission, Triage, Watch, Watchdog};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -57,11 +57,30 @@ pub(super) fn watchdog(root: &Table<'_>, places: &Places<'_>) -> (Watchdog, Opti
         token_granularity: table
             .choice("token_granularity", &GRANULARITY)
             .unwrap_or(standard.token_granularity),
+        triage: triage(&table, places),
     };
     let state_dir = table.string("state_dir").and_then(|path| places.path("state_dir", path, table.sink));
     table.later(&["heavy_interval", "record"]);
     table.finish();
     (watchdog, state_dir)
+}
+
+/// Seconds that a triage command gets (SPEC 8), and at most.
+const TRIAGE_S: u32 = 30;
+const TRIAGE_MAX_S: usize = 600;
+
+/// Reads `triage`.
+fn triage(watchdog: &Table<'_>, places: &Places<'_>) -> Option<Triage> {
+    let table = watchdog.table("triage", "`triage` of [watchdog]")?;
+    let timeout_s = table.count("timeout_s", &(1..=TRIAGE_MAX_S)).and_then(|n| u32::try_from(n).ok());
+    let words = table.words("command");
+    let named = words.filter(|words| words.value.first().is_some_and(|program| !program.value.is_empty()));
+    let command = named.map(|words| places.words(&words.value, table.sink));
+    if command.is_none() {
+        table.sink.wrong(table.at, "`triage` of [watchdog] needs a `command`: a list of words".to_owned());
+    }
+    table.finish();
+    Some(Triage { command: command?, timeout_s: timeout_s.unwrap_or(TRIAGE_S) })
 }
 
 /// Reads `[defaults]`.

@@ -197,6 +197,21 @@ impl Image {
         }
     }
 
+    /// The first look of a process: a unit whose last act came after the last heartbeat was acted on in a tick that never
+    /// ended. One that another boot left behind tells nothing: the machine ended, and not the watchdog.
+    pub fn mark_crashes(&self, seen: &mut crate::model::seen::Observation) {
+        let Some(beat) = self.heartbeat().looked_awake_s.filter(|_| !self.heartbeat.loaded.is_rebased())
+        else {
+            return;
+        };
+        for (name, kept) in &self.units {
+            let acted = kept.loaded.value.failopen.acted_awake_s;
+            if let Some(seen) = seen.units.get_mut(name).filter(|_| acted.is_some_and(|acted| acted > beat)) {
+                seen.crashed_on = true;
+            }
+        }
+    }
+
     /// The last heartbeat.
     pub fn heartbeat(&self) -> &Heartbeat {
         &self.heartbeat.loaded.value

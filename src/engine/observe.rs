@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 mod branch;
+mod checkpoint;
 mod cooperation;
 mod process;
 
@@ -139,6 +140,7 @@ pub fn gather<H: Host, F: Files>(
         if let (Some(process), Some(state)) = (&mut seen.process, state.units.get(name)) {
             super::incident::look(files, &state.incident, &mut memory.incidents, process);
         }
+        seen.checkpoint = checkpoint::look(files, name, unit, state, &seen.pane);
         units.insert(name.clone(), seen);
     }
     let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);

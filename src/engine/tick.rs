@@ -158,6 +158,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             &self.stamp,
             scope,
         );
+        if self.ticks == 0 {
+            self.image.mark_crashes(&mut seen);
+        }
         let news = self.keep_troubles(&loaded.troubles, seen.now.wall);
         seen.troubles.extend(loaded.troubles);
         // A unit that can't be judged is no stranger.

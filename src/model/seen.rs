@@ -210,6 +210,9 @@ pub struct ServerId {
 pub struct Seen {
     /// Its pane.
     pub pane: PaneSeen,
+    /// The watchdog before this one ended in the midst of a tick that did something to the unit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub crashed_on: bool,
     /// Why its pane, which tmux lists, could not be judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,
@@ -218,6 +221,9 @@ pub struct Seen {
     /// The living pane of that session, if it can be taken over: nobody's stamp, and no second pane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoptable: Option<String>,
+    /// What it wrote to go on from; looked for only when it is not at work, or compacts its conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointSeen>,
     /// Markers of the unit.
     pub markers: Markers,
     /// The unit's transcript, when the backend has one.
@@ -244,6 +250,24 @@ pub struct Seen {
     /// What was seen of its run, for a process outside tmux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Box<crate::model::process::ProcessSeen>>,
+}
+
+/// A unit's `checkpoint.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointSeen {
+    /// It is JSON.
+    Json {
+        /// Pretty-printed, bounded. Data of the unit's: never a command.
+        text: String,
+        /// Of the file's bytes.
+        digest: String,
+    },
+    /// It can't be used.
+    Broken {
+        /// Why, one line.
+        why: String,
+    },
 }
 
 /// A pane, as seen now.

@@ -196,6 +196,7 @@ static NOTHING_SEEN: Seen = Seen {
     unseen: None,
     foreign: None,
     adoptable: None,
+    checkpoint: None,
     markers: NO_MARKERS,
     transcript: None,
     tools_cpu_ms: None,
@@ -204,6 +205,7 @@ static NOTHING_SEEN: Seen = Seen {
     failed: None,
     termed: false,
     process: None,
+    crashed_on: false,
     buffers: Vec::new(),
     cooperation: None,
 };

@@ -15,8 +15,16 @@ pub fn phase<'a>(context: &UnitContext<'a>) -> Option<&'a Phase> {
     }
 }
 
-/// The text.
+/// The text; what is resumed comes before it.
 pub fn text(context: &UnitContext<'_>, agent: &Agent) -> String {
+    let ordinary = ordinary(context, agent);
+    match super::recovery::prompt(context) {
+        Some(resume) => format!("{}\n\n{}", resume.trim_end(), ordinary.trim()),
+        None => ordinary,
+    }
+}
+
+fn ordinary(context: &UnitContext<'_>, agent: &Agent) -> String {
     let role = first_prompt(agent);
     match (phase(context), context.config.sequence.as_ref()) {
         (Some(phase), Some(plan)) => {
@@ -32,18 +40,22 @@ pub fn text(context: &UnitContext<'_>, agent: &Agent) -> String {
     }
 }
 
-/// The template with its slots filled, in one pass: what a value holds is no slot.
+/// The plan's kickoff for one agent.
 fn filled(plan: &Sequence, phase: &Phase, role: &str) -> String {
-    let status = plan.in_repo(&phase.status);
     let slots = [
-        ("{phase_id}", phase.id.as_str()),
-        ("{plan}", phase.plan.as_str()),
-        ("{status}", status.as_str()),
-        ("{role}", role),
-        ("{done_marker}", plan.done_marker.as_str()),
+        ("{phase_id}", phase.id.clone()),
+        ("{plan}", phase.plan.clone()),
+        ("{status}", plan.in_repo(&phase.status)),
+        ("{role}", role.to_owned()),
+        ("{done_marker}", plan.done_marker.clone()),
     ];
-    let mut text = String::with_capacity(plan.kickoff.len() + 200);
-    let mut rest = plan.kickoff.as_str();
+    fill(&plan.kickoff, &slots)
+}
+
+/// A template with its slots filled, in one pass: what a value holds is no slot.
+pub fn fill(template: &str, slots: &[(&str, String)]) -> String {
+    let mut text = String::with_capacity(template.len() + 200);
+    let mut rest = template;
     while let Some(at) = rest.find('{') {
         text.push_str(&rest[..at]);
         rest = &rest[at..];

@@ -85,6 +85,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
         state.phase.ran = false;
     }
     state.launch.phase = kickoff::phase(context).map(|phase| phase.id.clone());
+    super::recovery::charged(context, state);
     state.launch.afresh = false;
     state.launch.stopped = false;
     state.ending = None;

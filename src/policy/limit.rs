@@ -6,6 +6,7 @@
 use super::Policy;
 use super::account::{Told, Turn};
 use super::context::UnitContext;
+use super::guard_text;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
 use crate::base::text::one_line;
 use crate::base::time::{Wall, human_s};
@@ -52,6 +53,34 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         (false, Some(limit)) => maybe_over(context, state, limit, notes),
         (false, None) => {}
     }
+    drafted(context, state, pane);
+}
+
+/// Nobody can ask whether the limit is over while a person's draft stands in the composer: told once.
+fn drafted(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane) {
+    let composer = pane.reading.composer.as_deref().unwrap_or("");
+    let ours = guard_text::is_ours(composer, &context.unfolded.delivery.last_text);
+    let Some(limit) = &mut state.limit.active else { return };
+    let now = context.now.wall;
+    if composer.is_empty() || ours {
+        (limit.draft_since, limit.draft_told) = (None, false);
+        return;
+    }
+    let due = now >= limit.until || limit.probing_awake_s.is_some();
+    if due && limit.draft_since.is_none() {
+        limit.draft_since = Some(now);
+    }
+    let waited = limit.draft_since.map_or(0.0, |since| now.since_s(since));
+    if limit.draft_told || waited < context.config.watchdog.limit_probe_fallback_s {
+        return;
+    }
+    limit.draft_told = true;
+    let text = format!(
+        "the limit of `{}` is past its reset time, but a person's draft stands in its composer: it is not asked \
+         whether it goes on until that is sent or cleared",
+        context.name
+    );
+    state.owe(context.name.as_str(), now, Level::Human, text);
 }
 
 fn begin(context: &UnitContext<'_>, state: &mut UnitState, pane: &AlivePane, notes: &mut Notes) {

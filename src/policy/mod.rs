@@ -14,6 +14,7 @@ pub mod context;
 pub mod cooperation;
 pub mod deliver;
 pub mod ending;
+pub mod failopen;
 pub mod fetch;
 pub mod guard_text;
 pub mod handoff;
@@ -27,6 +28,7 @@ pub mod phase;
 pub mod plan;
 pub mod process;
 pub mod proposal;
+pub mod recovery;
 pub mod restart;
 pub mod stall;
 pub mod summary;
@@ -35,6 +37,7 @@ pub mod symptom;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
+pub mod triage;
 pub mod verdict;
 pub mod veto;
 pub mod wake;
@@ -77,6 +80,7 @@ impl std::fmt::Debug for Policy {
 pub const POLICIES: &[Policy] = &[
     ending::POLICY,
     restart::POLICY,
+    recovery::POLICY,
     phase::POLICY,
     handoff::POLICY,
     deliver::POLICY,
@@ -130,6 +134,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         let mut state = next.units.get(name).cloned().unwrap_or_default();
         let context = UnitContext::new(config, seen, &fleet, previous, &next, name, unit);
         let alerts = state.alerts;
+        failopen::fold(&seen.now, name, context.seen.crashed_on, &mut state, &mut notes);
         for policy in policies {
             (policy.fold)(&context, &mut state, &mut notes);
         }
@@ -139,6 +144,7 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
             wanted.by(policy.name);
             (policy.propose)(&context, &state, &mut wanted);
         }
+        failopen::withhold(name, &state, &mut wanted);
         proposals.push(wanted);
         next.units.insert(name.clone(), state);
     }
@@ -152,11 +158,14 @@ pub fn decide_with(policies: &[Policy], config: &Config, previous: &State, seen:
         let Some(mut state) = next.units.get(&granted.unit).cloned() else { continue };
         let context = UnitContext::new(config, seen, &fleet, previous, &next, &granted.unit, unit);
         match &granted.what {
-            What::Act(Action::LeaveMode { .. }) => attend::left_mode(&context, &mut state),
+            What::Act(Action::LeaveMode { .. }) => {
+                attend::left_mode(&context, &mut state);
+                state.failopen.acted_awake_s = Some(seen.now.awake_s);
+            }
             What::Act(Action::RunJob { job }) => {
                 state.await_job(&job.id, &granted.by, seen.now.awake_s);
             }
-            What::Act(_) => {}
+            What::Act(_) => state.failopen.acted_awake_s = Some(seen.now.awake_s),
             What::Deliver(message) => deliver::begin(&context, &mut state, message.clone()),
             // A text under way waits for what comes of it: the next process, or the end being called off.
             What::End(ending) => ending::begin(&mut state, ending.clone()),

@@ -320,6 +320,7 @@ fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName
     };
     state.restart.breaker = Breaker::Closed;
     fresh_ladder(state);
+    super::failopen::approve(state);
     state.restart.past_awake_s.clear();
     state.restart.lost_awake_s.clear();
     state.restart.asked_awake_s.clear();

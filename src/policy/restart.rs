@@ -218,7 +218,8 @@ fn withheld(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> Option<
             .gate(state, Watch::Heal)
             .or_else(|| super::phase::unknown(context))
             .or_else(|| limited(context, state))
-            .or_else(|| context.account_held()),
+            .or_else(|| context.account_held())
+            .or_else(|| super::recovery::waits(context).filter(|_| kind == Kind::Heal)),
     }
 }
 
@@ -315,6 +316,11 @@ fn words(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> (&'static 
         Kind::Changed => ("start", format!("it was ended because its config changed{resume}")),
         Kind::Phase => ("start", "it was ended because another phase is in force".to_owned()),
     }
+}
+
+/// Is it dead and to be healed, whatever holds that?
+pub fn is_healing(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    context.is_wanted() && is_down_hard(context, state) && start_kind(context, state) == Some(Kind::Heal)
 }
 
 /// The process is gone for sure, and was seen to be gone in this very tick.

@@ -9,7 +9,7 @@ use crate::config::{AgentKind, Config, Permission, Role, Sequence, Unit};
 use crate::model::seen::{Markers, ScreenState, Substate};
 use crate::state::phase::PhaseState;
 use crate::state::process::{RemedyStep, Standing};
-use crate::state::unit::{Breaker, EndCause, HoldState, Then, UnitState};
+use crate::state::unit::{Breaker, EndCause, HoldState, SymptomKind, Then, UnitState};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -274,8 +274,16 @@ fn overlay(state: &UnitState, live: Option<&Live>) -> (bool, ScreenState) {
     }
 }
 
-fn breaker(state: &UnitState) -> &'static str {
+/// Of its two breakers (restarts, ladder) the one that is not closed.
+fn worst_breaker(state: &UnitState) -> &Breaker {
     match state.restart.breaker {
+        Breaker::Closed => &state.ladder.breaker,
+        Breaker::Open { .. } | Breaker::HalfOpen { .. } => &state.restart.breaker,
+    }
+}
+
+fn breaker(state: &UnitState) -> &'static str {
+    match worst_breaker(state) {
         Breaker::Closed => "closed",
         Breaker::Open { .. } => "open",
         Breaker::HalfOpen { .. } => "half_open",
@@ -283,7 +291,7 @@ fn breaker(state: &UnitState) -> &'static str {
 }
 
 fn breaker_until(now: &Now, state: &UnitState) -> Option<Wall> {
-    match state.restart.breaker {
+    match worst_breaker(state) {
         Breaker::Open { until_awake_s } => Some(now.wall.plus_s(until_awake_s.since_s(now.awake_s))),
         Breaker::Closed | Breaker::HalfOpen { .. } => None,
     }
@@ -382,6 +390,12 @@ fn needs(
     if state.seen.foreign || live == Some(&Live::Foreign) {
         return Some(format!("session `{}` is not ours: rename or end it", unit.session));
     }
+    if state.failopen.since_awake_s.is_some() {
+        let name = &unit.name;
+        return Some(format!(
+            "left alone: watchkeeper kept ending while acting on it: `watchkeeper approve {name}`"
+        ));
+    }
     if let Breaker::Open { .. } = state.restart.breaker {
         let exit = state.seen.exit.as_deref().unwrap_or("unknown end");
         return Some(format!("breaker open after {exit}: `watchkeeper approve {}` lifts it", unit.name));
@@ -389,11 +403,24 @@ fn needs(
     if let Some(words) = process_needs(unit, state) {
         return Some(words);
     }
+    if let Breaker::Open { .. } = state.ladder.breaker {
+        return Some(format!(
+            "its ladder failed, its breaker is open: `watchkeeper approve {}` lifts it",
+            unit.name
+        ));
+    }
     if let Some(words) = shown_to_a_person(sight, unit, state, observed) {
         return Some(words);
     }
     let at_its_end = state.ladder.alert_awake_s.is_some();
-    at_its_end.then(|| "stalled, and its ladder is at its end".to_owned())
+    at_its_end.then(|| {
+        let what = match state.ladder.symptom {
+            Some(SymptomKind::Silent) => "its heartbeat is old",
+            Some(SymptomKind::Stale) => "it runs old code",
+            Some(SymptomKind::Stalled | SymptomKind::Hung) | None => "stalled",
+        };
+        format!("{what}, and its ladder is at its end")
+    })
 }
 
 /// What its screen asks of a person.

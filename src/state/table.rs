@@ -39,6 +39,8 @@ pub const DOWN: &str = "down";
 pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
 /// Marker: no remedies.
 pub const PAUSED: &str = "PAUSED";
+/// Written by a unit: what to resume from.
+pub const CHECKPOINT: &str = "checkpoint.json";
 /// Of a process: what its healing agent is asked.
 pub const REQUEST: &str = "recovery-request.md";
 /// Of a process: what a healing agent answers.
@@ -157,6 +159,11 @@ pub const FILES: &[FileRow] = &[
         about: "declared wait: one RFC 3339 time",
     },
     FileRow {
+        path: "units/<name>/checkpoint.json",
+        writer: "the unit",
+        about: "what to go on from after a crash: any JSON, at most 64 KiB",
+    },
+    FileRow {
         path: "units/<name>/RESTART",
         writer: "watchdog, people",
         about: "marker: this unit is asked to end itself (exit 42); time, writer, reason",
@@ -192,6 +199,16 @@ pub const FILES: &[FileRow] = &[
         about: "the process that a run became: pid, start, boot",
     },
     FileRow { path: "units/<name>/exit.json", writer: "the shim", about: "how a run ended" },
+    FileRow {
+        path: "units/<name>/logs.json",
+        writer: "watchdog, who fetches",
+        about: "how far a container's output was fetched",
+    },
+    FileRow {
+        path: "units/<name>/run.sh",
+        writer: "watchdog",
+        about: "the batch script that becomes the command of a Slurm job",
+    },
     FileRow {
         path: "units/<name>/log.json",
         writer: "watchdog",

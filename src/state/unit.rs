@@ -26,6 +26,8 @@ pub struct UnitState {
     pub stall: StallState,
     /// Where its ladder stands.
     pub ladder: LadderState,
+    /// Ends of the watchdog itself in the midst of an act on this unit.
+    pub failopen: FailOpen,
     /// Usage limit memory.
     pub limit: LimitState,
     /// Dialogs, drafts and errors told or answered.
@@ -55,12 +57,91 @@ pub struct UnitState {
     /// Its incidents: folders and ledger rows owed, repeats counted.
     #[serde(skip_serializing_if = "IncidentState::is_empty")]
     pub incident: IncidentState,
+    /// Going on from a checkpoint.
+    #[serde(skip_serializing_if = "RecoveryState::is_empty")]
+    pub recovery: RecoveryState,
     /// Its run, for a process outside tmux.
     #[serde(skip_serializing_if = "ProcessState::is_empty")]
     pub process: ProcessState,
     /// Jobs that were ordered and whose results are still to be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobWait>,
+}
+
+/// Going on from a checkpoint: attempts, the prompt, who handed over to whom.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecoveryState {
+    /// Attempts since the last real progress, each counted before it was made.
+    pub attempts: u32,
+    /// That no attempt is left, or that the checkpoint can't be used, was told.
+    pub told: bool,
+    /// Since when the present process makes progress after an attempt; None while it does not.
+    pub progress_since_awake_s: Option<Awake>,
+    /// Attempts ever: numbers the jobs.
+    pub count: u64,
+    /// The next attempt, while what it needs is gathered.
+    pub plan: Option<RecoveryPlan>,
+    /// The resume prompt of the next start.
+    pub ready: Option<String>,
+    /// The resume prompt of the present start.
+    pub given: Option<String>,
+    /// The process that ended last, until another one takes over, …
+    pub last: Option<Process>,
+    /// … and how it ended.
+    pub kind: Option<HandoffKind>,
+    /// The last handoffs, oldest first; bounded.
+    pub handoffs: Vec<Handoff>,
+}
+
+impl RecoveryState {
+    fn is_empty(&self) -> bool {
+        *self == RecoveryState::default()
+    }
+}
+
+/// An attempt that is being prepared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecoveryPlan {
+    /// The job that looks at the work place.
+    pub job: String,
+    /// What made it necessary.
+    pub kind: HandoffKind,
+    /// The same in words.
+    pub why: String,
+    /// Since when.
+    pub since_awake_s: Awake,
+}
+
+/// One process, or one conversation, took over from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handoff {
+    /// When.
+    pub at: Wall,
+    /// Why.
+    pub kind: HandoffKind,
+    /// From whom.
+    pub from: Process,
+    /// To whom; the same one after a compaction.
+    pub to: Process,
+    /// Digest of the checkpoint that stood then.
+    pub checkpoint: Option<String>,
+}
+
+/// Why somebody else went on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandoffKind {
+    /// The conversation was compacted.
+    Compaction,
+    /// It crashed, or its conversation could not go on.
+    Crash,
+    /// Its end was ordered.
+    Manual,
+    /// It was ended because it made no progress.
+    Timeout,
+    /// It was done.
+    Finished,
 }
 
 /// Jobs of one unit whose results are waited for, at most: the oldest are given up.
@@ -398,6 +479,18 @@ pub struct LadderState {
     pub asked: Option<Asked>,
 }
 
+/// Ends of the watchdog itself in the midst of an act on this unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailOpen {
+    /// The tick of the last act, by its look at the clock: newer than the heartbeat's, that tick never ended.
+    pub acted_awake_s: Option<Awake>,
+    /// Such ends, oldest first; bounded.
+    pub crashes_awake_s: Vec<Awake>,
+    /// Nothing is done to the unit since: a person has to approve.
+    pub since_awake_s: Option<Awake>,
+}
+
 /// Which two commits differ, and since when that is seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -466,6 +559,12 @@ pub struct Limit {
     pub asked_awake_s: Option<Awake>,
     /// The loud alert was made.
     pub loud: bool,
+    /// The probe is due and a person's draft is in its way: since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft_since: Option<Wall>,
+    /// That was told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub draft_told: bool,
     /// Times that the limit's menu was closed.
     pub menu_presses: u32,
     /// The last time.

@@ -48,6 +48,8 @@ pub struct RealHost {
     newest: HashMap<(String, String), Option<TranscriptSeen>>,
     /// Runners of jobs, to be reaped when they end.
     runners: Vec<std::process::Child>,
+    /// What Slurm and container engines said.
+    remotes: hosts::remote::Remotes,
     /// Jobs that could not be started, and why.
     unstarted: BTreeMap<String, String>,
     /// Length of each transcript when its end was last read, and what was found.
@@ -86,6 +88,7 @@ impl RealHost {
             looks: HashMap::new(),
             runners: Vec::new(),
             unstarted: BTreeMap::new(),
+            remotes: hosts::remote::Remotes::default(),
         }
     }
 
@@ -181,17 +184,13 @@ impl RealHost {
     }
 
     fn start_run(&mut self, launch: &ProcessLaunch) -> Outcome {
+        let root = self.files.root();
         let started = match launch.host {
-            HostLaunch::Local => hosts::local::start(self.files.root(), launch),
-            HostLaunch::Slurm { .. } | HostLaunch::Docker { .. } => {
-                return Outcome::Failed { why: "this host is not known yet".to_owned() };
-            }
+            HostLaunch::Local => hosts::local::start(root, launch).map(|shim| self.runners.extend(shim)),
+            HostLaunch::Slurm { .. } | HostLaunch::Docker { .. } => self.remotes.run(root, launch),
         };
         match started {
-            Ok(shim) => {
-                self.runners.extend(shim);
-                Outcome::Done
-            }
+            Ok(()) => Outcome::Done,
             Err(error) => Outcome::Failed { why: format!("it could not be started: {}", error.message()) },
         }
     }
@@ -369,16 +368,24 @@ impl Host for RealHost {
         self.snapshot = None; // A new look.
         let boot = self.clock.now().boot;
         let root = self.files.root();
-        let look = |query: &RunQuery| match &query.place {
+        let is_remote =
+            |query: &&RunQuery| matches!(query.place, HostPlace::Slurm | HostPlace::Docker { .. });
+        let remote: Vec<&RunQuery> = queries.iter().filter(is_remote).collect();
+        let mut answers = match remote.is_empty() {
+            true => Vec::new(),
+            false => self.remotes.look(root, &remote),
+        }
+        .into_iter();
+        let mut look = |query: &RunQuery| match &query.place {
             HostPlace::Local => hosts::local::observe(root, query.unit.as_str(), &query.known, &boot),
             HostPlace::Attach { pid, pid_file } => {
                 hosts::attach::observe(*pid, pid_file.as_deref().map(Path::new), &query.known, &boot)
             }
             HostPlace::Slurm | HostPlace::Docker { .. } => {
-                RunSeen::Unknown { why: "this host is not known yet".to_owned() }
+                answers.next().unwrap_or(RunSeen::Unknown { why: "nobody answered".to_owned() })
             }
         };
-        queries.iter().map(look).collect()
+        queries.iter().map(&mut look).collect()
     }
 
     fn tree_cpu_ms(&mut self, pid: i32) -> Option<u64> {
@@ -443,7 +450,12 @@ impl Host for RealHost {
             Action::Mark { marker, text } => self.mark(marker, text),
             Action::RunJob { job } => self.start_job(job),
             Action::Run { launch } => self.start_run(launch),
-            Action::CancelRun { unit, .. } => failed(format!("`{unit}` has no host that could end it")),
+            Action::CancelRun { unit, id, place } => {
+                match self.remotes.cancel(self.files.root(), unit.as_str(), id, place) {
+                    Ok(()) => Outcome::Done,
+                    Err(error) => failed(error.message()),
+                }
+            }
             Action::WriteFile { unit, file, text } => self.write_file(unit, *file, text),
             Action::Unmark { marker } => match self.files.remove(&marker_path(marker)) {
                 Ok(()) => Outcome::Done,

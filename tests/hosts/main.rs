@@ -8,7 +8,10 @@
 )]
 
 mod attach;
+mod docker;
 mod kills;
+mod lab;
 mod local;
 mod logs;
 mod place;
+mod slurm;

@@ -49,6 +49,11 @@ pub struct Look<'a> {
     pub vote: Option<crate::model::seen::Vote>,
 }
 
+/// The rows of a capture as plain text, blank ones at the end left out.
+pub fn rows(capture: &str) -> Vec<String> {
+    Screen::parse(capture).rows.into_iter().map(|row| row.text).collect()
+}
+
 /// Whether this is how tmux names a shell.
 pub fn is_shell(command: &str) -> bool {
     shell::is_shell(command) == Some(true)

@@ -342,3 +342,16 @@ fn a_limit_that_ended_tomorrow_frees_nobody() {
     run_to(&mut world, RESET + 60.0);
     world.expect_act("b", "probe limit");
 }
+
+#[test]
+fn a_draft_in_the_way_of_the_probe_is_told_once() {
+    let mut world = limited(&["a"]);
+    world.unit("a").composer("dear agent, ");
+    world.unit("a").limited(BANNER);
+    world.unit("a").reading().composer = Some("dear agent,".into());
+    run_to(&mut world, RESET + 200.0);
+    world.expect_alerts("draft stands in its composer", 0);
+    run_to(&mut world, RESET + 4000.0);
+    world.expect_alerts("draft stands in its composer", 1);
+    assert!(world.typed("a").is_empty(), "{}", world.story());
+}

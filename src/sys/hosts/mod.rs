@@ -4,7 +4,11 @@
 //! Deliberately not here: when something is started or ended, and what an end means (`policy`).
 
 pub mod attach;
+pub mod docker;
 pub mod local;
+pub mod logs;
 pub mod records;
+pub mod remote;
 pub mod rotate;
 pub mod shim;
+pub mod slurm;

@@ -70,7 +70,7 @@ fn outlive_signals() {
 }
 
 /// The locked folder that came as standard input. Nothing that we start inherits it.
-fn lock_of_stdin(dir: &Path) -> Result<File> {
+pub(super) fn lock_of_stdin(dir: &Path) -> Result<File> {
     let refused = || Error::usage("`shim` is started by the watchdog, which hands it the unit's lock");
     let folder = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let (ours, there) = (folder.metadata()?, std::fs::metadata(dir)?);
@@ -133,7 +133,7 @@ fn command(dir: &Path, launch: &ProcessLaunch) -> Command {
 }
 
 /// The log, only appended to: whoever else shortens it from the front or puts it aside takes nothing from the child.
-fn open_log(dir: &Path) -> Result<File> {
+pub(super) fn open_log(dir: &Path) -> Result<File> {
     let path = dir.join(LOG);
     make_dir(dir)?;
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();

@@ -1,0 +1,192 @@
+use super::*;
+use crate::model::seen::{Exit, ScreenState};
+use crate::policy::testing::World;
+
+const FAMILY: &str = "[[agent]]\nname = \"boss\"\nkind = \"persistent\"\n\
+[[agent]]\nname = \"a\"\nkind = \"loop\"\nprompt = \"p.md\"\nparent = \"boss\"\n";
+
+fn checkpoint(text: &str) -> Option<CheckpointSeen> {
+    Some(CheckpointSeen::Json { text: text.to_owned(), digest: format!("d{}", text.len()) })
+}
+
+/// A family whose child wrote a checkpoint and works.
+fn world() -> World {
+    let mut world = World::running(FAMILY);
+    world.unit("a").seen().checkpoint = checkpoint("{\n  \"step\": 3\n}");
+    world.unit("a").moves();
+    world.tick();
+    world
+}
+
+fn git() -> JobSeen {
+    JobSeen::well("work\n src/a.rs | 2 +-\n")
+}
+
+/// It crashes at work, and what follows has its time.
+fn crash(world: &mut World) {
+    world.unit("a").moves();
+    world.tick();
+    world.unit("a").dies(Exit::Status(1));
+    world.run(45.0);
+    world.unit("a").idle();
+    world.run(45.0);
+}
+
+#[track_caller]
+fn resumed(world: &World, times: usize) {
+    let typed = world.typed("a");
+    let found = typed.iter().filter(|text| text.contains("Your last conversation ended")).count();
+    assert_eq!(found, times, "{typed:?}\n{}", world.story());
+}
+
+#[test]
+fn a_crashed_agent_goes_on_from_its_checkpoint_with_what_git_says() {
+    let mut world = world();
+    world.results.insert("recover".into(), git());
+    crash(&mut world);
+    world.expect_act_count("a", "look at its work place", 1);
+    world.expect_act_count("a", "restart", 1);
+    resumed(&world, 1);
+    let typed = world.typed("a").join("\n");
+    for part in [
+        "attempt 1 of 1",
+        "Branch: work",
+        " src/a.rs | 2 +-",
+        "    {\n      \"step\": 3\n    }",
+        "it crashed: exit",
+    ] {
+        assert!(typed.contains(part), "{part}: {typed}");
+    }
+    let state = world.state_of("a");
+    assert_eq!((state.recovery.attempts, state.jobs.len()), (1, 0));
+    let handoff = &state.recovery.handoffs[0];
+    assert_eq!((handoff.kind, handoff.checkpoint.as_deref()), (HandoffKind::Crash, Some("d15")));
+    assert!(handoff.from != handoff.to);
+    world.expect_events("handed over (crash)", 1);
+    assert!(world.typed("boss").iter().any(|text| text.contains("recovery 1 of 1")), "{}", world.story());
+}
+
+#[test]
+fn the_attempt_is_on_record_before_the_start() {
+    let mut world = world();
+    world.results.insert("recover".into(), git());
+    world.deaf.insert("a: restart".into());
+    world.unit("a").dies(Exit::Status(1));
+    world.run(40.0);
+    world.expect_act("a", "restart");
+    assert_eq!(world.state_of("a").recovery.attempts, 1);
+}
+
+#[test]
+fn after_the_last_attempt_the_start_is_an_ordinary_one_and_told_once() {
+    let mut world = world();
+    world.results.insert("recover".into(), git());
+    crash(&mut world);
+    for _ in 0..2 {
+        crash(&mut world);
+        world.run(100.0);
+        resumed(&world, 1);
+    }
+    world.expect_alerts("crashed again after 1 of 1 recoveries", 1);
+    assert_eq!(world.state_of("a").recovery.attempts, 1);
+}
+
+#[test]
+fn real_progress_forgets_the_attempts() {
+    let mut world = world();
+    world.results.insert("recover".into(), git());
+    crash(&mut world);
+    world.unit("a").busy();
+    for _ in 0..40 {
+        world.unit("a").moves();
+        world.tick();
+    }
+    assert_eq!(world.state_of("a").recovery.attempts, 0, "{}", world.story());
+    world.expect_events("State a: recovered: it works again", 1);
+    world.unit("boss").idle();
+    world.run(60.0);
+    assert!(world.typed("boss").iter().any(|text| text.contains("recovered: it works")), "{}", world.story());
+    crash(&mut world);
+    world.run(100.0);
+    resumed(&world, 2);
+}
+
+#[test]
+fn a_git_that_hangs_or_fails_stops_nothing() {
+    for result in [JobSeen::Running, JobSeen::failed("not a git repository\nsecond line")] {
+        let mut world = world();
+        world.results.insert("recover".into(), result);
+        world.unit("a").dies(Exit::Status(1));
+        world.run(90.0);
+        world.unit("a").idle();
+        world.run(60.0);
+        world.expect_act_count("a", "restart", 1);
+        resumed(&world, 1);
+        assert!(world.typed("a").join("\n").contains("Branch: (not known)"));
+    }
+}
+
+#[test]
+fn who_was_done_who_was_ordered_and_who_wrote_nothing_starts_as_ever() {
+    let ways: [fn(&mut World); 4] = [
+        |world| world.unit("a").dies(Exit::Status(0)),
+        |world| {
+            world.unit("a").seen().checkpoint = None;
+            world.unit("a").dies(Exit::Status(1));
+        },
+        |world| {
+            let unit = crate::policy::testing::name("a");
+            world.ask(crate::model::seen::Ask::Restart { unit });
+            world.unit("a").idle();
+        },
+        |world| {
+            world.unit("a").seen().checkpoint = Some(CheckpointSeen::Broken { why: "it is no JSON".into() });
+            world.unit("a").dies(Exit::Signal(11));
+        },
+    ];
+    for (i, way) in ways.into_iter().enumerate() {
+        let mut world = world();
+        way(&mut world);
+        world.run(45.0);
+        world.unit("a").show(ScreenState::Idle);
+        world.run(45.0);
+        resumed(&world, 0);
+        assert_eq!(world.started.len(), 0, "way {i}: {}", world.story());
+        assert_eq!(world.state_of("a").recovery.attempts, 0);
+        world.expect_alerts("can't be used: it is no JSON", usize::from(i == 3));
+    }
+}
+
+#[test]
+fn a_compaction_is_a_handoff_of_a_process_to_itself() {
+    let mut world = world();
+    world.unit("a").reading().compacting = true;
+    world.ticks(2);
+    world.unit("a").reading().compacting = false;
+    world.ticks(2);
+    let handoffs = world.state_of("a").recovery.handoffs.clone();
+    assert_eq!(handoffs.len(), 1, "{handoffs:?}");
+    assert!(handoffs[0].kind == HandoffKind::Compaction && handoffs[0].from == handoffs[0].to);
+}
+
+#[test]
+fn what_others_wrote_is_masked_bounded_and_set_in() {
+    let secret = format!("sk-{}", "a1".repeat(20));
+    for (text, want) in [
+        ("a\n!rm -rf /\n", "    a\n    !rm -rf /".to_owned()),
+        (&*format!("\"key\": \"{secret}\""), "    \"key\": \"[masked]\"".to_owned()),
+        ("\u{1b}[2J\u{202e}x\r/exit", "    [2Jx /exit".to_owned()),
+        (&*"x".repeat(30), format!("    {}\n    … (cut)", "x".repeat(20))),
+    ] {
+        assert_eq!(quoted(text, if text.starts_with('x') { 20 } else { 1000 }), want);
+    }
+}
+
+#[test]
+fn slots_in_a_checkpoint_are_no_slots() {
+    let mut world = world();
+    world.unit("a").seen().checkpoint = checkpoint("\"{branch} {checkpoint}\"");
+    world.results.insert("recover".into(), git());
+    crash(&mut world);
+    assert!(world.typed("a").join("\n").contains("\"{branch} {checkpoint}\""), "{}", world.story());
+}

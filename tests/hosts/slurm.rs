@@ -1,0 +1,145 @@
+//! A real Slurm: exits, a lost answer, suspended and requeued jobs, arrays, a controller that is down.
+
+use crate::lab::{Remote, assert_runs, call, inside, value};
+use watchkeeper::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunSeen};
+use watchkeeper::model::seen::Exit;
+
+const CONF: &str = "SLURM_CONF";
+
+fn launch(remote: &Remote, number: u64, script: &str, args: &[&str]) -> ProcessLaunch {
+    let args = args.iter().map(|&arg| arg.to_owned()).collect();
+    ProcessLaunch { host: HostLaunch::Slurm { args }, ..remote.place.sh(number, script) }
+}
+
+fn job(remote: &Remote) -> String {
+    remote.known.handle.split('.').next().unwrap().to_owned()
+}
+
+#[test]
+fn exits_and_ends() {
+    if !inside("slurm::exits_and_ends", CONF) {
+        return;
+    }
+    let mut remote = Remote::new(HostPlace::Slurm);
+    assert_eq!(remote.until("it is asked", |seen| !matches!(seen, RunSeen::Unknown { .. })), RunSeen::Absent);
+    // A job of the same user whose name looks like an answer.
+    let other = call(&[
+        "sbatch",
+        "--parsable",
+        "-H",
+        "-J",
+        "x\n1|0|COMPLETED|0",
+        "--output=/dev/null",
+        "--wrap",
+        "true",
+    ]);
+    let first =
+        launch(&remote, 1, "echo to out; echo to err >&2; echo $WATCHKEEPER_UNIT $EXTRA; exit 3", &[]);
+    let first = ProcessLaunch { env: [("EXTRA".to_owned(), "a,b c".to_owned())].into(), ..first };
+    remote.run(&first);
+    assert_eq!(remote.ended(), (Some(Exit::Status(3)), String::new()));
+    assert_eq!(remote.place.text("out.log"), "to out\nto err\ntrain a,b c\n");
+    // The same order again is no second run.
+    remote.run(&first);
+    assert_eq!(remote.ended().0, Some(Exit::Status(3)));
+    remote.run(&launch(&remote, 2, "kill -11 $$", &[]));
+    assert_eq!(remote.ended().0, Some(Exit::Signal(11)));
+    remote.run(&launch(&remote, 3, "exec sleep 600", &[]));
+    remote.alive();
+    remote.cancel();
+    let (exit, note) = remote.ended();
+    assert!(exit != Some(Exit::Status(0)) && note.starts_with("CANCELLED"), "{exit:?} {note}");
+    // What is over is cancelled in silence.
+    remote.cancel();
+    remote.run(&launch(&remote, 4, "true", &["--partition=none-such"]));
+    let (exit, note) = remote.ended();
+    assert!(
+        exit.is_none() && note.contains("could not be submitted") && note.contains("partition"),
+        "{note}"
+    );
+    remote.run(&launch(&remote, 5, "exec sleep 600", &["--array=1-3"]));
+    remote.alive();
+    remote.cancel();
+    remote.ended();
+    assert_eq!(call(&["squeue", "-h", "-j", &job(&remote), "-t", "running,pending"]), "");
+    call(&["scancel", &other]);
+}
+
+#[test]
+fn an_answer_that_was_lost_is_found_again() {
+    if !inside("slurm::an_answer_that_was_lost_is_found_again", CONF) {
+        return;
+    }
+    let mut remote = Remote::new(HostPlace::Slurm);
+    remote.run(&launch(&remote, 1, "exec sleep 600", &[]));
+    remote.alive();
+    let before = remote.known.handle.clone();
+    // The watchdog died, and everything that the order said is lost.
+    remote.forget();
+    remote.known.handle.clear();
+    std::fs::remove_dir_all(remote.place.state().join("jobs")).unwrap();
+    remote.alive();
+    assert_eq!(remote.known.handle, before);
+    // Were it ordered nonetheless, Slurm runs one of them at a time.
+    let first = remote.known.clone();
+    remote.run(&launch(&remote, 2, "exec sleep 600", &[]));
+    let seen =
+        remote.until("it waits", |seen| matches!(seen, RunSeen::Pending { id, .. } if !id.handle.is_empty()));
+    assert!(matches!(seen, RunSeen::Pending { .. }));
+    remote.cancel();
+    remote.ended();
+    remote.known = first;
+    remote.cancel();
+    remote.ended();
+}
+
+#[test]
+fn suspended_and_requeued() {
+    if !inside("slurm::suspended_and_requeued", CONF) {
+        return;
+    }
+    let mut remote = Remote::new(HostPlace::Slurm);
+    remote.run(&launch(&remote, 1, "echo up; exec sleep 600", &[]));
+    remote.alive();
+    let job = job(&remote);
+    assert_eq!(remote.known.handle, format!("{job}.0"));
+    call(&["scontrol", "suspend", &job]);
+    remote.suspended();
+    call(&["scontrol", "resume", &job]);
+    remote.alive();
+    call(&["scontrol", "requeue", &job]);
+    remote.until("it waits", |seen| matches!(seen, RunSeen::Pending { .. }));
+    call(&["scontrol", "update", &format!("jobid={job}"), "StartTime=now"]);
+    remote.alive();
+    assert_eq!((remote.known.number, remote.known.handle.as_str()), (1, format!("{job}.1").as_str()));
+    remote.cancel();
+    remote.ended();
+    assert_eq!(remote.place.text("out.log").matches("up\n").count(), 2, "its log is appended to");
+}
+
+#[test]
+fn a_controller_that_is_down_ended_nothing() {
+    const TEST: &str = "slurm::a_controller_that_is_down_ended_nothing";
+    let Some(conf) = value(CONF) else {
+        println!("{TEST}: not tested, the lab has no Slurm");
+        return;
+    };
+    if std::env::var(CONF).is_ok_and(|now| now.ends_with("down.conf")) {
+        let mut remote = Remote::new(HostPlace::Slurm);
+        remote.known.number = 1;
+        remote.known.handle = "7.0".into();
+        let why = "it has failed";
+        let seen = remote.until(why, |seen| {
+            matches!(seen, RunSeen::Unknown { why } if why.contains("squeue")
+            && !why.contains("being asked"))
+        });
+        assert!(matches!(seen, RunSeen::Unknown { .. }), "{seen:?}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let down = dir.path().join("down.conf");
+    let text = std::fs::read_to_string(conf).unwrap();
+    let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("SlurmctldPort")).collect();
+    std::fs::write(&down, format!("{}\nSlurmctldPort=1\n", text.join("\n"))).unwrap();
+    assert_runs(TEST, CONF, down.to_str().unwrap());
+}
