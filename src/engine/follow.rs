@@ -11,7 +11,8 @@ use crate::detect::log::{Position, Scanner};
 use crate::model::finding::Finding;
 use crate::model::process::{LogCursor, LogSeen};
 use crate::sys::follow::{Got, Log, Reader, Start};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// Bytes read of all logs in one tick; the rest at once in the next one.
 const TICK_MAX: usize = 64 << 20;
@@ -44,6 +45,8 @@ pub struct Question<'a> {
 #[derive(Debug, Default)]
 pub struct Follower {
     logs: BTreeMap<UnitName, Following>,
+    /// Where logs are, also those that are not there yet.
+    folders: BTreeSet<PathBuf>,
     left: usize,
 }
 
@@ -68,6 +71,7 @@ impl Follower {
     /// A tick begins: its budget is fresh, and only these units are followed.
     pub fn begin(&mut self, wanted: &dyn Fn(&UnitName) -> bool) {
         self.left = TICK_MAX;
+        self.folders.clear();
         self.logs.retain(|unit, _| wanted(unit));
     }
 
@@ -78,6 +82,7 @@ impl Follower {
             trouble: why,
             ..LogSeen::default()
         };
+        self.folders.extend(question.log.path.parent().map(ToOwned::to_owned));
         if let Err(why) = self.stand(question, now) {
             return unseen(Some(why));
         }
@@ -90,6 +95,11 @@ impl Follower {
                 unseen(Some(why))
             }
         }
+    }
+
+    /// The folders in which logs are or will be.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.folders.iter().map(PathBuf::as_path)
     }
 
     /// Some logs changed between ticks: their new bytes are read. Is there a finding?

@@ -1,5 +1,6 @@
 //! Gathers one tick's facts: one list call, one capture call for the panes that changed, and what the policies need.
 
+use super::follow::Follower;
 use super::usage;
 use crate::base::names::UnitName;
 use crate::base::text::digest;
@@ -39,6 +40,8 @@ const SETTLED_S: f64 = 1.0;
 /// What is kept from look to look, so that an unchanged pane is neither captured nor read again. Losing it costs time.
 #[derive(Debug, Default)]
 pub struct Memory {
+    /// The logs of processes, and where reading of them stands.
+    pub follower: Follower,
     looks: BTreeMap<UnitName, KeptLook>,
     /// Stamp of a unit's folder when it held no marker: while it stands, there is none.
     no_markers: BTreeMap<UnitName, String>,
@@ -100,7 +103,7 @@ pub fn gather<H: Host, F: Files>(
     if !matches!(list.server, ServerSeen::Unknown { .. }) {
         memory.pane_troubles.clear();
     }
-    let mut processes = process::look(host, files, config, state, &now);
+    let mut processes = process::look(host, files, config, state, &mut memory.follower, &now);
     for (name, unit) in &config.units {
         let row = panes.get(name).copied();
         let mut seen = Seen {

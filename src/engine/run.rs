@@ -8,7 +8,9 @@ use crate::model::seen::{Scope, ServerSeen};
 use crate::state::{State, table};
 use crate::sys::exe::{self, Binary};
 use crate::sys::files::RealFiles;
+use crate::sys::hosts::records::EXIT;
 use crate::sys::lock::{self, Lock, TryLock};
+use crate::sys::notify::Watches;
 use crate::sys::real_host::RealHost;
 use crate::sys::run::Program;
 use crate::sys::signals::{Sig, Signals};
@@ -28,6 +30,9 @@ const QUIET_S: f64 = 120.0;
 const PASSING_S: f64 = 20.0;
 /// … and looks this often. Commands let the lock go for 20 ms and more between their ticks.
 const PASSING_LOOK_S: f64 = 0.005;
+
+/// Pause between two reads of logs that are written to all the time, seconds.
+const LOG_PAUSE_S: f64 = 0.02;
 
 /// A watchdog on the real world.
 pub type RealWatchdog = Watchdog<RealHost, RealFiles>;
@@ -90,6 +95,8 @@ pub fn run(
     let binary = Binary::running().ok();
     let mut refused: Option<Binary> = None;
     let mut judged = loaded.stamp.clone();
+    // Without them logs are read at each tick only.
+    let mut watches = Watches::new();
     loop {
         if !lock.stands() {
             // Somebody deleted the state directory: the new one is another's if another locked it first.
@@ -99,7 +106,10 @@ pub fn run(
         let _ = remove_any(&mut watchdog.files, table::POKE);
         let report = watchdog.tick(&loaded.config, Scope::All);
         told(&loaded.config, &report);
-        match sleep(&mut watchdog, &mut signals, report.due_s) {
+        if let Some(watches) = &mut watches {
+            watches.set(watchdog.follower().folders());
+        }
+        match sleep(&mut watchdog, &mut signals, watches.as_mut(), report.due_s) {
             Woken::Leave => return Ok(()),
             Woken::Reload => judged.clear(),
             Woken::Due => {}
@@ -133,23 +143,61 @@ enum Woken {
     Leave,
 }
 
-/// Sleeps to the due time. TERM and INT leave, HUP and USR1 and a poke wake.
-fn sleep(watchdog: &mut RealWatchdog, signals: &mut Signals, due_s: f64) -> Woken {
+/// Sleeps to the due time. TERM and INT leave; HUP, USR1, a poke, the end of a process and a finding in a log wake.
+fn sleep(
+    watchdog: &mut RealWatchdog,
+    signals: &mut Signals,
+    mut watches: Option<&mut Watches>,
+    due_s: f64,
+) -> Woken {
     let until = clock::awake().plus_s(due_s);
+    let mut poke_at = clock::awake().plus_s(POKE_LOOK_S);
     loop {
-        let left = until.since_s(clock::awake());
-        let nap = left.min(POKE_LOOK_S);
-        if let Some(signal) = signals.wait(Duration::from_secs_f64(nap.max(0.0))).into_iter().next() {
+        let now = clock::awake();
+        let left = until.since_s(now);
+        let judge = watchdog.follower().due_s(now).unwrap_or(left);
+        let nap = Duration::from_secs_f64(left.min(poke_at.since_s(now)).min(judge).max(0.0));
+        let came = match &watches {
+            Some(watches) => signals.wait_beside(watches, nap),
+            None => signals.wait(nap),
+        };
+        if let Some(signal) = came.into_iter().next() {
             match signal {
                 Sig::Term | Sig::Int => return Woken::Leave,
                 Sig::Hup => return Woken::Reload,
                 Sig::Usr1 => return Woken::Due,
             }
         }
-        if left <= nap || watchdog.files.stamp(table::POKE).is_some() {
+        if logs_wake(watchdog, watches.as_deref_mut()) {
             return Woken::Due;
         }
+        let now = clock::awake();
+        if now >= until || now >= poke_at && watchdog.files.stamp(table::POKE).is_some() {
+            return Woken::Due;
+        }
+        if now >= poke_at {
+            poke_at = now.plus_s(POKE_LOOK_S);
+        }
     }
+}
+
+/// Did a log say something that a tick must hear, or did a process end? A chatty log is read often, and wakes nobody.
+fn logs_wake(watchdog: &mut RealWatchdog, watches: Option<&mut Watches>) -> bool {
+    let changed = watches.map(Watches::changed).unwrap_or_default();
+    if changed.iter().any(|(_, name)| name == EXIT) {
+        return true;
+    }
+    let now = clock::awake();
+    let silent = watchdog.follower().due_s(now).is_some_and(|due| due <= 0.0);
+    if changed.is_empty() && !silent {
+        return false;
+    }
+    if watchdog.follower().wake(now) {
+        return true;
+    }
+    // However fast it is written to.
+    outside::nap(LOG_PAUSE_S);
+    false
 }
 
 /// Reads the config again when it changed. An invalid one is told once; the last good one stays in force.

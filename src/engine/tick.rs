@@ -1,6 +1,7 @@
 //! One tick: load, observe, decide, commit, act, report. Straight down, nothing goes back up.
 
 use super::commit::{self, CommitReport, Image, Suspects};
+use super::follow::Follower;
 use super::observe::{self, Memory};
 use super::{incident, prune, report};
 use crate::base::error::Result;
@@ -86,6 +87,11 @@ pub struct TickReport {
 }
 
 impl<H: Host, F: Files> Watchdog<H, F> {
+    /// The logs that are followed between ticks.
+    pub fn follower(&mut self) -> &mut Follower {
+        &mut self.memory.follower
+    }
+
     /// A watchdog with nothing in memory.
     pub fn new(host: H, files: F, stamp: String, identity: Identity) -> Watchdog<H, F> {
         Watchdog {
@@ -235,7 +241,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         let error = unwritten.iter().chain(&failed).next();
         self.last_error = last_error(self.last_error.take(), error, &seen.now);
         let interval = config.watchdog.signal_interval_s;
-        let due_s = [decision.due_s, loaded.due_s].into_iter().flatten().fold(interval, f64::min);
+        let logs = seen.units.values().filter_map(|unit| unit.process.as_ref()?.log.again_s);
+        let logs = logs.min_by(f64::total_cmp);
+        let due_s = [decision.due_s, loaded.due_s, logs].into_iter().flatten().fold(interval, f64::min);
         unwritten.extend(self.beat(&began, &decision, interval));
         TickReport { seen, before, decision, failed, unwritten, written: commit.written, due_s }
     }

@@ -39,7 +39,7 @@ use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
-use crate::model::process::{RunId, RunQuery, RunSeen};
+use crate::model::process::{HostPlace, RunId, RunQuery, RunSeen};
 use crate::model::seen::{BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,6 +129,15 @@ pub trait Host {
     /// environment, deepest first.
     fn leftovers(&mut self, _unit: &UnitName, _run: &RunId) -> Vec<Process> {
         Vec::new()
+    }
+    /// The file that a unit's output goes to; `attached` is the one that the config names. None = logs can't be read here.
+    fn log_of(
+        &mut self,
+        _unit: &UnitName,
+        _place: &HostPlace,
+        _attached: Option<&Path>,
+    ) -> Option<follow::Log> {
+        None
     }
     /// Takes what was read from the front of a running local process's log when the log is longer than `max` bytes.
     /// `done` = everything before it was read for good, by the committed cursor. None = nothing had to be done, or it
@@ -260,6 +269,17 @@ pub enum Replaced {
     Written,
     /// Somebody else wrote in between; theirs stands.
     Yielded,
+}
+
+/// The same for either of two descriptors.
+fn poll_either(one: &impl std::os::fd::AsFd, other: &impl std::os::fd::AsFd, at_most: std::time::Duration) {
+    let timeout = rustix::event::Timespec {
+        tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(at_most.subsec_nanos()),
+    };
+    let flags = rustix::event::PollFlags::IN;
+    let mut fds = [rustix::event::PollFd::new(one, flags), rustix::event::PollFd::new(other, flags)];
+    let _ = rustix::event::poll(&mut fds, Some(&timeout));
 }
 
 /// Waits until the descriptor is readable, at most so long. Ends early on a signal; the caller looks again anyway.

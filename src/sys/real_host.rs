@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::files::RealFiles;
+use super::follow::Log;
 use super::tmux::{Screens, Tmux};
 use super::tmux_list::{Commands, fold};
 use super::{
@@ -402,6 +403,16 @@ impl Host for RealHost {
 
     fn text(&mut self, path: &Path, max: u64) -> Option<String> {
         super::env::read_start(path, max)
+    }
+
+    fn log_of(&mut self, unit: &UnitName, place: &HostPlace, attached: Option<&Path>) -> Option<Log> {
+        let dir = hosts::records::unit_dir(self.files.root(), unit.as_str());
+        let path = dir.join(hosts::records::LOG);
+        match place {
+            HostPlace::Local => Some(Log { path, own: Some(dir) }),
+            HostPlace::Attach { .. } => attached.map(|path| Log { path: path.to_owned(), own: None }),
+            HostPlace::Slurm | HostPlace::Docker { .. } => Some(Log { path, own: None }),
+        }
     }
 
     fn trim_log(&mut self, unit: &UnitName, done: u64, max: u64) -> Option<String> {

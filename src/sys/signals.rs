@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: what they mean. Handlers only set a flag and write a byte into a socket pair.
 
+use super::notify::Watches;
 use crate::base::error::{Error, Result};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::io::Read;
@@ -42,6 +43,16 @@ impl Signals {
     /// Waits until a signal comes or the time is over; all that came since the last call, each once.
     pub fn wait(&mut self, at_most: Duration) -> Vec<Sig> {
         super::poll_readable(&self.woken, at_most);
+        self.came()
+    }
+
+    /// The same, ending early when one of the watched folders changed.
+    pub fn wait_beside(&mut self, watches: &Watches, at_most: Duration) -> Vec<Sig> {
+        super::poll_either(&self.woken, watches, at_most);
+        self.came()
+    }
+
+    fn came(&mut self) -> Vec<Sig> {
         let mut bytes = [0; 64];
         while matches!(self.woken.read(&mut bytes), Ok(n) if n > 0) {}
         let came = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);

@@ -3,7 +3,7 @@
 use crate::lab::{Remote, call, inside, value};
 use crate::place::kill;
 use std::os::unix::fs::PermissionsExt;
-use watchkeeper::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunSeen};
+use watchkeeper::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunId, RunSeen};
 use watchkeeper::model::seen::Exit;
 use watchkeeper::sys::hosts::docker;
 
@@ -117,6 +117,29 @@ fn story(engine: &str) {
     for number in [1, 2, 4] {
         call(&[engine, "rm", "-f", &name(&remote, number)]);
     }
+}
+
+#[test]
+fn a_later_run_than_is_remembered_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = dir.path().join("engine");
+    let script = r#"#!/bin/sh
+[ "$1" = inspect ] || exit 0
+echo "[{\"Id\":\"0123456789abcdef\",\"Name\":\"/$4\",\"State\":{\"Status\":\"paused\"}}]"
+"#;
+    std::fs::write(&engine, script).unwrap();
+    std::fs::set_permissions(&engine, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut remote = at(engine.to_str().unwrap());
+    let ordered = sh(&remote, 3, "true");
+    remote.run(&ordered);
+    remote.suspended();
+    remote.forget();
+    remote.known = RunId::default();
+    let is_third = |seen: &RunSeen| matches!(seen, RunSeen::Alive { id, .. } if id.number == 3);
+    remote.until("the third", is_third);
+    let older = sh(&remote, 1, "true");
+    let refused = remote.remotes.run(&remote.place.state(), &older).unwrap_err();
+    assert!(refused.message().contains("run 3 was ordered already"), "{refused}");
 }
 
 #[test]

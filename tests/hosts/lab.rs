@@ -93,7 +93,7 @@ impl Remote {
         let seen = self.remotes.look(&self.place.state(), &[&query]).remove(0);
         match &seen {
             RunSeen::Alive { id, .. } | RunSeen::Ended { id, .. } | RunSeen::Pending { id, .. } => {
-                assert_eq!(id.number, self.known.number);
+                assert!(id.number == self.known.number || self.known.number == 0);
                 self.known = id.clone();
             }
             RunSeen::Unknown { .. } | RunSeen::Absent => {}

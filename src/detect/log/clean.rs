@@ -121,6 +121,11 @@ impl Prefix {
         self.locked.is_some_and(|cut| cut > 0)
     }
 
+    /// It is not known yet what of it the lines carry.
+    pub fn is_open(&self) -> bool {
+        self.locked.is_none()
+    }
+
     /// The readings of a line, likeliest first: how much of the prefix it has, and what follows.
     pub fn readings<'t>(&self, line: &'t str) -> Vec<(usize, &'t str)> {
         if let Some(cut) = self.locked {
@@ -131,6 +136,8 @@ impl Prefix {
         cuts.extend(edges.map(|(i, c)| i + c.len_utf8()).collect::<Vec<_>>().into_iter().rev());
         cuts.push(0);
         cuts.dedup();
+        // White space alone is indentation, and no prefix.
+        cuts.retain(|cut| *cut == 0 || *cut == self.text.len() || !self.text[..*cut].trim().is_empty());
         cuts.into_iter().filter_map(|cut| Some((cut, self.after(cut, line)?))).collect()
     }
 

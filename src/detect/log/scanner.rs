@@ -49,6 +49,8 @@ pub struct Scanner {
     skipping: bool,
     /// The unfinished last line was judged and something was found in it.
     partial_found: bool,
+    /// Bytes that had been taken in when silence was judged last.
+    hushed: u64,
     /// What an earlier scan has judged.
     before: Position,
 }
@@ -91,6 +93,7 @@ impl Scanner {
             buffer,
             skipping: false,
             partial_found: false,
+            hushed: 0,
             before: from,
         }
     }
@@ -106,7 +109,7 @@ impl Scanner {
 
     /// Nothing came for a while: an open traceback and an unfinished last line are judged now, and not again.
     pub fn quiet(&mut self, out: &mut Vec<Finding>) {
-        if !self.skipping && !self.partial_found && self.buffer.pos < self.buffer.bytes.len() {
+        if self.has_partial() {
             let found = out.len();
             let end = self.buffer.bytes.len().min(self.buffer.pos + LINE_MAX);
             let end = if self.buffer.bytes[end - 1] == b'\r' { end - 1 } else { end };
@@ -115,7 +118,14 @@ impl Scanner {
             self.finish_traces(out);
             self.partial_found = out.len() > found;
         }
+        self.hushed = self.fed();
         self.finish_traces(out);
+    }
+
+    /// There is an unfinished last line that was not judged as it stands.
+    fn has_partial(&self) -> bool {
+        let unfinished = self.buffer.pos < self.buffer.bytes.len();
+        unfinished && !self.skipping && !self.partial_found && self.fed() > self.hushed
     }
 
     /// The log is at its end.
@@ -155,7 +165,7 @@ impl Scanner {
     /// Something waits for more lines, or for silence.
     pub fn is_open(&self) -> bool {
         let traces = self.traces.as_ref().is_some_and(|traces| traces.since().is_some());
-        traces || !self.partial_found && self.buffer.pos < self.buffer.bytes.len()
+        traces || self.has_partial()
     }
 
     /// The last value of each metric, by detector.
@@ -382,5 +392,89 @@ impl Above for Behind<'_> {
             end = start;
         }
         lines
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
+mod tests {
+    use super::*;
+    use crate::config::parse_detectors;
+
+    fn scanner(from: Position) -> Scanner {
+        let text = "detectors = [{ kind = \"traceback\" }, { kind = \"pattern\", name = \"oom\", regex = \"OOM\" }, \
+                    { kind = \"stall\", name = \"step\", metric_regex = \"step (\\\\d+)\", no_progress_s = 9 }]";
+        Scanner::new(&parse_detectors("d", text).unwrap(), from)
+    }
+
+    fn said(found: &[Finding]) -> Vec<String> {
+        found.iter().map(|one| format!("{}:{} {}", one.line, one.at, one.detector)).collect()
+    }
+
+    /// The log in every way of being cut in two, with a new scan after the cut: each finding once, and the same ones.
+    #[track_caller]
+    fn check(log: &str, want: &[&str]) {
+        for cut in 0..=log.len() {
+            let (first, _) = log.as_bytes().split_at(cut);
+            let mut found = Vec::new();
+            let mut scan = scanner(Position::default());
+            scan.feed(first, &mut found);
+            let position = scan.position();
+            let mut next = scanner(position);
+            next.feed(&log.as_bytes()[position.offset as usize..], &mut found);
+            next.finish(&mut found);
+            found.sort_by_key(|one| one.at);
+            assert_eq!(said(&found), want, "cut at {cut}");
+        }
+    }
+
+    const TRACE: &str =
+        "Traceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    x\nValueError: x\n";
+
+    #[test]
+    fn a_new_scan_goes_on_where_another_stood() {
+        check("one\nOOM\ntwo\r\nOOM\r\n", &["2:4 oom", "4:13 oom"]);
+        check(&format!("one\n{TRACE}OOM\n"), &["2:4 traceback", "6:88 oom"]);
+        check("a\nError: x\n    at f (/a.js:1:2)\nOOM\n", &["2:2 traceback", "4:32 oom"]);
+    }
+
+    #[test]
+    fn silence_judges_an_unfinished_line_once() {
+        let mut found = Vec::new();
+        let mut scan = scanner(Position::default());
+        scan.feed(b"step 7\nstep 12 OOM", &mut found);
+        assert!(found.is_empty() && scan.is_open());
+        scan.quiet(&mut found);
+        assert_eq!(said(&found), ["2:7 oom"]);
+        assert_eq!(scan.metrics().get("step"), Some(&7.0), "a number may be half written");
+        assert!(!scan.is_open());
+        scan.feed(b"3\nOOM\n", &mut found);
+        assert_eq!(said(&found), ["2:7 oom", "3:20 oom"]);
+        scan.feed(b"progress", &mut found);
+        assert!(scan.is_open());
+        scan.quiet(&mut found);
+        assert!(!scan.is_open(), "nothing more to judge until something comes");
+    }
+
+    #[test]
+    fn a_line_of_any_length_takes_bounded_memory() {
+        let mut found = Vec::new();
+        let mut scan = scanner(Position::default());
+        scan.feed(b"OOM ", &mut found);
+        for _ in 0..160 {
+            scan.feed(&[b'x'; 64 * 1024], &mut found);
+            assert!(scan.buffer.bytes.capacity() < 1 << 20);
+        }
+        scan.feed(b" OOM\nOOM\n", &mut found);
+        assert_eq!(said(&found), ["1:0 oom", "2:10485769 oom"]);
+    }
+
+    #[test]
+    fn a_progress_bar_is_many_lines() {
+        let mut found = Vec::new();
+        let mut scan = scanner(Position::default());
+        scan.feed(b"\rstep 1/9\rstep 2/9 OOM\rstep 3/9\rste", &mut found);
+        assert_eq!(said(&found), ["1:10 oom"]);
+        assert_eq!(scan.metrics().get("step"), Some(&3.0));
     }
 }

@@ -3,11 +3,13 @@
 
 use crate::base::names::UnitName;
 use crate::base::time::Now;
-use crate::config::{Config, HealingAgent, ProcessUnit, Unit};
-use crate::model::process::{Brief, ProcessSeen, RunSeen};
+use crate::config::{Config, HealingAgent, ProcessHost, ProcessUnit, Unit};
+use crate::engine::follow::{Follower, Question};
+use crate::model::process::{Brief, LogSeen, ProcessSeen, RunSeen};
 use crate::policy::process as policy;
 use crate::state::State;
 use crate::state::unit::UnitState;
+use crate::sys::follow::Start;
 use crate::sys::{Files, Host};
 use std::collections::BTreeMap;
 
@@ -24,8 +26,10 @@ pub(super) fn look<H: Host, F: Files>(
     files: &mut F,
     config: &Config,
     state: &State,
+    follower: &mut Follower,
     now: &Now,
 ) -> BTreeMap<UnitName, ProcessSeen> {
+    follower.begin(&|name| config.units.get(name).is_some_and(|unit| unit.process().is_some()));
     let units: Vec<(&UnitName, &Unit, &ProcessUnit)> =
         config.units.iter().filter_map(|(name, unit)| Some((name, unit, unit.process()?))).collect();
     if units.is_empty() {
@@ -45,9 +49,44 @@ pub(super) fn look<H: Host, F: Files>(
         {
             facts.cpu_ms = host.tree_cpu_ms(root.pid);
         }
+        facts.log = log(host, follower, unit, process, state, &facts.run, now);
         seen.insert(name.clone(), facts);
     }
     seen
+}
+
+/// What its log says, read after the look at its run: what is over has written all it ever will.
+fn log<H: Host>(
+    host: &mut H,
+    follower: &mut Follower,
+    unit: &Unit,
+    process: &ProcessUnit,
+    state: &State,
+    run: &RunSeen,
+    now: &Now,
+) -> LogSeen {
+    let name = &unit.name;
+    let place = policy::query(name, process, None).place;
+    let attached = match &process.host {
+        ProcessHost::Attach { log, .. } => log.as_deref(),
+        ProcessHost::Local | ProcessHost::Slurm { .. } | ProcessHost::Docker { .. } => None,
+    };
+    let committed = policy::cursor(state, name);
+    let Some(log) = host.log_of(name, &place, attached) else {
+        return LogSeen { cursor: committed, ..LogSeen::default() };
+    };
+    // Of a run that the state does not know the old lines are nobody's: they must not be judged as if they came now.
+    let started = state.units.get(name).is_some_and(|state| state.process.run.number > 0);
+    let attach = matches!(process.host, ProcessHost::Attach { .. });
+    let question = Question {
+        unit: name,
+        log: &log,
+        detectors: &process.detectors,
+        committed: &committed,
+        start: if started && !attach { Start::Beginning } else { Start::End },
+        over: matches!(run, RunSeen::Ended { .. }),
+    };
+    follower.look(&question, now.awake_s)
 }
 
 fn details<H: Host, F: Files>(

@@ -151,8 +151,9 @@ impl Remotes {
     /// How these runs stand; asks the hosts when it is time.
     pub fn look(&mut self, state_dir: &Path, queries: &[&RunQuery]) -> Vec<RunSeen> {
         self.children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        let queries: Vec<RunQuery> = queries.iter().map(|query| newest(state_dir, query)).collect();
         let mut by_host: BTreeMap<String, Vec<&RunQuery>> = BTreeMap::new();
-        for query in queries {
+        for query in &queries {
             by_host.entry(host_of(&query.place)).or_default().push(query);
         }
         let mut answers: BTreeMap<String, std::result::Result<Over, String>> = BTreeMap::new();
@@ -296,6 +297,16 @@ impl Remotes {
         };
         let job = Job { deadline_s: 120, awaited: true, ..question(&format!("cancel-{unit}"), argv, &[]) };
         self.order(state_dir, &job)
+    }
+}
+
+/// The question about the run that was ordered last, when its number is later than what is remembered.
+fn newest(state_dir: &Path, query: &RunQuery) -> RunQuery {
+    let unit = query.unit.as_str();
+    let ordered = standing(state_dir, &order_id(unit)).number(state_dir, unit);
+    match ordered.filter(|number| *number > query.known.number) {
+        Some(number) => RunQuery { known: RunId { number, handle: String::new() }, ..query.clone() },
+        None => query.clone(),
     }
 }
 

@@ -13,6 +13,8 @@ pub mod shape;
 #[cfg(test)]
 mod tests;
 mod tracker;
+#[cfg(test)]
+mod variations_tests;
 
 use super::clean;
 use super::report::Reports;

@@ -104,7 +104,9 @@ impl Tracker {
             }
             return Fit::Perhaps;
         }
-        if looks.contains(&Fit::Over) {
+        // A line without anything of the prefix may be another source's, as long as nothing shows what the lines carry.
+        let stranger = readings.iter().all(|(cut, _)| *cut == 0) && self.prefix.is_open();
+        if looks.contains(&Fit::Over) && !stranger {
             return Fit::Over;
         }
         self.foreign += 1;
