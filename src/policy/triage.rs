@@ -107,8 +107,12 @@ mod tests {
 
     #[test]
     fn a_failure_means_extend_and_what_runs_has_not_answered() {
-        let failed =
-            JobSeen::Ended { failed: Some("exit 1".into()), status: Some(1), output: "terminate".into(), fix: None };
+        let failed = JobSeen::Ended {
+            failed: Some("exit 1".into()),
+            status: Some(1),
+            output: "terminate".into(),
+            fix: None,
+        };
         assert_eq!(answer(&failed), Some(Answer::Extend));
         assert_eq!(answer(&JobSeen::failed("its deadline")), Some(Answer::Extend));
         assert_eq!(answer(&JobSeen::Running), None);
