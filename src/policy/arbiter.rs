@@ -2,6 +2,7 @@
 //! a hold with its reason. Deliberately not here: any knowledge of what the proposals are about.
 
 use super::proposal::{Claim, EventKind, Hold, Notes, Origin, Proposal, Proposals};
+use super::triage;
 use crate::config::Config;
 use crate::model::seen::{Observation, Scope};
 
@@ -35,9 +36,9 @@ pub fn rule(config: &Config, seen: &Observation, units: Vec<Proposals>, notes: &
         ruling.holds.extend(unit.held.into_iter().next());
     }
     best.sort_by_key(|p| (p.claim, config.units.get(&p.unit).map_or(0, |unit| unit.position)));
-    let (mut disruptions, mut starts) = (0, 0);
+    let mut counts = Counts::default();
     for proposal in best {
-        match refusal(config, &proposal, &mut disruptions, &mut starts) {
+        match refusal(config, &proposal, &mut counts) {
             None => ruling.granted.push(proposal),
             Some(Refusal::Observe) => {
                 ruling.holds.retain(|hold| hold.unit != proposal.unit);
@@ -68,25 +69,35 @@ enum Refusal {
     Later(String),
 }
 
-fn refusal(
-    config: &Config,
-    proposal: &Proposal,
-    disruptions: &mut usize,
-    starts: &mut usize,
-) -> Option<Refusal> {
+/// What is capped per tick, so far.
+#[derive(Default)]
+struct Counts {
+    disruptions: usize,
+    starts: usize,
+    triages: usize,
+}
+
+fn refusal(config: &Config, proposal: &Proposal, counts: &mut Counts) -> Option<Refusal> {
     if config.watchdog.observe_only && proposal.origin == Origin::Policy {
         return Some(Refusal::Observe);
     }
     if proposal.claim == Claim::Start {
-        *starts += 1;
-        if *starts > STARTS_MAX {
+        counts.starts += 1;
+        if counts.starts > STARTS_MAX {
             return Some(Refusal::Later(format!("{STARTS_MAX} units were started in this tick already")));
         }
     }
+    if proposal.claim == Claim::Triage {
+        counts.triages += 1;
+        let max = triage::STARTS_MAX;
+        if counts.triages > max {
+            return Some(Refusal::Later(format!("{max} triage commands were started in this tick already")));
+        }
+    }
     if proposal.is_disruption() && proposal.origin == Origin::Policy {
-        *disruptions += 1;
+        counts.disruptions += 1;
         let max = config.watchdog.max_disruptions;
-        if *disruptions > max {
+        if counts.disruptions > max {
             return Some(Refusal::Later(format!("max_disruptions {max} reached in this tick")));
         }
     }

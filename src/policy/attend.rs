@@ -439,6 +439,7 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         | Claim::Nudge
         | Claim::Wake
         | Claim::Report
+        | Claim::Triage
         | Claim::Tidy => {}
     }
 }

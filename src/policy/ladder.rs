@@ -4,6 +4,8 @@
 //! One tier at a time, at most one per cooldown; every one is recorded before it happens. Deliberately not here: what is
 //! wrong (stall, cooperation), how an end is carried out (ending), starts and their budget (restart).
 
+mod asking;
+
 use super::context::UnitContext;
 use super::cooperation;
 use super::ending::ending;
@@ -37,6 +39,7 @@ pub const NUDGE_TEXT: &str = "[watchkeeper] You have been quiet for a while. If 
 If you wait for something, end your answer with a line WAITING-UNTIL: and the RFC 3339 time at which to look again.";
 
 fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    asking::settle(context, state, notes);
     // An end under way is judged by what comes after it.
     if context.alive().is_none() || context.unfolded.ending.is_some() {
         return;
@@ -80,9 +83,10 @@ fn start_over(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Note
         (true, None) | (false, _) => return,
     };
     let (remedy_awake_s, asked, stale) = (ladder.remedy_awake_s, ladder.asked.clone(), ladder.stale.clone());
+    let triage = ladder.triage.clone();
     let was = std::mem::replace(
         &mut state.ladder,
-        LadderState { remedy_awake_s, asked, stale, ..LadderState::default() },
+        LadderState { remedy_awake_s, asked, stale, triage, ..LadderState::default() },
     );
     notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     if was.breaker != Breaker::Closed {
@@ -131,14 +135,15 @@ fn next_tier(context: &UnitContext<'_>, ladder: &LadderState, symptom: &Symptom)
             fitting().find(|(at, _)| *at >= ladder.tier).or_else(|| fitting().next_back())
         }
     };
-    found.map_or((Tier::Alert, tiers.len()), |(at, tier)| (tier, at))
+    let (tier, at) = found.map_or((Tier::Alert, tiers.len()), |(at, tier)| (tier, at));
+    asking::first(context, ladder, symptom, (tier, at))
 }
 
 /// Does it do something to the unit, and not only say something?
 fn is_act(tier: Tier) -> bool {
     match tier {
-        Tier::Warn | Tier::Alert => false,
-        Tier::Nudge | Tier::Triage | Tier::RequestRestart | Tier::Terminate | Tier::KillStart => true,
+        Tier::Warn | Tier::Triage | Tier::Alert => false,
+        Tier::Nudge | Tier::RequestRestart | Tier::Terminate | Tier::KillStart => true,
     }
 }
 
@@ -212,7 +217,8 @@ fn tell(context: &UnitContext<'_>, state: &mut UnitState, symptom: &Symptom, not
                 notes.due_in(context.unit.ladder.cooldown_s);
             }
         }
-        Tier::Nudge | Tier::Triage | Tier::RequestRestart | Tier::Terminate | Tier::KillStart => {}
+        Tier::Triage => asking::unasked(context, state, notes),
+        Tier::Nudge | Tier::RequestRestart | Tier::Terminate | Tier::KillStart => {}
     }
 }
 
@@ -255,6 +261,9 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     if let Some(why) = context.gate(state, symptom.least()).or_else(|| context.account_held()) {
         return out.hold(label, why);
     }
+    if let Some(asked) = &state.ladder.triage.asked {
+        return asking::wait(context, state, asked, &symptom, out);
+    }
     match turn(context, &state.ladder, &symptom) {
         Turn::Cooling { passed_s } => {
             let cooldown_s = context.unit.ladder.cooldown_s;
@@ -277,7 +286,8 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         Tier::Nudge => nudge(context, symptom, reminder, out),
         Tier::RequestRestart => request(context, state, &symptom, out),
         Tier::Terminate | Tier::KillStart => end(context, state, &symptom, (tier, at), out),
-        Tier::Warn | Tier::Triage => {
+        Tier::Triage => asking::ask(context, state, &symptom, out),
+        Tier::Warn => {
             out.hold(label, format!("{} ({}); it was said", symptom.seen, symptom.compared));
         }
         Tier::Alert => out.hold(
@@ -397,10 +407,19 @@ fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) 
         return;
     }
     let Some(symptom) = symptom(context, state) else { return };
+    if granted.claim == Claim::Triage {
+        let (_, at) = next_tier(context, &state.ladder, &symptom);
+        return asking::asked(context, granted, at, &symptom, state);
+    }
     let reminded = granted.claim == Claim::Nudge && symptom.kind == SymptomKind::Stalled;
     match stall::done_nudge(context, state).and(super::kickoff::phase(context)).filter(|_| reminded) {
         // It is none of the ladder's tiers.
         Some(phase) => state.phase.nudged = Some(phase.id.clone()),
+        // Nor is the nudge that triage asked for: its turn comes again.
+        None if granted.claim == Claim::Nudge && state.ladder.triage.retry => {
+            state.ladder.triage.retry = false;
+            state.ladder.tier_awake_s = Some(now);
+        }
         None => {
             let tiers = &context.unit.ladder.tiers;
             let (_, next) = next_tier(context, &state.ladder, &symptom);

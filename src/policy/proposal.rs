@@ -33,6 +33,8 @@ pub enum Claim {
     Probe,
     /// Going on after an error.
     Continue,
+    /// Asking the triage command about a silent agent.
+    Triage,
     /// A reminder.
     Nudge,
     /// A scheduled prompt.

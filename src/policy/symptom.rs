@@ -53,12 +53,11 @@ impl Symptom {
         if is_stall(self.kind) { Watch::HealStall } else { Watch::Heal }
     }
 
-    /// Does this tier do anything about it? A reminder wakes who idles, and brings no new code.
+    /// Does this tier do anything about it? A reminder wakes who idles, and brings no new code;
+    /// whether silence is a hang can be asked about, a broken promise is none that needs an opinion.
     pub fn fits(&self, tier: Tier) -> bool {
         match tier {
-            Tier::Nudge => is_stall(self.kind),
-            // Nobody is asked yet: nothing to wait for.
-            Tier::Triage => false,
+            Tier::Nudge | Tier::Triage => is_stall(self.kind),
             Tier::Warn | Tier::RequestRestart | Tier::Terminate | Tier::KillStart | Tier::Alert => true,
         }
     }

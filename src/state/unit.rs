@@ -477,6 +477,46 @@ pub struct LadderState {
     pub stale: Option<StaleSince>,
     /// The restart that it was asked for last.
     pub asked: Option<Asked>,
+    /// What the triage command was asked, and said.
+    pub triage: TriageState,
+}
+
+/// The tier `triage` of one unit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TriageState {
+    /// Questions ever: numbers the jobs.
+    pub count: u64,
+    /// The question that is open.
+    pub asked: Option<TriageAsked>,
+    /// It said "retry": one more nudge is due, and none was typed yet.
+    pub retry: bool,
+    /// It said "terminate" about this process, and nothing moved since.
+    pub passed: Option<TriagePass>,
+}
+
+/// A question to the triage command.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TriageAsked {
+    /// The job.
+    pub job: String,
+    /// The process that it is about.
+    pub process: Option<Process>,
+    /// The tier's place in the ladder.
+    pub at: usize,
+    /// An answer is waited for until then.
+    pub until_awake_s: Awake,
+}
+
+/// The answer "terminate".
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TriagePass {
+    /// The process that it is about.
+    pub process: Option<Process>,
+    /// When the question was answered.
+    pub at_awake_s: Awake,
 }
 
 /// Ends of the watchdog itself in the midst of an act on this unit.

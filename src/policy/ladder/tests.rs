@@ -487,3 +487,6 @@ fn a_kill_without_a_terminate_before_it_is_gentle() {
     let step = end(&world).map(|ending| ending.step);
     assert!(matches!(step, Some(EndStep::Termed { .. })), "{step:?} {}", world.story());
 }
+
+#[path = "asking_tests.rs"]
+mod asking_tests;
