@@ -21,6 +21,7 @@ pub mod man;
 pub mod nudge;
 pub mod pause;
 pub mod phase;
+pub mod respond;
 pub mod restart;
 pub mod resume;
 pub mod run;
@@ -130,6 +131,7 @@ pub const COMMANDS: &[Command] = &[
     approve::COMMAND,
     adopt::COMMAND,
     nudge::COMMAND,
+    respond::COMMAND,
     phase::COMMAND,
     attach::COMMAND,
     status::COMMAND,

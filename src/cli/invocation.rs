@@ -74,6 +74,17 @@ impl Invocation {
         }
     }
 
+    /// All values of a flag that may be given more than once.
+    pub fn values(&self, long: &str) -> Result<Vec<&str>> {
+        let given =
+            self.flags.iter().filter(|(flag, _)| *flag == long).filter_map(|(_, value)| value.as_ref());
+        given
+            .map(|value| {
+                value.to_str().ok_or_else(|| Error::usage(format!("the value of `--{long}` is not UTF-8")))
+            })
+            .collect()
+    }
+
     /// The value of a flag as a path.
     pub fn path(&self, long: &str) -> Option<&Path> {
         self.os_value(long).map(Path::new)

@@ -99,7 +99,8 @@ impl Snapshot {
     /// Asks tmux once what lives; without an answer the recorded state stands.
     pub fn look(&mut self, config: &Config) {
         if config.units.values().all(|unit| unit.process().is_some()) {
-            return; // Nothing of it lives in tmux.
+            self.live = Some(BTreeMap::new()); // Nothing of it lives in tmux.
+            return;
         }
         let list = Tmux::new(&config.tmux_socket).deadline(TMUX_PATIENCE).list();
         let unknown = matches!(list.server, ServerSeen::Unknown { .. });

@@ -509,6 +509,8 @@ pub enum Ask {
     Approve { unit: UnitName },
     /// Take over the session that has the unit's name and nobody's stamp.
     Adopt { unit: UnitName },
+    /// Answer a recovery request.
+    Respond { unit: UnitName, text: String },
     /// Deliver a text.
     Nudge { unit: UnitName, text: String },
     /// Put another phase in force.
@@ -537,9 +539,11 @@ impl Ask {
             Ask::Up { unit } | Ask::Down { unit, .. } | Ask::Pause { unit, .. } | Ask::Resume { unit } => {
                 unit.as_ref()
             }
-            Ask::Restart { unit } | Ask::Approve { unit } | Ask::Adopt { unit } | Ask::Nudge { unit, .. } => {
-                Some(unit)
-            }
+            Ask::Restart { unit }
+            | Ask::Approve { unit }
+            | Ask::Adopt { unit }
+            | Ask::Respond { unit, .. }
+            | Ask::Nudge { unit, .. } => Some(unit),
             Ask::Phase { .. } => None,
         }
     }

@@ -21,6 +21,10 @@ const NEWS_MAX: usize = 20;
 const TAKEN_MAX: usize = 200;
 /// Longest message of news for a parent, bytes.
 const REPORT_BYTES_MAX: usize = 4096;
+/// What the children of a dead parent are remembered by.
+const ORPHANS: &str = "orphans ";
+/// A parent that is dead for so long is told, seconds: most are back sooner.
+const ORPHANS_S: f64 = 60.0;
 /// A session that no unit uses is told after so long, seconds (SPEC 8, issue 4).
 const STRAY_S: f64 = 180.0;
 /// A tmux that does not answer for this long is told, seconds.
@@ -325,6 +329,34 @@ fn strays(seen: &Observation, prefix: &str, next: &mut State, stands: &mut Vec<(
     }
 }
 
+/// The children of a parent that is dead and does not come back at once: nobody reads what they report. One that people
+/// keep down is no news to them.
+fn orphans(config: &Config, seen: &Observation, next: &State, stands: &mut Vec<(String, Level, String)>) {
+    let mut children: BTreeMap<&UnitName, Vec<&str>> = BTreeMap::new();
+    for (name, unit) in &config.units {
+        let lives = next.units.get(name).is_some_and(|state| state.seen.process.is_some());
+        if let Some(parent) = unit.agent().and_then(|agent| agent.parent.as_ref()).filter(|_| lives) {
+            children.entry(parent).or_default().push(name.as_str());
+        }
+    }
+    for (parent, children) in children {
+        let Some(state) = next.units.get(parent).filter(|state| state.seen.process.is_none()) else {
+            continue;
+        };
+        let is_down = seen.markers.down.is_some()
+            || seen.units.get(parent).is_some_and(|seen| seen.markers.down.is_some())
+            || config.units.get(parent).is_none_or(|unit| !unit.enabled);
+        let dead_s = seen.now.awake_s.since_s(state.seen.since_awake_s);
+        let ran = state.launch.count > 0 || state.seen.exit.is_some();
+        if is_down || !ran || state.seen.state != ScreenState::Dead || dead_s < ORPHANS_S {
+            continue;
+        }
+        let shown = children.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+        let text = format!("`{parent}` is dead, and its children work on without it: {shown}");
+        stands.push((format!("{ORPHANS}{parent}"), Level::Warning, text));
+    }
+}
+
 /// Standing conditions (sessions that no unit uses, troubles with files): each is told once while it stands.
 fn standing(config: &Config, seen: &Observation, next: &mut State) {
     let mut stands: Vec<(String, Level, String)> = Vec::new();
@@ -341,11 +373,13 @@ fn standing(config: &Config, seen: &Observation, next: &mut State) {
             ));
         }
     }
+    orphans(config, seen, next, &mut stands);
     let blind = blind(seen, next, &mut stands);
     // A tmux that does not answer says nothing of strays.
     let judged = |key: &str| {
         let stray = key.starts_with("stray ") || key.starts_with("stranger ");
-        key.starts_with("trouble ") || key.starts_with("unseen ") || (stray && !blind)
+        let by_us = ["trouble ", "unseen ", ORPHANS].iter().any(|kind| key.starts_with(kind));
+        by_us || (stray && !blind)
     };
     next.mail.told.retain(|told| !judged(&told.key) || stands.iter().any(|(key, ..)| *key == told.key));
     for (key, level, text) in stands {

@@ -172,6 +172,17 @@ fn take(
         Ask::Restart { unit } => restart(config, seen, request, next, unit),
         Ask::Adopt { unit } => adopt(config, seen, request, next, unit),
         Ask::Approve { unit } => approve(config, request, next, unit),
+        Ask::Respond { unit, text } => {
+            let state = unit_state(config, next, unit)?;
+            if !super::process::wants_answer(state) {
+                return Err(format!("`{unit}` asks nothing now"));
+            }
+            super::process::check_answer(text)?;
+            if once(state, request) {
+                state.process.heal.answer = Some(text.clone());
+            }
+            Ok(format!("`{unit}`: the answer is taken"))
+        }
         Ask::Nudge { unit, text } => nudge(config, request, next, unit, text),
         Ask::Phase { to } => super::plan::order(config, seen, request, to, &mut next.phase),
     }

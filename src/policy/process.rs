@@ -125,6 +125,11 @@ pub fn wants_answer(state: &UnitState) -> bool {
     state.process.remedy.as_ref().is_some_and(|remedy| matches!(remedy.step, RemedyStep::Requested { .. }))
 }
 
+/// Can this answer be used? Why not, as a fragment.
+pub fn check_answer(text: &str) -> Result<(), String> {
+    answer::parse(text).map(|_| ())
+}
+
 /// The incident that an agent is told of.
 pub fn briefed_incident(state: &UnitState) -> Option<&str> {
     state.process.remedy.as_ref().map(|remedy| remedy.incident.as_str()).filter(|id| !id.is_empty())

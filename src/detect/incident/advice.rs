@@ -36,6 +36,8 @@ fn by_remedy(order: &IncidentOrder) -> String {
              `watchkeeper/fix-{}`. Look at them before you merge",
             order.id
         ),
+        "" => "Nothing was decided yet when this page was written: what was done since is listed above"
+            .to_owned(),
         _ if order.over => format!(
             "**Nothing was done, and it does not run.** Mend the cause, then `watchkeeper restart {unit}`"
         ),
@@ -103,7 +105,8 @@ fn exit(code: i32) -> Option<String> {
 /// The remedy in words: `restart-with-env BATCH_SIZE=4`.
 pub fn remedy(order: &IncidentOrder) -> String {
     let remedy = &order.remedy;
-    let mut words = if remedy.action.is_empty() { "none".to_owned() } else { inline(&remedy.action, 60) };
+    let mut words =
+        if remedy.action.is_empty() { "nothing yet".to_owned() } else { inline(&remedy.action, 60) };
     for (key, value) in &remedy.set {
         words.push_str(&format!(" {}", inline(&format!("{key}={value}"), 120)));
     }

@@ -180,7 +180,8 @@ fn done(out: &mut String, material: &Material<'_>) {
     };
     match order.remedy.action.as_str() {
         "agent" => out.push_str("- **The healing agent was asked**\n"),
-        "" | "none" => out.push_str("- **Nothing was done**\n"),
+        "" => out.push_str("- When this page was written nothing was decided yet\n"),
+        "none" => out.push_str("- **Nothing was done**\n"),
         _ => {
             let _ = writeln!(out, "- **{}**, chosen by {who}", advice::remedy(order));
         }

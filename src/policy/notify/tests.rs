@@ -177,3 +177,26 @@ fn the_news_that_a_parent_took_are_forgotten_some_time() {
     assert!(world.state_of("boss").delivery.taken.len() < 10);
     assert_eq!(world.typed("boss").join("\n").matches("busy → dead").count(), 1);
 }
+
+#[test]
+fn children_of_a_dead_parent_are_told_once_as_long_as_it_is_dead() {
+    let mut world = family(2);
+    for _ in 0..2 {
+        // It is not started again at once: somebody paused it.
+        world.unit("boss").seen().markers.paused = Some(Default::default());
+        world.unit("boss").dies(Exit::Status(1));
+        for _ in 0..40 {
+            world.unit("c0").moves();
+            world.unit("c1").moves();
+            world.tick();
+        }
+        world.unit("boss").seen().markers.paused = None;
+        world.unit("boss").start();
+        world.unit("boss").idle();
+        world.ticks(5);
+    }
+    world.expect_alerts("`boss` is dead, and its children work on without it: c0, c1", 2);
+    world.unit("boss").seen().markers.down = Some("enough".into());
+    world.run(600.0);
+    world.expect_alerts("children work on without it", 2);
+}

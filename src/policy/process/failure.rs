@@ -59,7 +59,7 @@ pub(super) fn record(
         run_since: state.process.run.since,
         over: context.is_gone(),
         restarts: state.process.run.restarts,
-        remedy: Remedy { action: "none".to_owned(), ..Remedy::default() },
+        remedy: Remedy::default(),
         place: place(context, unit, state),
         notes: Vec::new(),
     };
@@ -124,38 +124,41 @@ fn place(context: &UnitContext<'_>, unit: &ProcessUnit, state: &UnitState) -> Pl
     }
 }
 
-/// Something was found in what still runs, or in the output of what has just ended.
+/// Something was found in what still runs, or in the output of what has just ended. The first one of the group says most
+/// and gets the folder; rules may go by any of them.
 pub(super) fn found(
     context: &UnitContext<'_>,
     unit: &ProcessUnit,
     state: &mut UnitState,
-    finding: Finding,
+    group: Vec<Finding>,
     notes: &mut Notes,
 ) {
     let now = context.now.awake_s;
+    let mut group = group.into_iter();
+    let Some(finding) = group.next() else { return };
     let print = fingerprint(&finding);
     let detector = unit.detectors.iter().find(|detector| detector.name == finding.detector);
     let cooldown = detector.map_or(0.0, |detector| detector.cooldown_s);
     let last = state.process.watch.last(&finding.detector, &print);
-    let kind = finding.kind;
     let found = record(context, unit, state, finding, notes);
     if last.is_some_and(|last| now.since_s(last) < cooldown) {
         return; // The same again: counted, and no news.
     }
     state.process.watch.came(&found.finding.detector, &print, now);
     verify::came(context, state, &print, notes);
+    let others = group.map(|finding| OpenFinding { finding: shortened(finding), ..found.clone() });
+    let found: Vec<OpenFinding> = std::iter::once(found.clone()).chain(others).collect();
     if context.is_running() && state.process.remedy.is_none() {
         running(context, unit, state, &found, notes);
     }
-    match kind {
-        // An end may be explained by it.
-        FindingKind::Pattern | FindingKind::Traceback => {
-            state.process.watch.open.push(found);
-            let extra = state.process.watch.open.len().saturating_sub(OPEN_MAX);
-            state.process.watch.open.drain(..extra);
-        }
-        FindingKind::Stall | FindingKind::Metric | FindingKind::Exit => {}
-    }
+    // An end may be explained by them.
+    let explains = |found: &OpenFinding| match found.finding.kind {
+        FindingKind::Pattern | FindingKind::Traceback => true,
+        FindingKind::Stall | FindingKind::Metric | FindingKind::Exit => false,
+    };
+    state.process.watch.open.extend(found.into_iter().filter(explains));
+    let extra = state.process.watch.open.len().saturating_sub(OPEN_MAX);
+    state.process.watch.open.drain(..extra);
 }
 
 /// What is done while it runs on: what a rule says; a stall and a run past its deadline are ended without one too.
@@ -163,12 +166,18 @@ fn running(
     context: &UnitContext<'_>,
     unit: &ProcessUnit,
     state: &mut UnitState,
-    found: &OpenFinding,
+    group: &[OpenFinding],
     notes: &mut Notes,
 ) {
-    let count = state.incident.count(&found.fingerprint);
-    let case = Case { finding: &found.finding, count, when: After::Running };
-    let rule = rules::first(&unit.rules, &[case]).map(|(rule, _)| rule);
+    let counts: Vec<u32> = group.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
+    let cases: Vec<Case<'_>> = group
+        .iter()
+        .zip(&counts)
+        .map(|(found, count)| Case { finding: &found.finding, count: *count, when: After::Running })
+        .collect();
+    let matched = rules::first(&unit.rules, &cases);
+    let rule = matched.map(|(rule, _)| rule);
+    let Some(found) = group.get(matched.map_or(0, |(_, place)| place)) else { return };
     let is_late = found.finding.detector == DEADLINE;
     let stands = match (rule, found.finding.kind) {
         (Some(_), _) => true,

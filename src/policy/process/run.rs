@@ -141,8 +141,12 @@ pub(super) fn ended(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut U
         )
         | None => return,
     };
-    let grew = context.seen.process.as_ref().is_some_and(|seen| seen.log.grew || seen.log.more > 0);
-    if grew && run.draining < DRAIN_LOOKS {
+    let unread = context.seen.process.as_ref().is_some_and(|seen| match unit.host {
+        // Its run was looked at before its log: all that it wrote was there.
+        ProcessHost::Local | ProcessHost::Attach { .. } => seen.log.again_s.is_some_and(|again| again <= 0.0),
+        ProcessHost::Slurm { .. } | ProcessHost::Docker { .. } => seen.log.grew,
+    });
+    if unread && run.draining < DRAIN_LOOKS {
         run.draining += 1;
         return notes.due_in(0.05);
     }

@@ -27,8 +27,11 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
         state.process.watch.cursor = seen.log.cursor.clone();
         state.process.watch.cursors = state.process.watch.cursors.saturating_add(1);
     }
-    for finding in &seen.log.findings {
-        failure::found(context, unit, state, finding.clone(), notes);
+    if let Some(again) = seen.log.again_s {
+        notes.due_in(again);
+    }
+    for group in groups(&seen.log.findings) {
+        failure::found(context, unit, state, group, notes);
     }
     if seen.log.more > 0 {
         let text = format!("{} more findings were left out", seen.log.more);
@@ -36,7 +39,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
     }
     if context.unit.watch >= Watch::HealStall {
         for finding in stall::found(context, unit, state, notes) {
-            failure::found(context, unit, state, finding, notes);
+            failure::found(context, unit, state, vec![finding], notes);
         }
     }
     if !state.process.watch.late
@@ -49,7 +52,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
             message: words,
             ..Finding::default()
         };
-        failure::found(context, unit, state, finding, notes);
+        failure::found(context, unit, state, vec![finding], notes);
     }
     if let (Some(deadline), Some(since)) = (unit.deadline_s, state.process.run.since_awake_s) {
         let left = deadline - context.now.awake_s.since_s(since);
@@ -57,6 +60,23 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
             notes.due_in(left);
         }
     }
+}
+
+/// Findings that are one event: what a pattern found inside a stack trace goes with the trace, which says more.
+fn groups(findings: &[Finding]) -> Vec<Vec<Finding>> {
+    let is_trace = |finding: &Finding| finding.kind == FindingKind::Traceback;
+    let inside =
+        |trace: &Finding, other: &Finding| (trace.at..trace.end).contains(&other.at) && !is_trace(other);
+    let mut groups: Vec<Vec<Finding>> = Vec::new();
+    for finding in findings {
+        if is_trace(finding) {
+            let inner = findings.iter().filter(|other| inside(finding, other));
+            groups.push(std::iter::once(finding).chain(inner).cloned().collect());
+        } else if !findings.iter().any(|trace| is_trace(trace) && inside(trace, finding)) {
+            groups.push(vec![finding.clone()]);
+        }
+    }
+    groups
 }
 
 /// What is wrong with its log is told once while it stands.

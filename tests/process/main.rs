@@ -1,0 +1,326 @@
+//! `[[process]]` from outside: the real binary over real small scripts. Failures, remedies, the healer, and kill -9 of
+//! watchdog, shim and child in several orders. No tmux is needed: nothing here lives in it.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly, its helpers too")]
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A folder with a config, and the watchdogs that were started in it.
+struct World {
+    dir: tempfile::TempDir,
+    dogs: Vec<Child>,
+}
+
+impl World {
+    fn new(process: &str, files: &[(&str, &str)]) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let config = format!(
+            "[watchdog]\nsignal_interval = 0.5\n[[process]]\nname = \"p\"\nrestart = {{ max = 10, cooldown_s = 0.1 }}\n{process}\n"
+        );
+        fs::write(dir.path().join("agents.toml"), config).unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        World { dir, dogs: Vec::new() }
+    }
+
+    /// The same, with a watchdog.
+    fn watched(process: &str, files: &[(&str, &str)]) -> World {
+        let mut world = World::new(process, files);
+        world.watch();
+        world
+    }
+
+    fn watch(&mut self) {
+        let dog = self.wk("run").stdout(Stdio::null()).spawn().unwrap();
+        self.dogs.push(dog);
+    }
+
+    fn wk(&self, command: &str) -> Command {
+        let mut wk = Command::new(env!("CARGO_BIN_EXE_watchkeeper"));
+        wk.arg(command).current_dir(self.dir.path()).env_clear();
+        wk.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
+        wk.stdin(Stdio::null()).stderr(Stdio::null());
+        wk
+    }
+
+    fn says(&self, words: &[&str]) -> String {
+        let mut wk = self.wk(words[0]);
+        let out = wk.args(&words[1..]).output().unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(".watchkeeper").join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn json(&self, name: &str) -> serde_json::Value {
+        serde_json::from_str(&self.text(name)).unwrap_or_default()
+    }
+
+    fn unit(&self) -> serde_json::Value {
+        self.json("units/p/unit.json")["process"].clone()
+    }
+
+    fn number(&self) -> u64 {
+        self.unit()["run"]["number"].as_u64().unwrap_or(0)
+    }
+
+    fn incidents(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("incidents")).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.filter(|name| name.contains("-p-")).collect();
+        names.sort();
+        names
+    }
+
+    /// The process of the present run, when it lives.
+    fn child(&self) -> Option<i32> {
+        let child = self.json("units/p/child.json");
+        let pid = i32::try_from(child["pid"].as_i64()?).ok()?;
+        (child["number"].as_u64().or(child["run"].as_u64()) == Some(self.number()) && lives(pid))
+            .then_some(pid)
+    }
+
+    #[track_caller]
+    fn await_that(&self, what: &str, done: impl Fn(&World) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(
+                Instant::now() < until,
+                "no {what}\n{}\n{:#}\n{}",
+                self.says(&["events"]),
+                self.unit(),
+                self.text("units/p/out.log")
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[track_caller]
+    fn await_child(&self) -> i32 {
+        self.await_that("living process", |world| world.child().is_some());
+        self.child().unwrap()
+    }
+
+    /// `kill -9` of the watchdog.
+    fn kill_watchdog(&mut self) {
+        for dog in &mut self.dogs {
+            let _ = dog.kill();
+            let _ = dog.wait();
+        }
+        self.dogs.clear();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill_watchdog();
+        // Whatever a test left: by the mark that each of our runs carries.
+        let mark = format!("WATCHKEEPER_UNIT_DIR={}", self.path("units/p").display());
+        for pid in processes() {
+            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            if environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes()) {
+                kill(pid);
+            }
+        }
+    }
+}
+
+fn processes() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// It runs, and is no zombie.
+fn lives(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X']) && !rest.is_empty())
+}
+
+fn parent(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = stat.rsplit(')').next().unwrap_or_default();
+    rest.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+fn kill(pid: i32) {
+    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+}
+
+const OOM: &str =
+    "echo batch $BATCH\nif [ $BATCH -gt 2 ]; then echo 'CUDA out of memory'; exit 1; fi\necho done\n";
+
+#[test]
+fn memory_runs_out_and_the_batch_is_halved_until_it_fits() {
+    let world = World::watched(
+        "command = [\"sh\", \"train.sh\"]\nenv = { BATCH = 8 }\n\
+         detectors = [ { kind = \"pattern\", name = \"oom\", regex = \"CUDA out of memory\" }, { kind = \"exit\" } ]\n\
+         rules = [ { name = \"halve\", match = { detector = \"oom\" }, action = { kind = \"restart-with-env\", set = { BATCH = \"half\" } } } ]\n\
+         [process.healing]\nagent = \"off\"",
+        &[("train.sh", OOM)],
+    );
+    world.await_that("good end", |world| !world.unit()["run"]["standing"]["finished"].is_null());
+    let log = world.text("units/p/out.log");
+    let batches: Vec<&str> = log.lines().filter(|line| line.starts_with("batch")).collect();
+    assert_eq!(batches, ["batch 8", "batch 4", "batch 2"]);
+    world.await_that("kept row", |world| world.text("attempts.tsv").contains("\tkept\t"));
+    assert_eq!(world.incidents().len(), 1, "{:?}", world.incidents());
+    assert!(world.says(&["status"]).contains("finished"));
+}
+
+#[test]
+fn a_crash_with_a_trace_is_one_incident_that_names_the_exception() {
+    let script = "echo 'Traceback (most recent call last):'\necho '  File \"train.py\", line 7, in <module>'\necho '    step()'\n\
+                  echo 'ZeroDivisionError: division by zero'\nexit 1\n";
+    let world = World::watched(
+        "command = [\"sh\", \"train.sh\"]\nmax_identical = 2\n[process.healing]\nagent = \"off\"",
+        &[("train.sh", script)],
+    );
+    world.await_that("end of all tries", |world| !world.unit()["run"]["standing"]["spent"].is_null());
+    assert_eq!(world.number(), 2);
+    let incidents = world.incidents();
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    let report = world.text(&format!("incidents/{}/report.md", incidents[0]));
+    assert!(report.contains("ZeroDivisionError: division by zero"), "{report}");
+    assert!(world.text("outbox.jsonl").contains("is not started again: the same failure 2 times in a row"));
+}
+
+#[test]
+fn a_silent_process_that_does_nothing_is_ended_and_started_again() {
+    let world = World::watched(
+        "command = [\"sh\", \"-c\", \"echo begin; exec sleep 1000\"]\ngrace_s = 1\n\
+         detectors = [ { kind = \"stall\", name = \"silence\", no_progress_s = 1 } ]\n[process.healing]\nagent = \"off\"",
+        &[],
+    );
+    let first = world.await_child();
+    world.await_that("second run", |world| {
+        world.number() >= 2 && world.child().is_some_and(|pid| pid != first)
+    });
+    assert!(!lives(first));
+    assert!(world.incidents().iter().any(|id| id.contains("silence")), "{:?}", world.incidents());
+}
+
+#[test]
+fn the_watchdog_dies_and_the_process_goes_on() {
+    let mut world =
+        World::watched("command = [\"sleep\", \"1000\"]\n[process.healing]\nagent = \"off\"", &[]);
+    let child = world.await_child();
+    world.kill_watchdog();
+    assert!(lives(child));
+    world.watch();
+    world.await_that("look at it", |world| world.says(&["status"]).contains("running"));
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((world.number(), world.child()), (1, Some(child)));
+    assert!(world.incidents().is_empty());
+}
+
+#[test]
+fn whoever_is_killed_in_whatever_order_there_is_one_run_and_never_two() {
+    /// Who is killed, in this order.
+    #[track_caller]
+    fn check(order: &[&str]) {
+        let mut world =
+            World::watched("command = [\"sleep\", \"1000\"]\n[process.healing]\nagent = \"off\"", &[]);
+        let child = world.await_child();
+        let shim = parent(child);
+        for who in order {
+            match *who {
+                "watchdog" => world.kill_watchdog(),
+                "shim" => kill(shim),
+                _ => kill(child),
+            }
+        }
+        if world.dogs.is_empty() {
+            world.watch();
+        }
+        let ends = order.contains(&"child");
+        if ends {
+            world.await_that("run 2", |world| world.number() == 2 && world.child().is_some());
+            assert!(!lives(child), "{order:?}");
+        } else {
+            std::thread::sleep(Duration::from_millis(1500));
+            assert_eq!(world.child(), Some(child), "{order:?}");
+        }
+        assert_eq!(world.number(), if ends { 2 } else { 1 }, "{order:?}");
+    }
+    std::thread::scope(|scope| {
+        for order in [
+            &["shim"][..],
+            &["child"],
+            &["watchdog", "child"],
+            &["watchdog", "shim"],
+            &["shim", "child"],
+            &["watchdog", "shim", "child"],
+            &["child", "shim", "watchdog"],
+        ] {
+            scope.spawn(move || check(order));
+        }
+    });
+}
+
+#[test]
+fn the_scripted_healer_mends_the_code_and_the_run_succeeds() {
+    let healer = "cat > prompt.txt\necho 'exit 0' > train.sh\necho 'It always failed; mended.'\necho '**ACTION: restart**'\n";
+    let world = World::watched(
+        "command = [\"sh\", \"train.sh\"]\n\
+         [process.healing]\nagent = \"headless\"\ncommand = [\"sh\", \"healer.sh\"]\nescalate_after = 1\ntimeout_s = 30",
+        &[("train.sh", "echo broken; exit 1\n"), ("healer.sh", healer)],
+    );
+    world.await_that("good end", |world| !world.unit()["run"]["standing"]["finished"].is_null());
+    assert_eq!(world.number(), 3);
+    let prompt = fs::read_to_string(world.dir.path().join("prompt.txt")).unwrap();
+    assert!(prompt.contains("Process: p") && prompt.contains("# Report of the incident"), "{prompt}");
+    world.await_that("agent's kept row", |world| {
+        world.text("attempts.tsv").contains("\tagent\trestart\tkept\t")
+    });
+}
+
+#[test]
+fn an_interactive_healer_is_answered_by_a_command() {
+    let world = World::watched(
+        "command = [\"sh\", \"-c\", \"test \\\"$FIXED\\\" = yes\"]\n\
+         [process.healing]\nagent = \"interactive\"\nescalate_after = 1\ntimeout_s = 60",
+        &[],
+    );
+    let request = Path::new("units/p/recovery-request.md");
+    world.await_that("request", |world| world.path(request.to_str().unwrap()).exists());
+    assert!(world.text("units/p/recovery-request.md").starts_with("---\nunit: p\n"));
+    assert!(world.says(&["respond", "p", "--action", "reboot"]).contains("refused"));
+    let said = world.says(&[
+        "respond",
+        "p",
+        "--action",
+        "restart",
+        "--set",
+        "FIXED=yes",
+        "--diagnosis",
+        "it was not",
+    ]);
+    assert!(said.contains("the answer is taken"), "{said}");
+    world.await_that("good end", |world| !world.unit()["run"]["standing"]["finished"].is_null());
+}
+
+#[test]
+fn a_pipeline_runs_in_its_order() {
+    let world = World::watched(
+        "command = [\"sh\", \"-c\", \"sleep 0.3; date +%s%N > first\"]\n[[process]]\nname = \"q\"\nafter = [\"p\"]\n\
+         command = [\"sh\", \"-c\", \"date +%s%N > second\"]",
+        &[],
+    );
+    world.await_that("second stage", |world| world.dir.path().join("second").exists());
+    let read = |name: &str| fs::read_to_string(world.dir.path().join(name)).unwrap().trim().parse::<u64>();
+    world.await_that("its time", |_| read("second").is_ok());
+    assert!(read("first").unwrap() < read("second").unwrap());
+}
