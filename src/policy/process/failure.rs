@@ -400,6 +400,7 @@ fn order(
         run: state.process.run.number,
         stall,
         step: RemedyStep::Due,
+        fixed: None,
     });
 }
 
