@@ -6,24 +6,22 @@
 use super::super::context::UnitContext;
 use super::super::ending;
 use super::super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use super::{answer, failure, prompt, stall, verify};
-use crate::base::text::{counted, one_line};
+use super::{answer, failure, fixes, limits, prompt, stall, verify};
+use crate::base::text::one_line;
 use crate::base::time::human_s;
 use crate::config::{CommandThen, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, RuleAction, Watch};
 use crate::model::action::{Action, Job, UnitFile};
 use crate::model::incident::{FixNote, Remedy, Source};
 use crate::model::process::Brief;
-use crate::model::seen::JobSeen;
+use crate::model::seen::{FixSeen, JobSeen};
 use crate::state::attempts::Status;
 use crate::state::mail::Level;
-use crate::state::process::{OpenFinding, RemedyState, RemedyStep, Standing};
+use crate::state::process::{RemedyState, RemedyStep, Standing};
 use crate::state::unit::{EndCause, Ending, Then, UnitState};
 use std::collections::BTreeMap;
 
 /// So long is waited for what files say, and for the incident's report, before an agent is asked without, seconds.
 const BRIEF_S: f64 = 15.0;
-/// The hour of `max_attempts_per_hour`.
-const HOUR_S: f64 = 3600.0;
 /// What a nested agent must not believe: that it runs inside another one.
 const NESTED: [&str; 4] = ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CODEX_SANDBOX", "GEMINI_CLI"];
 
@@ -38,7 +36,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
         RemedyStep::Due
             if failure::restarts(&remedy.remedy) && matches!(unit.host, ProcessHost::Attach { .. }) =>
         {
-            let why = impossible(unit, &remedy.remedy.action).unwrap_or_default();
+            let why = limits::impossible(unit, &remedy.remedy.action).unwrap_or_default();
             failed(context, state, &remedy, "", why, notes);
         }
         RemedyStep::Due => due(context, state, remedy, notes),
@@ -59,26 +57,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
         }
         RemedyStep::Command { job, restart } => command_ended(context, state, &remedy, job, *restart, notes),
     }
-    budget(context, unit, state);
-}
-
-/// Whoever wants one more start, the budget says whether: a rule, an agent, a command. Before anything is ended for it.
-fn budget(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut UnitState) {
-    let used = state.process.run.restarts;
-    let wants = |remedy: &RemedyState| remedy.step == RemedyStep::Due && failure::restarts(&remedy.remedy);
-    if used < unit.restart.max || state.ending.is_some() {
-        return;
-    }
-    let Some(remedy) = state.process.remedy.clone().filter(wants) else { return };
-    let why = format!("{} not kept: `{}`", counted(used as usize, "restart"), remedy.detector);
-    verify::concluded(context, state, &remedy, Status::Crashed, "the budget of restarts is used up");
-    let found = OpenFinding {
-        fingerprint: remedy.fingerprint,
-        incident: remedy.incident,
-        at_awake_s: remedy.since_awake_s,
-        ..OpenFinding::default()
-    };
-    failure::spent(context, state, &found, why);
+    limits::budget(context, unit, state);
 }
 
 /// What needs nothing more than to be noted, and what begins a step of its own.
@@ -148,7 +127,7 @@ fn asking(
 ) {
     if failure::has_agent(context, unit) {
         let key = format!("asked too often about `{}`", remedy.detector);
-        if let Some(why) = capped(context, unit, state, &remedy)
+        if let Some(why) = limits::capped(context, unit, state, &remedy)
             && state.process.run.told.as_ref() != Some(&key)
         {
             state.process.run.told = Some(key);
@@ -173,23 +152,6 @@ fn asking(
     notes.due_in(0.05);
 }
 
-/// Why the agent must not be asked now: it was, too often in the last hour.
-fn capped(
-    context: &UnitContext<'_>,
-    unit: &ProcessUnit,
-    state: &UnitState,
-    remedy: &RemedyState,
-) -> Option<String> {
-    let max = unit.healing.max_attempts_per_hour;
-    let asked = state.process.heal.asked_since(&remedy.detector, context.now.awake_s.plus_s(-HOUR_S));
-    (asked >= max as usize).then(|| {
-        format!(
-            "asked {asked} times about `{}` in the last hour (limit {max}); `watchkeeper approve {}` lifts it",
-            remedy.detector, context.name
-        )
-    })
-}
-
 fn thinking(
     context: &UnitContext<'_>,
     unit: &ProcessUnit,
@@ -200,8 +162,11 @@ fn thinking(
 ) {
     match context.job(job) {
         JobSeen::None | JobSeen::Running => {}
-        JobSeen::Ended { failed: why, output, .. } => {
+        JobSeen::Ended { failed: why, output, fix, .. } => {
             state.take_job(job);
+            let fixed = fixes::left(why.is_some(), fix.as_deref());
+            let remedy = &RemedyState { fixed, ..remedy.clone() };
+            edited(state, remedy, fix.as_deref());
             match why {
                 Some(why) => {
                     failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes)
@@ -212,16 +177,17 @@ fn thinking(
     }
 }
 
-/// Why this can't be done to what somebody else started: nobody here could start it again.
-fn impossible(unit: &ProcessUnit, action: &str) -> Option<&'static str> {
-    let ProcessHost::Attach { allow_kill, .. } = &unit.host else { return None };
-    match action {
-        "restart" | "restart-with-env" => {
-            Some("what was started by somebody else is never ended to be started again")
-        }
-        "pause" | "abort" if !allow_kill => Some("somebody else started it, and `allow_kill` is not set"),
-        _ => None,
-    }
+/// What it edited is told with its answer.
+fn edited(state: &mut UnitState, remedy: &RemedyState, fix: Option<&FixSeen>) {
+    let Some(fix) = fix.filter(|_| !remedy.incident.is_empty()) else { return };
+    state.incident.note(FixNote {
+        incident: remedy.incident.clone(),
+        attempt: remedy.attempt.clone(),
+        patch: fix.patch.clone(),
+        branch: Some(fix.branch.clone()).filter(|branch| !branch.is_empty()),
+        trouble: Some(fix.left.join("; ")).filter(|left| !left.is_empty()),
+        ..FixNote::default()
+    });
 }
 
 /// An answer came: what it says is done, if it can be read.
@@ -239,7 +205,7 @@ fn answered(
             return failed(context, state, remedy, text, &format!("its answer can't be used: {why}"), notes);
         }
     };
-    if let Some(why) = impossible(unit, answer.action) {
+    if let Some(why) = limits::impossible(unit, answer.action) {
         return failed(context, state, remedy, text, &format!("its answer can't be used: {why}"), notes);
     }
     let chosen = Remedy {
@@ -301,13 +267,17 @@ fn note(
     if remedy.incident.is_empty() {
         return;
     }
+    // What it edited may be on its way already.
+    let edits = state.incident.fixes.iter().find(|note| note.attempt == remedy.attempt).cloned();
+    let edits = edits.unwrap_or_default();
     state.incident.note(FixNote {
         incident: remedy.incident.clone(),
         attempt: remedy.attempt.clone(),
         remedy: chosen.clone(),
         response: response.to_owned(),
-        trouble,
-        ..FixNote::default()
+        trouble: trouble.or(edits.trouble),
+        patch: edits.patch,
+        branch: edits.branch,
     });
 }
 
@@ -319,7 +289,7 @@ fn command_ended(
     restart: bool,
     notes: &mut Notes,
 ) {
-    let JobSeen::Ended { failed, status, output } = context.job(job) else { return };
+    let JobSeen::Ended { failed, status, output, .. } = context.job(job) else { return };
     state.take_job(job);
     let how = match (status, failed) {
         (Some(status), _) => format!("exit status {status}"),
@@ -458,6 +428,7 @@ fn command(
         env_remove: Vec::new(),
         stdin: None,
         awaited: true,
+        fix: None,
     };
     let why = Reason::new("process.command", remedy.remedy.why.clone(), vec![]);
     out.want(Claim::Order, "command", What::Act(Action::RunJob { job }), why);
@@ -490,7 +461,7 @@ fn ask(
         let why = "no agent is there to ask: `healing.agent` is off, or its program is not found";
         return out.hold("ask the agent", why);
     }
-    if let Some(why) = capped(context, unit, state, remedy) {
+    if let Some(why) = limits::capped(context, unit, state, remedy) {
         out.due_in(60.0);
         return out.hold("ask the agent", why);
     }
@@ -531,6 +502,7 @@ fn ask_headless(
         env_remove: NESTED.iter().map(|name| (*name).to_owned()).collect(),
         stdin: Some(prompt::text(context, unit, state, remedy, brief)),
         awaited: true,
+        fix: Some(fixes::around(unit, &remedy.incident, &remedy.attempt)),
     };
     let why = Reason::new("process.agent", remedy.remedy.why.clone(), vec![]);
     out.want(Claim::Order, "ask the agent", What::Act(Action::RunJob { job }), why);

@@ -5,6 +5,7 @@
 
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
+use super::fixes;
 use crate::base::time::human_s;
 use crate::config::ProcessUnit;
 use crate::model::incident::Source;
@@ -32,6 +33,7 @@ pub(super) fn begin(context: &UnitContext<'_>, state: &mut UnitState) {
         since_awake_s: remedy.since_awake_s,
         silent_s: 0.0,
         counted_awake_s: None,
+        fixed: remedy.fixed,
     });
     if state.process.heal.verify.len() > VERIFY_MAX {
         let oldest = state.process.heal.verify.remove(0);
@@ -122,10 +124,11 @@ fn conclude(context: &UnitContext<'_>, state: &mut UnitState, attempt: &Verify, 
         source: attempt.source.clone(),
         action: attempt.action.clone(),
         status,
-        branch: String::new(),
+        branch: attempt.fixed.clone().unwrap_or_default(),
         duration_s: context.now.awake_s.since_s(attempt.since_awake_s),
         description: why.to_owned(),
     });
+    fixes::close(context, state, &attempt.incident, &attempt.attempt, attempt.fixed.as_ref(), status);
 }
 
 /// A remedy is given up before it is through. Whoever is at work on it is not waited for: its own deadline ends it.
@@ -133,7 +136,9 @@ pub(super) fn dropped(context: &UnitContext<'_>, state: &mut UnitState, status: 
     let Some(remedy) = state.process.remedy.take() else { return };
     state.process.heal.answer = None;
     match &remedy.step {
-        RemedyStep::Thinking { job } | RemedyStep::Command { job, .. } => state.take_job(job),
+        RemedyStep::Command { job, .. } => state.take_job(job),
+        // What it edits until then is taken back after it.
+        RemedyStep::Thinking { job } => fixes::abandon(state, &remedy.incident, &remedy.attempt, job),
         RemedyStep::Due | RemedyStep::Ask { .. } | RemedyStep::Requested { .. } => {}
     }
     concluded(context, state, &remedy, status, why);
@@ -161,8 +166,9 @@ pub(super) fn concluded(
         },
         action: remedy.remedy.action.clone(),
         status,
-        branch: String::new(),
+        branch: remedy.fixed.clone().unwrap_or_default(),
         duration_s: context.now.awake_s.since_s(remedy.since_awake_s),
         description: why.to_owned(),
     });
+    fixes::close(context, state, &remedy.incident, &remedy.attempt, remedy.fixed.as_ref(), status);
 }
