@@ -149,6 +149,7 @@ pub fn gather<H: Host, F: Files>(
     let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);
     let mut troubles = memory.troubles.clone();
     troubles.extend(memory.pane_troubles.iter().cloned());
+    troubles.extend(cooperation::troubles(files, &units));
     let (requests, inbox_end) = requests(files, state, &now, &mut troubles);
     let branch = branch::branch(host, config, state, now.awake_s, &mut memory.branch);
     if let (Some(BranchSeen::Unknown { why }), Some(plan)) = (&branch, &config.sequence) {

@@ -395,6 +395,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             at: ended.wall,
             tick_s: ended.awake_s.since_s(began.awake_s),
             looked_awake_s: decision.next.clocks.looked_awake_s,
+            ended_awake_s: Some(ended.awake_s),
             gap_s: decision.next.clocks.gap_s,
             interval_s,
             binary: self.identity.binary.clone(),

@@ -41,6 +41,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if context.alive().is_none() || context.unfolded.ending.is_some() {
         return;
     }
+    cooperation::promise(context, state, notes);
     stale_since(context, state, notes);
     start_over(context, state, notes);
     let Some(symptom) = symptom(context, context.unfolded) else { return };

@@ -147,6 +147,7 @@ fn adopted(context: &UnitContext<'_>, state: &mut UnitState) {
     state.operator = OperatorState { start: false, adopt: false, ..std::mem::take(&mut state.operator) };
     state.launch.digest.clone_from(&context.unit.launch_digest);
     (state.launch.kickoff, state.launch.stopped) = (Kickoff::Done, false);
+    state.promise.launched = false;
     state.ending = None;
     belief::started(context.now, &PaneSeen::Unknown, &mut state.seen);
 }

@@ -2,12 +2,14 @@
 //!
 //! Only of a unit whose process lives: a dead one says nothing. What can't be read is not known, and no verdict.
 
+use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::base::time::Wall;
 use crate::config::Unit;
-use crate::model::seen::{Cooperation, RestartMarker, VersionSeen};
+use crate::model::seen::{Cooperation, RestartMarker, Seen, Trouble, VersionSeen};
 use crate::state::table;
 use crate::sys::{Files, Host};
+use std::collections::BTreeMap;
 
 /// Largest version stamp, bytes: one line with a commit's name.
 const VERSION_BYTES: u64 = 4096;
@@ -18,10 +20,13 @@ const TEXT_MAX: usize = 300;
 pub(super) fn look<H: Host, F: Files>(host: &mut H, files: &mut F, unit: &Unit) -> Option<Box<Cooperation>> {
     let promised = unit.cooperative.as_ref()?;
     let heartbeat = table::in_unit(&unit.name, table::UNIT_HEARTBEAT);
-    // Without its folder nothing can be touched: that is our trouble, and not its silence.
+    // Without its folder nothing can be touched: that is our trouble, and not its silence. What a link or a directory
+    // hides was not seen either.
     let folder = files.stamp(&format!("units/{}", unit.name));
     let mut seen = Cooperation {
-        heartbeat: folder.map(|_| files.stamp(&heartbeat).unwrap_or_default()),
+        heartbeat: folder
+            .filter(|_| files.irregular(&heartbeat).is_none())
+            .map(|_| files.stamp(&heartbeat).unwrap_or_default()),
         heartbeat_at: files.modified(&heartbeat),
         ..Cooperation::default()
     };
@@ -31,6 +36,19 @@ pub(super) fn look<H: Host, F: Files>(host: &mut H, files: &mut F, unit: &Unit) 
         seen.head = seen.version.as_ref().and_then(|_| host.head(&unit.dir).ok());
     }
     Some(Box::new(seen))
+}
+
+/// Heartbeats that can't be seen: nobody is judged by them, and that is told.
+pub(super) fn troubles<F: Files>(files: &mut F, units: &BTreeMap<UnitName, Seen>) -> Vec<Trouble> {
+    let unseen = |seen: &Seen| seen.cooperation.as_ref().is_some_and(|said| said.heartbeat.is_none());
+    let trouble = |name: &UnitName| {
+        let path = table::in_unit(name, table::UNIT_HEARTBEAT);
+        let what = files.irregular(&path)?;
+        let text =
+            format!("{path} {what}: the heartbeat of `{name}` is not watched until it is a plain file");
+        Some(Trouble { key: format!("heartbeat {name}"), text })
+    };
+    units.iter().filter(|(_, seen)| unseen(seen)).map(|(name, _)| name).filter_map(trouble).collect()
 }
 
 fn version<F: Files>(files: &mut F, unit: &Unit) -> Option<VersionSeen> {
