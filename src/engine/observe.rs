@@ -519,7 +519,11 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     let paused = text(table::PAUSED).map(|text| pause::parse(&text));
     let waiting_until =
         unit.and_then(|_| text(table::WAITING_UNTIL)).and_then(|text| wait::parse_file(&text));
-    let restart = unit.and_then(|_| text(table::RESTART)).map(|text| cooperation::restart_marker(&text));
+    let restart = unit.and_then(|_| text(table::RESTART));
+    let restart = restart.map(|text| {
+        let modified = files.modified(&path(table::RESTART));
+        cooperation::restart_marker(&text, modified)
+    });
     Markers { down, paused, waiting_until, restart }
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// Largest version stamp, bytes: one line with a commit's name.
 const VERSION_BYTES: u64 = 4096;
-/// Longest text of a stamp or a marker that is kept, characters.
+/// Longest text of a stamp that is kept, characters.
 const TEXT_MAX: usize = 300;
 
 /// Looks at the unit's files; None for one that is not cooperative.
@@ -32,7 +32,8 @@ pub(super) fn look<H: Host, F: Files>(host: &mut H, files: &mut F, unit: &Unit) 
     };
     if promised.version {
         seen.version = version(files, unit);
-        // Without a stamp there is nothing to compare it with.
+        // Without a stamp there is nothing to compare it with. Read at every tick: a few small files (git is started only
+        // for reftable), and a head that lags behind would make old code of new.
         seen.head = seen.version.as_ref().and_then(|_| host.head(&unit.dir).ok());
     }
     Some(Box::new(seen))
@@ -60,9 +61,9 @@ fn version<F: Files>(files: &mut F, unit: &Unit) -> Option<VersionSeen> {
     (!line.is_empty()).then(|| VersionSeen { text: one_line(line, TEXT_MAX), at })
 }
 
-/// A marker: its first word is a time. One without (made by hand, `touch`) is nobody's but its target's to take.
-pub(super) fn restart_marker(text: &str) -> RestartMarker {
+/// A marker: its first word is a time. One without (made by hand, `touch`) is as old as its file.
+pub(super) fn restart_marker(text: &str, modified: Option<Wall>) -> RestartMarker {
     let line = text.lines().next().unwrap_or("").trim();
-    let at = line.split_whitespace().next().and_then(Wall::parse);
-    RestartMarker { text: one_line(line, TEXT_MAX), at }
+    let at = line.split_whitespace().next().and_then(Wall::parse).or(modified);
+    RestartMarker { text: RestartMarker::first_line(text), at }
 }

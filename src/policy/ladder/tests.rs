@@ -528,3 +528,15 @@ fn who_was_not_started_as_cooperative_is_judged_once_it_has_beaten() {
         until(&mut world, "request-restart", 300.0);
     }
 }
+
+#[test]
+fn who_asks_for_its_restart_did_not_crash() {
+    let mut world = service("");
+    ends(&mut world, Exit::Status(42));
+    let end = world.state_of("s").seen.end.clone();
+    assert_eq!(end.map(|end| end.fate), Some(crate::state::unit::Fate::Finished), "{}", world.story());
+    let mut world = service("");
+    ends(&mut world, Exit::Status(1));
+    let end = world.state_of("s").seen.end.clone();
+    assert_eq!(end.map(|end| end.fate), Some(crate::state::unit::Fate::Crashed), "{}", world.story());
+}

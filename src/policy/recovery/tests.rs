@@ -97,7 +97,8 @@ fn a_prompt_that_was_prepared_is_forgotten_with_a_down_and_kept_in_a_pause() {
         let past = vec![now; 4];
         world.state.units.get_mut(&crate::policy::testing::name("a")).unwrap().restart.past_awake_s = past;
         world.unit("a").dies(Exit::Status(1));
-        world.run(6.0);
+        world.poke();
+        world.run(10.0);
         assert!(world.state_of("a").recovery.ready.is_some(), "{}", world.story());
         world.ask(hold);
         world.run(1000.0);
