@@ -387,6 +387,7 @@ fn order(
         run: state.process.run.number,
         stall,
         step: RemedyStep::Due,
+        fixed: None,
     });
 }
 
