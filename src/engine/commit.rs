@@ -207,8 +207,11 @@ impl Image {
         // (A heartbeat of an older version knows only when its tick looked.)
         let ended = self.heartbeat().ended_awake_s.or(self.heartbeat().looked_awake_s);
         for (name, kept) in self.units.iter().filter(|(_, kept)| !kept.loaded.is_rebased()) {
-            let acted = kept.loaded.value.failopen.acted_awake_s;
-            let never_ended = acted.is_some_and(|acted| ended.is_none_or(|ended| acted > ended));
+            let state = &kept.loaded.value;
+            // Without a heartbeat: either no tick ended since its first act, or the file was lost.
+            let is_first = state.acts <= 1 + state.failopen.crashes_awake_s.len() as u64;
+            let acted = state.failopen.acted_awake_s;
+            let never_ended = acted.is_some_and(|acted| ended.map_or(is_first, |ended| acted > ended));
             if let Some(seen) = seen.units.get_mut(name).filter(|_| never_ended) {
                 seen.crashed_on = true;
             }
@@ -482,7 +485,7 @@ mod tests {
     #[test]
     fn a_watchdog_crashed_on_a_unit_when_the_tick_of_its_last_act_never_ended() {
         #[track_caller]
-        fn check(beat: Option<&str>, acted: &str, boot: &str, want: bool) {
+        fn check(beat: Option<&str>, (acted, acts): (&str, u32), boot: &str, want: bool) {
             let dir = tempfile::tempdir().unwrap();
             let (config, mut seen) = fleet();
             let write = |path: &str, body: &str| {
@@ -490,24 +493,28 @@ mod tests {
                 std::fs::create_dir_all(dir.path().join("units/a")).unwrap();
                 std::fs::write(dir.path().join(path), text).unwrap();
             };
-            write("units/a/unit.json", &format!("\"failopen\":{{\"acted_awake_s\":{acted}}}"));
+            write(
+                "units/a/unit.json",
+                &format!("\"acts\":{acts},\"failopen\":{{\"acted_awake_s\":{acted}}}"),
+            );
             beat.into_iter().for_each(|body| write(table::HEARTBEAT, body));
             let mut image = Image::default();
             image.load(&mut RealFiles::new(dir.path()), &config, &seen.now, Suspects::Leave);
             image.mark_crashes(&mut seen);
             assert_eq!(seen.units["a"].crashed_on, want, "{beat:?} {acted} {boot}");
         }
-        check(Some("\"looked_awake_s\":100.0,\"ended_awake_s\":101.0"), "200.0", "b", true);
-        check(Some("\"looked_awake_s\":200.0,\"ended_awake_s\":201.0"), "200.0", "b", false);
+        check(Some("\"looked_awake_s\":100.0,\"ended_awake_s\":101.0"), ("200.0", 1), "b", true);
+        check(Some("\"looked_awake_s\":200.0,\"ended_awake_s\":201.0"), ("200.0", 1), "b", false);
         // tmux was silent since: nobody looked, and the ticks ended all the same.
-        check(Some("\"looked_awake_s\":100.0,\"ended_awake_s\":201.0"), "200.0", "b", false);
+        check(Some("\"looked_awake_s\":100.0,\"ended_awake_s\":201.0"), ("200.0", 1), "b", false);
         // Of an older version.
-        check(Some("\"looked_awake_s\":200.0"), "200.0", "b", false);
-        check(Some("\"looked_awake_s\":100.0"), "200.0", "b", true);
+        check(Some("\"looked_awake_s\":200.0"), ("200.0", 1), "b", false);
+        check(Some("\"looked_awake_s\":100.0"), ("200.0", 1), "b", true);
         // The very first tick.
-        check(None, "200.0", "b", true);
-        check(None, "null", "b", false);
-        check(None, "200.0", "of before", false);
-        check(Some("\"ended_awake_s\":101.0"), "200.0", "of before", false);
+        check(None, ("200.0", 1), "b", true);
+        check(None, ("200.0", 2), "b", false); // The file was lost.
+        check(None, ("null", 1), "b", false);
+        check(None, ("200.0", 1), "of before", false);
+        check(Some("\"ended_awake_s\":101.0"), ("200.0", 1), "of before", false);
     }
 }
