@@ -531,12 +531,15 @@ fn who_was_not_started_as_cooperative_is_judged_once_it_has_beaten() {
 
 #[test]
 fn who_asks_for_its_restart_did_not_crash() {
-    let mut world = service("");
-    ends(&mut world, Exit::Status(42));
-    let end = world.state_of("s").seen.end.clone();
-    assert_eq!(end.map(|end| end.fate), Some(crate::state::unit::Fate::Finished), "{}", world.story());
-    let mut world = service("");
-    ends(&mut world, Exit::Status(1));
-    let end = world.state_of("s").seen.end.clone();
-    assert_eq!(end.map(|end| end.fate), Some(crate::state::unit::Fate::Crashed), "{}", world.story());
+    #[track_caller]
+    fn check(status: i32, crashed: bool) {
+        let mut world = service("");
+        ends(&mut world, Exit::Status(status));
+        world.run(5.0);
+        world.expect_act("s", "restart");
+        let told = world.events.iter().any(|event| event.contains("crashed"));
+        assert_eq!(told, crashed, "{status}: {:?}", world.events);
+    }
+    check(42, false);
+    check(1, true);
 }
