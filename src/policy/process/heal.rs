@@ -70,7 +70,7 @@ fn due(context: &UnitContext<'_>, state: &mut UnitState, remedy: RemedyState, no
             notes.due_in(0.05);
         }
         "pause" | "abort" if !context.is_running() && state.ending.is_none() => {
-            stopped(context, state, &remedy)
+            stopped(context, state, &remedy);
         }
         "none" => {
             verify::concluded(context, state, &remedy, Status::Kept, "nothing was to be done");
@@ -85,13 +85,16 @@ fn due(context: &UnitContext<'_>, state: &mut UnitState, remedy: RemedyState, no
         }
         _ if stops => {}
         // A stall that moves again has healed itself.
-        "restart" | "restart-with-env" if remedy.stall && context.is_running() && state.ending.is_none() => {
-            if !state.process.watch.stalled.contains(&remedy.detector) {
-                let text = format!("it moves again: not ended for `{}`", remedy.detector);
-                notes.event(context.now.wall, Some(context.name), EventKind::State, text);
-                verify::concluded(context, state, &remedy, Status::Kept, "it moved again by itself");
-                state.process.remedy = None;
-            }
+        "restart" | "restart-with-env"
+            if remedy.stall
+                && context.is_running()
+                && state.ending.is_none()
+                && !state.process.watch.stalled.contains(&remedy.detector) =>
+        {
+            let text = format!("it moves again: not ended for `{}`", remedy.detector);
+            notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+            verify::concluded(context, state, &remedy, Status::Kept, "it moved again by itself");
+            state.process.remedy = None;
         }
         _ => {}
     }
@@ -169,7 +172,7 @@ fn thinking(
             edited(state, remedy, fix.as_deref());
             match why {
                 Some(why) => {
-                    failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes)
+                    failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes);
                 }
                 None => answered(context, unit, state, remedy, output, notes),
             }
