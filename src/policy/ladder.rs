@@ -150,9 +150,9 @@ fn next_tier(context: &UnitContext<'_>, ladder: &LadderState, symptom: &Symptom)
     let tiers = &context.unit.ladder.tiers;
     let fitting = || tiers.iter().copied().enumerate().filter(|(_, tier)| symptom.fits(*tier));
     let found = match ladder.breaker {
-        Breaker::Open { .. } => fitting().rfind(|(_, tier)| is_act(*tier)).or_else(|| fitting().last()),
+        Breaker::Open { .. } => fitting().rfind(|(_, tier)| is_act(*tier)).or_else(|| fitting().next_back()),
         Breaker::Closed | Breaker::HalfOpen { .. } => {
-            let next = fitting().find(|(at, _)| *at >= ladder.tier).or_else(|| fitting().last());
+            let next = fitting().find(|(at, _)| *at >= ladder.tier).or_else(|| fitting().next_back());
             // What it does not read can't wake it: the turn of the tier behind the reminders, if it is hung.
             next.map(|next| match fitting().find(|(at, tier)| *at > next.0 && *tier != Tier::Nudge) {
                 Some(behind) if next.1 == Tier::Nudge && reads_nothing(context, symptom) => behind,

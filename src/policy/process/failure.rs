@@ -198,6 +198,14 @@ fn running(
         (rule, _) => chosen(context, unit, state, rule, &found.finding),
     };
     let stall = found.finding.kind == FindingKind::Stall && !is_late;
+    // What is ended for it has failed by it, as much as by an end of its own.
+    if restarts(&remedy) {
+        let identical = again(state, &found.fingerprint);
+        if identical >= unit.max_identical {
+            let why = format!("the same failure {identical} times in a row: {}", headline(&found.finding));
+            return spent(context, state, found, why);
+        }
+    }
     order(context, state, remedy, found, stall, notes);
 }
 
@@ -236,19 +244,10 @@ pub(super) fn ended(
         primary = record(context, unit, state, primary.finding, notes);
         verify::came(context, state, &print, notes);
     }
-    let identical = match &mut state.process.run.failure {
-        Some(failure) if failure.fingerprint == primary.fingerprint => {
-            failure.count = failure.count.saturating_add(1);
-            failure.count
-        }
-        other => {
-            *other = Some(Failure { fingerprint: primary.fingerprint.clone(), count: 1 });
-            1
-        }
-    };
     if state.process.remedy.is_some() || state.process.run.standing != Standing::Open && matched.is_none() {
         return; // What was found before it ended says what comes next; or it is over for good.
     }
+    let identical = again(state, &primary.fingerprint);
     if identical >= unit.max_identical && !ends(matched.map(|(rule, _)| rule)) {
         let why = format!("the same failure {identical} times in a row: {}", headline(&primary.finding));
         return spent(context, state, &primary, why);
@@ -258,6 +257,20 @@ pub(super) fn ended(
         state.process.run.standing = Standing::Open;
     }
     order(context, state, remedy, &primary, false, notes);
+}
+
+/// Counts the same failure in a row.
+fn again(state: &mut UnitState, fingerprint: &str) -> u32 {
+    match &mut state.process.run.failure {
+        Some(failure) if failure.fingerprint == fingerprint => {
+            failure.count = failure.count.saturating_add(1);
+            failure.count
+        }
+        other => {
+            *other = Some(Failure { fingerprint: fingerprint.to_owned(), count: 1 });
+            1
+        }
+    }
 }
 
 fn ends(rule: Option<&Rule>) -> bool {
@@ -387,6 +400,7 @@ fn order(
         run: state.process.run.number,
         stall,
         step: RemedyStep::Due,
+        fixed: None,
     });
 }
 
