@@ -422,7 +422,7 @@ pub(super) fn tell(state: &mut UnitState, incident: &str, attempt: &str, remedy:
 }
 
 /// Nothing more is tried until a person says so.
-fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, why: String) {
+pub(super) fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, why: String) {
     let text = format!(
         "`{}` is not started again: {why}; `watchkeeper incidents show {}`, then `watchkeeper approve {}`",
         context.name, found.incident, context.name
