@@ -555,6 +555,7 @@ fn an_approval_at_the_end_of_the_ladder_lets_it_act_again() {
     world.forget();
     world.ask(Ask::Approve { unit: name("s") });
     until(&mut world, "request-restart", 130.0);
+}
 
 /// A session that a person started knows of no heartbeat: it is told of, and judged once it has beaten.
 #[test]
