@@ -11,7 +11,8 @@ pub use detectors::parse_detectors;
 
 use super::problem::quoted;
 use super::process_types::{
-    Healing, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, Requirements, RestartBudget, Rule, RuleAction,
+    DetectorConfig, DetectorKind, Healing, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, Requirements,
+    RestartBudget, Rule, RuleAction,
 };
 use super::raw::{At, Seconds, Table, type_name};
 use super::types::{Ladder, Role, Unit};
@@ -82,6 +83,13 @@ pub(super) fn process<'a>(table: &Table<'a>, context: &Context<'a>) -> Option<Ro
     let incidents_age_s = table.seconds("incidents_age_s", Seconds::INTERVAL).unwrap_or(INCIDENTS_AGE_S);
     if kind == Some(HostKind::Attach) {
         never_started(table, host.as_ref(), &rules);
+        unread(table, host.as_ref(), &detectors);
+    }
+    if healing.agent == HealingAgent::Off {
+        for (at, rule) in rules.iter().filter(|(_, rule)| rule.action == RuleAction::Agent) {
+            let message = format!("rule {} asks an agent, and healing `agent` is off", quoted(&rule.name));
+            table.sink.wrong(*at, message);
+        }
     }
     let max_identical = u32::try_from(max_identical).unwrap_or(u32::MAX);
     Some(Role::Process(Box::new(ProcessUnit {
@@ -307,6 +315,18 @@ fn never_started(table: &Table<'_>, host: Option<&ProcessHost>, rules: &[(usize,
     }
 }
 
+/// Without a log of it nothing but its end can be seen.
+fn unread(table: &Table<'_>, host: Option<&ProcessHost>, detectors: &[(usize, DetectorConfig)]) {
+    let Some(ProcessHost::Attach { log: None, .. }) = host else { return };
+    if table.has("log") {
+        return; // What is wrong with it is told already.
+    }
+    for (at, detector) in detectors.iter().filter(|(_, d)| !matches!(d.kind, DetectorKind::Exit { .. })) {
+        let message = format!("detector {} reads a log, and no `log` is given", quoted(&detector.name));
+        table.sink.wrong(*at, message);
+    }
+}
+
 /// Numbers in an environment: `BATCH_SIZE = 8` means the text. None for what is no plain value.
 fn env_text(value: &DeValue<'_>) -> Option<String> {
     match value {
@@ -375,6 +395,13 @@ pub(super) fn check(
             if never {
                 let message =
                     format!("`{name}` would wait for ever: `{}` is always started again", earlier.name);
+                sink.wrong(at, message);
+            }
+            if earlier.process().is_some_and(|p| matches!(p.host, ProcessHost::Attach { .. })) {
+                let message = format!(
+                    "`{name}` would wait for ever: how `{}` ends is not seen, for somebody else started it",
+                    earlier.name
+                );
                 sink.wrong(at, message);
             }
         }
