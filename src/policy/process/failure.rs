@@ -13,7 +13,7 @@ use crate::config::{
 use crate::detect::fingerprint::fingerprint;
 use crate::model::finding::{Finding, FindingKind};
 use crate::model::incident::{FixNote, IncidentOrder, Place, Remedy, Source};
-use crate::model::process::RunId;
+use crate::model::process::{RunId, RunSeen};
 use crate::state::attempts::Attempt;
 use crate::state::mail::Level;
 use crate::state::process::{Failure, OPEN_MAX, OpenFinding, RemedyState, RemedyStep, Standing};
@@ -21,6 +21,14 @@ use crate::state::unit::UnitState;
 
 /// The name of what no detector finds: a run past its deadline.
 pub(super) const DEADLINE: &str = "deadline";
+/// A line that a pattern found explains an end that comes within this long, seconds; a program that reports an error and
+/// goes on is told from one that dies of it by nothing else.
+const SAID_S: f64 = 5.0;
+/// A stack trace may stand this long before the end that it explains: workers are waited for, memory is given back …
+const TRACE_S: f64 = 60.0;
+/// … if no more was written after it than this many lines, or bytes where lines are not counted.
+const LINES_AFTER: u64 = 200;
+const BYTES_AFTER: u64 = 20_000;
 /// Longest text of a finding that waits in the state, bytes.
 const TEXT_MAX: usize = 2000;
 
@@ -75,6 +83,7 @@ pub(super) fn record(
         fingerprint: print,
         incident: taken.incident().to_owned(),
         at_awake_s: context.now.awake_s,
+        attempt: String::new(),
     }
 }
 
@@ -141,24 +150,49 @@ pub(super) fn found(
     let cooldown = detector.map_or(0.0, |detector| detector.cooldown_s);
     let last = state.process.watch.last(&finding.detector, &print);
     let found = record(context, unit, state, finding, notes);
-    if last.is_some_and(|last| now.since_s(last) < cooldown) {
-        return; // The same again: counted, and no news.
-    }
-    state.process.watch.came(&found.finding.detector, &print, now);
-    verify::came(context, state, &print, notes);
     let others = group.map(|finding| OpenFinding { finding: shortened(finding), ..found.clone() });
-    let found: Vec<OpenFinding> = std::iter::once(found.clone()).chain(others).collect();
-    if context.is_running() && state.process.remedy.is_none() {
-        running(context, unit, state, &found, notes);
+    let mut found: Vec<OpenFinding> = std::iter::once(found.clone()).chain(others).collect();
+    // The same again within its cooldown is counted, and no news; an end may be explained by it all the same.
+    if last.is_none_or(|last| now.since_s(last) >= cooldown) {
+        news(context, unit, state, &mut found, notes);
     }
-    // An end may be explained by them.
-    let explains = |found: &OpenFinding| match found.finding.kind {
-        FindingKind::Pattern | FindingKind::Traceback => true,
-        FindingKind::Stall | FindingKind::Metric | FindingKind::Exit => false,
+    let open = &mut state.process.watch.open;
+    for found in found {
+        match found.finding.kind {
+            FindingKind::Pattern | FindingKind::Traceback => {}
+            FindingKind::Stall | FindingKind::Metric | FindingKind::Exit => continue,
+        }
+        let is_same = |old: &OpenFinding| {
+            old.fingerprint == found.fingerprint && old.finding.detector == found.finding.detector
+        };
+        open.retain(|old| !is_same(old));
+        open.push(found);
+    }
+    let extra = open.len().saturating_sub(OPEN_MAX);
+    open.drain(..extra);
+}
+
+fn news(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    found: &mut [OpenFinding],
+    notes: &mut Notes,
+) {
+    let Some((detector, print)) =
+        found.first().map(|first| (first.finding.detector.clone(), first.fingerprint.clone()))
+    else {
+        return;
     };
-    state.process.watch.open.extend(found.into_iter().filter(explains));
-    let extra = state.process.watch.open.len().saturating_sub(OPEN_MAX);
-    state.process.watch.open.drain(..extra);
+    state.process.watch.came(&detector, &print, context.now.awake_s);
+    verify::came(context, state, &print, notes);
+    if !context.is_running() || state.process.remedy.is_some() {
+        return;
+    }
+    running(context, unit, state, found, notes);
+    if let Some(remedy) = &state.process.remedy {
+        found.iter_mut().for_each(|found| found.attempt.clone_from(&remedy.attempt));
+    }
 }
 
 /// What is done while it runs on: what a rule says; a stall and a run past its deadline are ended without one too.
@@ -214,13 +248,17 @@ pub(super) fn ended(
     notes: &mut Notes,
 ) {
     let mut open = std::mem::take(&mut state.process.watch.open);
+    let near: Vec<bool> = open.iter().map(|found| explains(context, state, found, &open)).collect();
+    let mut near = near.into_iter();
+    open.retain(|_| near.next() == Some(true));
+    let words = exit.message.clone();
     let mut counts: Vec<u32> = open.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
     let print = fingerprint(&exit);
     open.push(OpenFinding {
         finding: exit,
         fingerprint: print.clone(),
-        incident: String::new(),
         at_awake_s: context.now.awake_s,
+        ..OpenFinding::default()
     });
     counts.push(state.incident.count(&print).saturating_add(1));
     let cases: Vec<Case<'_>> = open
@@ -235,6 +273,8 @@ pub(super) fn ended(
     if place == last {
         primary = record(context, unit, state, primary.finding, notes);
         verify::came(context, state, &print, notes);
+    } else if let Some(order) = state.incident.owed.iter_mut().find(|order| order.id == primary.incident) {
+        order.notes.push(format!("ended: {words}"));
     }
     let identical = match &mut state.process.run.failure {
         Some(failure) if failure.fingerprint == primary.fingerprint => {
@@ -253,11 +293,53 @@ pub(super) fn ended(
         let why = format!("the same failure {identical} times in a row: {}", headline(&primary.finding));
         return spent(context, state, &primary, why);
     }
-    let remedy = chosen(context, unit, state, matched.map(|(rule, _)| rule), &primary.finding);
+    let mut remedy = chosen(context, unit, state, matched.map(|(rule, _)| rule), &primary.finding);
+    if place != last {
+        remedy.why.push_str(&format!("; ended: {words}"));
+    }
     if matched.is_some() {
         state.process.run.standing = Standing::Open;
     }
     order(context, state, remedy, &primary, false, notes);
+}
+
+/// Does this finding explain an end that comes now? Not when the program ran on after it, and not when something was done
+/// about it before.
+fn explains(context: &UnitContext<'_>, state: &UnitState, found: &OpenFinding, all: &[OpenFinding]) -> bool {
+    let pending = state.process.remedy.as_ref().is_some_and(|remedy| remedy.attempt == found.attempt);
+    if !found.attempt.is_empty() && !pending {
+        return false;
+    }
+    if let Some(seen) = &context.seen.process {
+        let (cursor, finding) = (&seen.log.cursor, &found.finding);
+        let is_far = match (finding.line, cursor.line) {
+            (0, _) | (_, 0) => finding.end > 0 && cursor.offset.saturating_sub(finding.end) > BYTES_AFTER,
+            (line, now) => now.saturating_sub(line) > LINES_AFTER,
+        };
+        if is_far {
+            return false;
+        }
+    }
+    // What a pattern found inside of a trace has the trace's incident.
+    let of_trace = all
+        .iter()
+        .any(|other| other.finding.kind == FindingKind::Traceback && other.fingerprint == found.fingerprint);
+    let now = context.now.awake_s;
+    let ago = match context.run() {
+        Some(RunSeen::Ended { at: Some(at), .. }) => context.now.wall.since_s(*at).max(0.0),
+        Some(
+            RunSeen::Ended { at: None, .. }
+            | RunSeen::Unknown { .. }
+            | RunSeen::Absent
+            | RunSeen::Pending { .. }
+            | RunSeen::Alive { .. },
+        )
+        | None => 0.0,
+    };
+    let stood = now.since_s(found.at_awake_s) - ago;
+    let output = context.clocks.screen.as_ref().map(|clock| clock.changed_awake_s.since_s(found.at_awake_s));
+    let wrote_on = output.is_some_and(|wrote| wrote > SAID_S);
+    stood <= SAID_S || of_trace && stood <= TRACE_S && !wrote_on
 }
 
 fn ends(rule: Option<&Rule>) -> bool {
@@ -420,3 +502,6 @@ fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, 
     state.process.run.standing = Standing::Spent { why };
     state.process.remedy = None;
 }
+
+#[cfg(test)]
+mod tests;
