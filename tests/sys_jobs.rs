@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 use watchkeeper::base::names::UnitName;
-use watchkeeper::model::action::Job;
+use watchkeeper::model::action::{FixJob, FixStep, Job};
 use watchkeeper::model::seen::{JOB_OUTPUT_MAX, JobSeen};
 use watchkeeper::sys::jobs;
 
@@ -48,6 +48,7 @@ fn job(script: &str) -> Job {
         env_remove: Vec::new(),
         stdin: None,
         awaited: false,
+        fix: None,
     }
 }
 
@@ -57,7 +58,7 @@ fn check(job: &Job, want: &JobSeen) {
 }
 
 fn ended(failed: Option<&str>, status: Option<i32>, output: &str) -> JobSeen {
-    JobSeen::Ended { failed: failed.map(str::to_owned), status, output: output.to_owned() }
+    JobSeen::Ended { failed: failed.map(str::to_owned), status, output: output.to_owned(), fix: None }
 }
 
 #[test]
@@ -178,4 +179,75 @@ fn results_that_nobody_waits_for_are_removed() {
     }
     assert!(folder("b.test.1").join("notes").exists());
     assert_eq!(jobs::seen(&lab.state(), "a.test.1"), JobSeen::None);
+}
+
+/// Git in a lab's repository; what it says.
+fn git(lab: &Lab, args: &[&str]) -> String {
+    let out = std::process::Command::new("git")
+        .arg("-C")
+        .arg(lab.dir.path().join("repo"))
+        .args(["-c", "user.name=op", "-c", "user.email=op@example.org"])
+        .args(args)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim_end().to_owned()
+}
+
+/// A lab with a repository of one file.
+fn with_repository() -> Lab {
+    let lab = Lab::new();
+    std::fs::create_dir(lab.dir.path().join("repo")).unwrap();
+    git(&lab, &["init", "-q", "-b", "main"]);
+    std::fs::write(lab.dir.path().join("repo/a.py"), "one\n").unwrap();
+    git(&lab, &["add", "a.py"]);
+    git(&lab, &["commit", "-q", "-m", "one"]);
+    lab
+}
+
+/// A job that edits the lab's repository.
+fn fixing(lab: &Lab, step: FixStep, script: &str) -> Job {
+    let fix = FixJob { incident: "i".into(), attempt: "a-1".into(), step };
+    Job { dir: lab.dir.path().join("repo").to_string_lossy().into_owned(), fix: Some(fix), ..job(script) }
+}
+
+#[test]
+fn a_job_that_edits_a_tree_leaves_a_branch_and_another_one_takes_it_back() {
+    let lab = with_repository();
+    let JobSeen::Ended { failed: None, output, fix: Some(fix), .. } =
+        lab.run(&fixing(&lab, FixStep::Clean, "echo two > a.py; echo ACTION: restart"))
+    else {
+        panic!("{:?}", jobs::seen(&lab.state(), &job("").id));
+    };
+    assert_eq!(
+        (output.as_str(), fix.branch.as_str(), fix.open),
+        ("ACTION: restart\n", "watchkeeper/fix-i", true)
+    );
+    assert!(fix.patch.contains("-one\n+two\n"), "{}", fix.patch);
+    assert_eq!(git(&lab, &["show", "watchkeeper/fix-i:a.py"]), "two");
+    let back = lab.run(&fixing(&lab, FixStep::Restore, "echo never run"));
+    assert!(matches!(&back, JobSeen::Ended { failed: None, output, .. } if output.is_empty()), "{back:?}");
+    assert_eq!(git(&lab, &["status", "--porcelain"]), "");
+    assert!(!lab.state().join("fixes/a-1").exists(), "its records go");
+    // Done twice, or for a fix that never began: nothing.
+    let again = lab.run(&fixing(&lab, FixStep::Restore, ""));
+    assert!(matches!(again, JobSeen::Ended { failed: None, .. }), "{again:?}");
+}
+
+#[test]
+fn no_agent_is_asked_over_uncommitted_work_and_one_without_a_tree_is_told_so() {
+    let lab = with_repository();
+    std::fs::write(lab.dir.path().join("repo/a.py"), "mine\n").unwrap();
+    let refused = lab.run(&fixing(&lab, FixStep::Clean, "echo ran > ran"));
+    let JobSeen::Ended { failed: Some(why), .. } = refused else { panic!("{refused:?}") };
+    assert!(
+        why.starts_with("the agent was not asked: the tree has uncommitted work (1 files: `a.py`)"),
+        "{why}"
+    );
+    assert!(!lab.dir.path().join("repo/ran").exists());
+    let nowhere =
+        Job { dir: lab.dir.path().to_string_lossy().into_owned(), ..fixing(&lab, FixStep::Clean, "echo x") };
+    let JobSeen::Ended { failed: None, fix: Some(fix), .. } = lab.run(&nowhere) else { panic!() };
+    assert!(fix.left[0].contains("is in no git tree") && !fix.open, "{fix:?}");
 }

@@ -77,6 +77,37 @@ pub struct Job {
     /// A tick follows its end at once; else only when it said something or failed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaited: bool,
+    /// It edits the tree that it runs in, or takes such edits back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<FixJob>,
+}
+
+/// A healing agent's edits of a tree, kept apart from the operator's work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixJob {
+    /// The incident: names the branch.
+    pub incident: String,
+    /// The attempt: what its steps remember belongs to it.
+    pub attempt: String,
+    /// What is done.
+    pub step: FixStep,
+}
+
+/// A step of a fix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FixStep {
+    /// The job's program runs; what the tree was is written down before, its edits go to a branch after. Nothing runs while
+    /// the tree holds uncommitted work.
+    Clean,
+    /// The same; uncommitted work stays where it is.
+    Dirty,
+    /// No program: the tree becomes again what it was.
+    Restore,
+    /// No program: the branch is left for a person.
+    Keep,
+    /// No program: the branch is fast-forwarded into the one that it came from.
+    Merge,
 }
 
 impl Job {

@@ -127,7 +127,24 @@ pub enum JobSeen {
         /// The end of its standard output, at most [`JOB_OUTPUT_MAX`] bytes of it.
         #[serde(default)]
         output: String,
+        /// What it edited, when that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fix: Option<Box<FixSeen>>,
     },
+}
+
+/// What a job edited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FixSeen {
+    /// The branch with its edits; "" = there are none, or no longer.
+    pub branch: String,
+    /// As a unified diff, bounded.
+    pub patch: String,
+    /// What could not be done, or is not on the branch, in words; bounded.
+    pub left: Vec<String>,
+    /// The tree holds edits that a later step has to keep or take back.
+    pub open: bool,
 }
 
 /// Of a job's standard output that much is read, from its end, bytes.
@@ -136,12 +153,12 @@ pub const JOB_OUTPUT_MAX: u64 = 256 << 10;
 impl JobSeen {
     /// It ended well, with this on its standard output.
     pub fn well(output: &str) -> JobSeen {
-        JobSeen::Ended { failed: None, status: Some(0), output: output.to_owned() }
+        JobSeen::Ended { failed: None, status: Some(0), output: output.to_owned(), fix: None }
     }
 
     /// It ended badly, or was never started.
     pub fn failed(why: impl Into<String>) -> JobSeen {
-        JobSeen::Ended { failed: Some(why.into()), status: None, output: String::new() }
+        JobSeen::Ended { failed: Some(why.into()), status: None, output: String::new(), fix: None }
     }
 }
 

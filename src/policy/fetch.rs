@@ -169,5 +169,6 @@ fn job(plan: &Sequence, deadline_s: u32) -> Job {
         env_remove: Vec::new(),
         stdin: None,
         awaited: false,
+        fix: None,
     }
 }

@@ -126,9 +126,9 @@ fn next_tier(context: &UnitContext<'_>, ladder: &LadderState, symptom: &Symptom)
     let tiers = &context.unit.ladder.tiers;
     let fitting = || tiers.iter().copied().enumerate().filter(|(_, tier)| symptom.fits(*tier));
     let found = match ladder.breaker {
-        Breaker::Open { .. } => fitting().rfind(|(_, tier)| is_act(*tier)).or_else(|| fitting().last()),
+        Breaker::Open { .. } => fitting().rfind(|(_, tier)| is_act(*tier)).or_else(|| fitting().next_back()),
         Breaker::Closed | Breaker::HalfOpen { .. } => {
-            fitting().find(|(at, _)| *at >= ladder.tier).or_else(|| fitting().last())
+            fitting().find(|(at, _)| *at >= ladder.tier).or_else(|| fitting().next_back())
         }
     };
     found.map_or((Tier::Alert, tiers.len()), |(at, tier)| (tier, at))

@@ -7,6 +7,7 @@
 mod answer;
 mod env;
 mod failure;
+mod fixes;
 mod heal;
 mod prompt;
 mod rules;
@@ -37,6 +38,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     run::fold(context, state, notes);
     watch::fold(context, unit, state, notes);
     run::ended(context, unit, state, notes);
+    fixes::fold(context, state, notes);
     heal::fold(context, unit, state, notes);
     verify::fold(context, unit, state, notes);
 }
@@ -46,11 +48,17 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     if context.seen.process.is_none() {
         return;
     }
+    if fixes::propose(context, state, out) {
+        return;
+    }
     heal::propose(context, unit, state, out);
     run::propose(context, unit, state, out);
 }
 
 fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut UnitState) {
+    if fixes::charge(granted, state) {
+        return;
+    }
     if let Some(unit) = context.unit.process() {
         heal::charge(context, unit, granted, state);
         run::charge(context, granted, state);

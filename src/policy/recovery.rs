@@ -289,6 +289,7 @@ fn look(context: &UnitContext<'_>, plan: &RecoveryPlan) -> Job {
         env_remove: Vec::new(),
         stdin: None,
         awaited: true,
+        fix: None,
     }
 }
 

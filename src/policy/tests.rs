@@ -192,6 +192,7 @@ mod asker {
             env_remove: Vec::new(),
             stdin: Some("question".into()),
             awaited: true,
+            fix: None,
         };
         out.want(Claim::Tidy, "ask", What::Act(Action::RunJob { job }), Reason::new("asker.ask", "", vec![]));
     }

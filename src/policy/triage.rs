@@ -50,6 +50,7 @@ pub fn job(context: &UnitContext<'_>, triage: &Triage, number: u64, symptom: &st
         env_remove: context.agent().map(|agent| agent.backend.env_remove.clone()).unwrap_or_default(),
         stdin: Some(last_lines(screen)),
         awaited: true,
+        fix: None,
     }
 }
 
@@ -106,8 +107,12 @@ mod tests {
 
     #[test]
     fn a_failure_means_extend_and_what_runs_has_not_answered() {
-        let failed =
-            JobSeen::Ended { failed: Some("exit 1".into()), status: Some(1), output: "terminate".into() };
+        let failed = JobSeen::Ended {
+            failed: Some("exit 1".into()),
+            status: Some(1),
+            output: "terminate".into(),
+            fix: None,
+        };
         assert_eq!(answer(&failed), Some(Answer::Extend));
         assert_eq!(answer(&JobSeen::failed("its deadline")), Some(Answer::Extend));
         assert_eq!(answer(&JobSeen::Running), None);

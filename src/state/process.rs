@@ -3,6 +3,7 @@
 //! Deliberately not here: activity clocks (`clocks`), incidents owed (`incident`).
 
 use crate::base::time::{Awake, Wall};
+use crate::model::action::FixStep;
 use crate::model::incident::Remedy;
 use crate::model::process::LogCursor;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ const QUIET_MAX: usize = 64;
 pub const OPEN_MAX: usize = 16;
 /// Attempts that are watched at once.
 pub const VERIFY_MAX: usize = 8;
+/// Fixes that are to be ended, at once.
+pub const FIXES_MAX: usize = 8;
 /// Times at which agents were asked that are remembered.
 const ASKED_MAX: usize = 200;
 
@@ -168,6 +171,9 @@ pub struct RemedyState {
     pub stall: bool,
     /// Where it stands.
     pub step: RemedyStep,
+    /// The tree holds an agent's edits: the branch that has them too; "" = none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
 }
 
 /// Where a remedy stands.
@@ -203,6 +209,24 @@ pub struct HealState {
     pub jobs: u64,
     /// An answer that a person or a helper gave.
     pub answer: Option<String>,
+    /// Agents' edits whose attempts are over: to be kept, merged or taken back, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixes: Vec<FixDue>,
+}
+
+/// An agent's edits whose attempt is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixDue {
+    /// The incident.
+    pub incident: String,
+    /// The attempt.
+    pub attempt: String,
+    /// The branch; "" = none.
+    pub branch: String,
+    /// What becomes of them.
+    pub step: FixStep,
+    /// The job that does it; "" = not ordered yet.
+    pub job: String,
 }
 
 /// An attempt that is watched.
@@ -227,6 +251,9 @@ pub struct Verify {
     pub silent_s: f64,
     /// Up to where they are counted; None = it does not work now.
     pub counted_awake_s: Option<Awake>,
+    /// The tree holds an agent's edits: the branch that has them too; "" = none has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
 }
 
 /// An agent was asked.

@@ -117,6 +117,11 @@ pub const FILES: &[FileRow] = &[
         writer: "watchdog",
         about: "one failure: report.md, the trace, sources, log, configs, what was done",
     },
+    FileRow {
+        path: "fixes/<attempt>/",
+        writer: "the job",
+        about: "the tree before a healing agent's edits, so that they can be taken back",
+    },
     FileRow { path: INBOX, writer: "commands", about: "requests from people, one JSON line each" },
     FileRow { path: OUTBOX, writer: "watchdog", about: "alerts to people, one JSON line each" },
     FileRow { path: OUTBOX_OLD, writer: "watchdog", about: "the alerts before, put aside at 8 MiB" },

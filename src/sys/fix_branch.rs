@@ -100,6 +100,16 @@ pub struct Change {
 /// What became of a restore or a merge: what could not be done, in words. Empty = all of it was.
 pub type Left = Vec<String>;
 
+/// Is this folder in a git tree?
+pub fn is_tree(dir: &Path) -> bool {
+    open(dir).is_ok()
+}
+
+/// Is it known what the tree was?
+pub fn is_begun(place: &Place) -> bool {
+    place.store.join("snapshot.json").exists()
+}
+
 /// Writes down what the tree is. Done again, it keeps what it wrote first: the agent may have been at work since.
 pub fn begin(place: &Place, dirty: Dirty) -> Result<Snapshot, String> {
     if let Some(known) = load::<Snapshot>(&place.store.join("snapshot.json"))? {
@@ -172,7 +182,7 @@ pub fn collect(place: &Place) -> Result<Edits, String> {
     }
     let (commit, more) = commit(&git, place, &snapshot, &paths)?;
     left_out.extend(more);
-    let name = branch_name(&place.incident);
+    let name = free_branch(&git, &place.incident, commit.as_deref())?;
     let mut edits = Edits { v: 1, paths, left_out, ..Edits::default() };
     if let Some(commit) = commit {
         git.call(&["update-ref", &format!("refs/heads/{name}"), &commit])?;
@@ -268,6 +278,20 @@ pub fn forget(place: &Place) -> Result<(), String> {
 /// `watchkeeper/fix-<incident>`
 pub fn branch_name(incident: &str) -> String {
     format!("watchkeeper/fix-{incident}")
+}
+
+/// The branch's name; with `-2`, `-3` … when an earlier attempt's edits have it.
+fn free_branch(git: &Git, incident: &str, commit: Option<&str>) -> Result<String, String> {
+    let first = branch_name(incident);
+    for n in 1..100 {
+        let name = if n == 1 { first.clone() } else { format!("{first}-{n}") };
+        let ran =
+            git.ask(&["rev-parse", "--verify", "--quiet", &format!("refs/heads/{name}")], Vec::new())?;
+        if !ran.ok() || Some(String::from_utf8_lossy(&ran.stdout).trim()) == commit {
+            return Ok(name);
+        }
+    }
+    Err(format!("there are a hundred branches `{first}-…`: remove some"))
 }
 
 /// Keeps the objects of the operator's uncommitted work from being collected.

@@ -8,7 +8,7 @@
 //! Deliberately not here: what a result means, and for how long it is kept (whoever ordered the job knows).
 
 use super::files::{read_bounded, write_plain};
-use super::{clock, exe};
+use super::{clock, exe, fix_job};
 use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 use crate::base::time::Wall;
@@ -48,8 +48,10 @@ const OUTPUT: &str = "output";
 const ERRORS: &str = "errors";
 /// How it ended.
 const EXIT: &str = "exit.json";
+/// What it edited.
+const FIX: &str = "fix.json";
 /// All that a job's folder holds.
-pub const FILES: [&str; 5] = [JOB, EXIT, INPUT, OUTPUT, ERRORS];
+pub const FILES: [&str; 6] = [JOB, EXIT, INPUT, OUTPUT, ERRORS, FIX];
 
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +93,7 @@ pub fn start_by(program: &Path, state_dir: &Path, job: &Job) -> Result<Option<Ch
     let text = serde_json::to_string_pretty(&order).map_err(|error| Error::again(error.to_string()))?;
     // Before the new order, so that an old result is never taken for the new job's, nor an old input read by it.
     remove(&dir.join(EXIT))?;
+    remove(&dir.join(FIX))?;
     remove(&dir.join(INPUT))?;
     write_plain(&dir.join(JOB), format!("{text}\n").as_bytes())?;
     if let Some(input) = &job.stdin {
@@ -141,13 +144,14 @@ pub fn seen(state_dir: &Path, id: &str) -> JobSeen {
         let end = super::files::tail(&dir.join(OUTPUT), JOB_OUTPUT_MAX).unwrap_or_default();
         String::from_utf8_lossy(&end).into_owned()
     };
+    let fix = file(FIX).and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(exit) = file(EXIT).and_then(|bytes| serde_json::from_slice::<Exit>(&bytes).ok()) {
-        return JobSeen::Ended { failed: exit.failed, status: exit.status, output: output() };
+        return JobSeen::Ended { failed: exit.failed, status: exit.status, output: output(), fix };
     }
     match file(JOB) {
         Some(_) => {
             let failed = Some("it was killed before it ended".to_owned());
-            JobSeen::Ended { failed, status: None, output: output() }
+            JobSeen::Ended { failed, status: None, output: output(), fix }
         }
         None => JobSeen::None,
     }
@@ -180,13 +184,23 @@ pub fn run(dir: &Path) -> Result<()> {
     let read =
         read_bounded(&dir.join(JOB), FILE_MAX)?.ok_or_else(|| Error::again("there is no job").at(dir))?;
     let job: Job = serde_json::from_slice(&read).map_err(|error| Error::again(error.to_string()).at(dir))?;
-    let failed = match spawn(dir, &job) {
+    let program = || match spawn(dir, &job) {
         Err(error) => (None, Some(error)),
         Ok(mut child) => {
             let flooded = || length(&dir.join(OUTPUT)).max(length(&dir.join(ERRORS))) > OUTPUT_MAX;
             let ended = supervise(&mut child, Duration::from_secs(u64::from(job.deadline_s)), flooded);
             verdict(dir, &job, &ended)
         }
+    };
+    let failed = match (&job.fix, dir.parent().and_then(Path::parent)) {
+        (Some(fix), Some(state_dir)) => {
+            let (ended, seen) = fix_job::run(state_dir, &job, fix, program);
+            let text =
+                serde_json::to_string_pretty(&seen).map_err(|error| Error::again(error.to_string()))?;
+            write_plain(&dir.join(FIX), text.as_bytes())?;
+            ended
+        }
+        (Some(_), None) | (None, _) => program(),
     };
     let exit = Exit { v: 1, at: clock::wall(), status: failed.0, failed: failed.1 };
     let text = serde_json::to_string_pretty(&exit).map_err(|error| Error::again(error.to_string()))?;

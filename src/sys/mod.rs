@@ -9,6 +9,7 @@ pub mod exe;
 pub mod files;
 pub mod fix_branch;
 mod fix_git;
+mod fix_job;
 mod fix_tree;
 mod folders;
 pub mod follow;

@@ -11,7 +11,7 @@ use crate::cli::out::Paint;
 use crate::cli::{Invocation, Out, load};
 use crate::config::{DetectorConfig, DetectorKind, parse_detectors};
 use crate::detect::log::{Position, Scanner};
-use crate::model::finding::{Finding, Frame};
+use crate::model::finding::{Finding, Frame, Language};
 use crate::sys::env;
 use serde::Serialize;
 use std::io::Read;
@@ -116,6 +116,7 @@ fn missing(path: &Path) -> Error {
     Error::usage(format!("there is no file `{}`", shown(path.as_os_str())))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn as_usage(error: Error) -> Error {
     Error::new(Kind::Usage, error.message())
 }
@@ -152,7 +153,7 @@ fn print_json(file: &str, finding: &Finding, out: &mut Out) {
         line: finding.line,
         detector: &finding.detector,
         kind: finding.kind.word(),
-        language: finding.language.map(|language| language.word()),
+        language: finding.language.map(Language::word),
         exception: finding.exception.as_deref(),
         message: &finding.message,
         frames: own.map(place).collect(),

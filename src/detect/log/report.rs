@@ -49,21 +49,26 @@ static RUNNERS: [Runner; 12] = [
     runner!(r"^There (?:was|were) \d+ failures?:$", r"^(?:FAILURES!!!|Tests run: )"),
 ];
 
-/// What lines to look at, for the search over many of them at once.
+/// What lines to look at, for the search over many of them at once. Plain text only: that is several times as fast.
 pub const SIGNS: &[&str] = &[
-    "= (?:FAILURES|ERRORS) =",
-    r"(?:FAIL|ERROR): \S+ \(",
+    "= FAILURES =",
+    "= ERRORS =",
+    "FAIL: ",
+    "ERROR: ",
     "Failed example:",
-    r"running \d+ test",
-    " std(?:out|err) ----",
+    "running ",
+    " stdout ----",
+    " stderr ----",
     "Nextest run ID ",
-    r"not ok \d",
+    "not ok ",
     "✖ failing tests:",
     "● ",
-    r"\d+ failing",
-    "<<< (?:FAILURE|ERROR)!",
-    r" > .* FAILED",
-    r"There (?:was|were) \d+ failure",
+    " failing",
+    "<<< FAILURE!",
+    "<<< ERROR!",
+    " FAILED",
+    "There was ",
+    "There were ",
 ];
 
 /// Whether a report is being read.

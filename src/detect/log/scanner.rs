@@ -7,7 +7,7 @@
 //! Deliberately not here: files, rotation, time.
 
 use super::clean::{self, LINE_MAX};
-use super::filter::{self, Filter};
+use super::filter::{self, Ahead, Filter};
 use super::metric::{Metric, Range};
 use super::pattern::Pattern;
 use super::traceback::{Above, Line, Traced, Traces};
@@ -73,7 +73,7 @@ impl Scanner {
                     metrics.push(Metric::new(name, regex, Some(range)));
                 }
                 DetectorKind::Stall { metric: Some(regex), .. } => {
-                    metrics.push(Metric::new(name, regex, None))
+                    metrics.push(Metric::new(name, regex, None));
                 }
                 DetectorKind::Stall { metric: None, .. } | DetectorKind::Exit { .. } => {}
             }
@@ -211,13 +211,14 @@ impl Scanner {
 
     /// Looks at the whole lines up to `end`.
     fn scan(&mut self, end: usize, out: &mut Vec<Finding>) {
+        let mut ahead = Ahead::default();
         while self.buffer.pos < end {
             if !self.traces.as_ref().is_some_and(Traces::is_busy) && !self.partial_found {
                 let found = match &self.filter {
                     Filter::Every => Some(self.buffer.pos),
                     Filter::Nothing => None,
-                    Filter::Signs(signs) => {
-                        signs.find_at(&self.buffer.bytes[..end], self.buffer.pos).map(|found| found.start())
+                    Filter::Signs(searches) => {
+                        ahead.next(searches, &self.buffer.bytes[..end], self.buffer.pos)
                     }
                 };
                 let Some(found) = found.filter(|at| *at < end) else {

@@ -1,6 +1,7 @@
 //! Ledger rows, and the notes that come to a folder after it was written: the healing agent's answer and edits.
 
 use super::{PAGE_MAX, edit};
+use crate::base::text::digest;
 use crate::base::time::Now;
 use crate::detect::incident::readable;
 use crate::detect::incident::report::{self, Tried};
@@ -34,7 +35,12 @@ pub(super) fn is_written<F: Files>(files: &mut F, note: &FixNote) -> bool {
     let path = table::in_incident(&note.incident, "fix/action.json");
     let bytes = files.read(&path, PAGE_MAX).ok().flatten().unwrap_or_default();
     let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    value["attempt"] == json!(note.attempt)
+    value["note"] == json!(digest_of(note))
+}
+
+/// What tells a note from an earlier one about the same attempt.
+fn digest_of(note: &FixNote) -> String {
+    digest(serde_json::to_string(note).unwrap_or_default().as_bytes())
 }
 
 /// Writes the rows and notes that are owed.
@@ -114,6 +120,7 @@ fn fix<F: Files>(files: &mut F, note: &FixNote) -> Result<(), String> {
     let action = json!({
         "v": 1,
         "attempt": note.attempt,
+        "note": digest_of(note),
         "action": note.remedy.action,
         "source": note.remedy.source,
         "set": note.remedy.set,

@@ -373,6 +373,12 @@ fn a_note_brings_the_answer_and_the_edits_masked_and_once() {
     );
     assert_eq!(world.read(&format!("incidents/{id}/fix/diff.patch")), note.patch);
     assert!(world.read(&format!("incidents/{id}/fix/action.json")).contains("watchkeeper/fix-1"));
+    // A later note about the same attempt is written too.
+    world.unit().note(FixNote { response: "more".into(), ..note.clone() });
+    assert!(world.settle().fixes.is_empty());
+    assert!(world.write_owed().is_empty());
+    assert_eq!(world.settle().fixes, ["train-1"]);
+    assert_eq!(world.read(&format!("incidents/{id}/fix/response.md")), "more");
     // A note for a folder that is gone is let go.
     world.unit().note(FixNote { incident: "gone".into(), attempt: "train-2".into(), ..FixNote::default() });
     assert!(world.write_owed().is_empty());

@@ -469,6 +469,7 @@ fn order(
         run: state.process.run.number,
         stall,
         step: RemedyStep::Due,
+        fixed: None,
     });
 }
 

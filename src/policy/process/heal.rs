@@ -6,14 +6,14 @@
 use super::super::context::UnitContext;
 use super::super::ending;
 use super::super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use super::{answer, failure, prompt, stall, verify};
+use super::{answer, failure, fixes, prompt, stall, verify};
 use crate::base::text::one_line;
 use crate::base::time::human_s;
 use crate::config::{CommandThen, HealingAgent, ProcessUnit, RuleAction, Watch};
 use crate::model::action::{Action, Job, UnitFile};
 use crate::model::incident::{FixNote, Remedy, Source};
 use crate::model::process::Brief;
-use crate::model::seen::JobSeen;
+use crate::model::seen::{FixSeen, JobSeen};
 use crate::state::attempts::Status;
 use crate::state::mail::Level;
 use crate::state::process::{RemedyState, RemedyStep, Standing};
@@ -120,8 +120,11 @@ fn thinking(
 ) {
     match context.job(job) {
         JobSeen::None | JobSeen::Running => {}
-        JobSeen::Ended { failed: why, output, .. } => {
+        JobSeen::Ended { failed: why, output, fix, .. } => {
             state.take_job(job);
+            let fixed = fixes::left(why.is_some(), fix.as_deref());
+            let remedy = &RemedyState { fixed, ..remedy.clone() };
+            edited(state, remedy, fix.as_deref());
             match why {
                 Some(why) => {
                     failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes)
@@ -130,6 +133,19 @@ fn thinking(
             }
         }
     }
+}
+
+/// What it edited is told with its answer.
+fn edited(state: &mut UnitState, remedy: &RemedyState, fix: Option<&FixSeen>) {
+    let Some(fix) = fix.filter(|_| !remedy.incident.is_empty()) else { return };
+    state.incident.note(FixNote {
+        incident: remedy.incident.clone(),
+        attempt: remedy.attempt.clone(),
+        patch: fix.patch.clone(),
+        branch: Some(fix.branch.clone()).filter(|branch| !branch.is_empty()),
+        trouble: Some(fix.left.join("; ")).filter(|left| !left.is_empty()),
+        ..FixNote::default()
+    });
 }
 
 /// An answer came: what it says is done, if it can be read.
@@ -205,13 +221,17 @@ fn note(
     if remedy.incident.is_empty() {
         return;
     }
+    // What it edited may be on its way already.
+    let edits = state.incident.fixes.iter().find(|note| note.attempt == remedy.attempt).cloned();
+    let edits = edits.unwrap_or_default();
     state.incident.note(FixNote {
         incident: remedy.incident.clone(),
         attempt: remedy.attempt.clone(),
         remedy: chosen.clone(),
         response: response.to_owned(),
-        trouble,
-        ..FixNote::default()
+        trouble: trouble.or(edits.trouble),
+        patch: edits.patch,
+        branch: edits.branch,
     });
 }
 
@@ -223,7 +243,7 @@ fn command_ended(
     restart: bool,
     notes: &mut Notes,
 ) {
-    let JobSeen::Ended { failed, status, output } = context.job(job) else { return };
+    let JobSeen::Ended { failed, status, output, .. } = context.job(job) else { return };
     state.take_job(job);
     let how = match (status, failed) {
         (Some(status), _) => format!("exit status {status}"),
@@ -360,6 +380,7 @@ fn command(
         env_remove: Vec::new(),
         stdin: None,
         awaited: true,
+        fix: None,
     };
     let why = Reason::new("process.command", remedy.remedy.why.clone(), vec![]);
     out.want(Claim::Order, "command", What::Act(Action::RunJob { job }), why);
@@ -439,6 +460,7 @@ fn ask_headless(
         env_remove: NESTED.iter().map(|name| (*name).to_owned()).collect(),
         stdin: Some(prompt::text(context, unit, state, remedy, brief)),
         awaited: true,
+        fix: Some(fixes::around(unit, &remedy.incident, &remedy.attempt)),
     };
     let why = Reason::new("process.agent", remedy.remedy.why.clone(), vec![]);
     out.want(Claim::Order, "ask the agent", What::Act(Action::RunJob { job }), why);

@@ -1,8 +1,9 @@
 //! Processes tick by tick: starts, ends, rules, budgets, stalls, healing. The host, its logs and the agent are pretended.
 
+use crate::model::action::FixStep;
 use crate::model::finding::FindingKind;
 use crate::model::process::RunSeen;
-use crate::model::seen::{Ask, Exit, JobSeen};
+use crate::model::seen::{Ask, Exit, FixSeen, JobSeen};
 use crate::policy::testing::{World, name};
 use crate::state::process::Standing;
 
@@ -311,7 +312,12 @@ const HEADLESS: &str =
 
 /// It failed twice: the agent is asked.
 fn asked(more: &str) -> World {
-    let mut world = running(&format!("{more}\n{HEADLESS}"));
+    asked_with(more, "")
+}
+
+/// The same, with keys more for the healing.
+fn asked_with(more: &str, healing: &str) -> World {
+    let mut world = running(&format!("{more}\n{HEADLESS}\n{healing}"));
     for _ in 0..2 {
         world.unit("p").ended(FAIL);
         world.run(30.0);
@@ -333,6 +339,66 @@ fn restarts_that_are_not_kept_lead_to_the_agent() {
     world.run(2000.0);
     assert_eq!(world.ledger.last().unwrap(), "p-2 agent restart-with-env kept");
     assert_eq!(world.notes["p-2"].response, "fixed.\n**ACTION: restart**\nSET: LR=0.1\n");
+}
+
+/// The agent answered, and edited something.
+fn edited(healing: &str) -> World {
+    let mut world = asked_with("", healing);
+    assert_eq!(world.started[0].fix.as_ref().map(|fix| fix.step), Some(FixStep::Clean));
+    let fix =
+        FixSeen { branch: "watchkeeper/fix-1".into(), patch: "+x".into(), open: true, ..FixSeen::default() };
+    world.results.insert(
+        "heal".into(),
+        JobSeen::Ended {
+            failed: None,
+            status: Some(0),
+            output: "ACTION: restart".into(),
+            fix: Some(Box::new(fix)),
+        },
+    );
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    world
+}
+
+/// The steps that ended fixes, in order.
+fn steps(world: &World) -> Vec<FixStep> {
+    world.started.iter().skip(1).filter_map(|job| job.fix.as_ref().map(|fix| fix.step)).collect()
+}
+
+#[test]
+fn edits_that_hold_stay_on_their_branch_or_are_merged() {
+    for (more, want) in [("", FixStep::Keep), ("auto_merge = true", FixStep::Merge)] {
+        let mut world = edited(more);
+        world.results.insert("fix".into(), JobSeen::well(""));
+        world.run(2000.0);
+        assert_eq!(steps(&world), [want], "{}", world.story());
+        assert_eq!(world.notes["p-2"].patch, "+x");
+        assert!(world.state_of("p").process.heal.fixes.is_empty());
+    }
+}
+
+#[test]
+fn edits_that_do_not_hold_are_taken_back_before_the_next_start() {
+    let mut world = edited("");
+    world.unit("p").ended(FAIL);
+    world.run(300.0);
+    assert_eq!(steps(&world), [FixStep::Restore], "{}", world.story());
+    assert_eq!(world.runs.len(), 3, "nothing starts on a tree between two states: {}", world.story());
+    world.results.insert("fix".into(), JobSeen::failed("`a.py` was changed since the agent"));
+    world.run(60.0);
+    world.expect_alerts("could not all be taken back: `a.py` was changed", 1);
+    assert!(world.state_of("p").process.heal.fixes.is_empty());
+    assert!(world.ledger.iter().any(|row| row.ends_with("agent restart regressed")), "{:?}", world.ledger);
+}
+
+#[test]
+fn an_agent_that_was_killed_may_have_edited() {
+    let mut world = asked("");
+    world.results.insert("heal".into(), JobSeen::failed("it was killed before it ended"));
+    world.results.insert("fix".into(), JobSeen::well(""));
+    world.run(60.0);
+    assert_eq!(steps(&world), [FixStep::Restore], "{}", world.story());
 }
 
 #[test]

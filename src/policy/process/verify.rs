@@ -5,6 +5,7 @@
 
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
+use super::fixes;
 use crate::base::time::human_s;
 use crate::config::ProcessUnit;
 use crate::model::process::RunSeen;
@@ -30,6 +31,7 @@ pub(super) fn begin(context: &UnitContext<'_>, state: &mut UnitState) {
         since_awake_s: remedy.since_awake_s,
         silent_s: 0.0,
         counted_awake_s: None,
+        fixed: remedy.fixed,
     });
     if state.process.heal.verify.len() > VERIFY_MAX {
         let oldest = state.process.heal.verify.remove(0);
@@ -120,10 +122,11 @@ fn conclude(context: &UnitContext<'_>, state: &mut UnitState, attempt: &Verify, 
         source: attempt.source.clone(),
         action: attempt.action.clone(),
         status,
-        branch: String::new(),
+        branch: attempt.fixed.clone().unwrap_or_default(),
         duration_s: context.now.awake_s.since_s(attempt.since_awake_s),
         description: why.to_owned(),
     });
+    fixes::close(context, state, &attempt.incident, &attempt.attempt, attempt.fixed.as_ref(), status);
 }
 
 /// A remedy came to its end without a start.
@@ -144,8 +147,9 @@ pub(super) fn concluded(
         source: remedy.remedy.source.word().to_owned(),
         action: remedy.remedy.action.clone(),
         status,
-        branch: String::new(),
+        branch: remedy.fixed.clone().unwrap_or_default(),
         duration_s: context.now.awake_s.since_s(remedy.since_awake_s),
         description: why.to_owned(),
     });
+    fixes::close(context, state, &remedy.incident, &remedy.attempt, remedy.fixed.as_ref(), status);
 }

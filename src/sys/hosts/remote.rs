@@ -124,6 +124,7 @@ pub fn question(id: &str, argv: Vec<String>, env: &[(&str, &str)]) -> Job {
         env_remove: Vec::new(),
         stdin: None,
         awaited: false,
+        fix: None,
     }
 }
 
@@ -279,6 +280,7 @@ impl Remotes {
             dir: launch.dir.clone(),
             deadline_s: ORDER_DEADLINE_S,
             awaited: true,
+            fix: None,
             ..question(&order_id(unit), argv, &[])
         };
         self.order(state_dir, &job)

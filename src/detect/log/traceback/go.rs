@@ -206,9 +206,9 @@ impl Go {
 
 fn look_stack(text: &str, expects_place: bool) -> Fit {
     let elided = text.starts_with("...") && text.ends_with("elided...");
-    if is(&PLACE, text) || is(&CREATED, text) || is(&REGISTER, text) || text.trim().is_empty() || elided {
-        Fit::Ours
-    } else if !expects_place && is(&CALL, text) && text.contains(['.', '(']) && !text.contains(": ") {
+    let call = !expects_place && is(&CALL, text) && !text.contains(": ");
+    let known = is(&PLACE, text) || is(&CREATED, text) || is(&REGISTER, text);
+    if known || call || elided || text.trim().is_empty() {
         Fit::Ours
     } else if begins(text) == Some(0) {
         Fit::Over

@@ -118,7 +118,7 @@ impl Java {
         let origin = Origin::library_if(|| is_library(function, name));
         match find(&PLACE, place) {
             Some(found) => {
-                self.event.frames.push(group(&found, 1), number(&found, 2), name.to_owned(), origin)
+                self.event.frames.push(group(&found, 1), number(&found, 2), name.to_owned(), origin);
             }
             None => self.event.frames.push(place.to_owned(), 0, name.to_owned(), Origin::Library),
         }

@@ -35,10 +35,8 @@ pub fn begins(line: &str) -> Option<usize> {
         return None;
     }
     let thread = find(&THREAD, line).and_then(|found| Some(found.get(0)?.start()));
-    Some(thread.unwrap_or_else(|| {
-        // A hook of the program's own wrote the line: the lines after it carry no more than its beginning.
-        0
-    }))
+    // A hook of the program's own wrote the line: the lines after it carry no more than its beginning.
+    Some(thread.unwrap_or(0))
 }
 
 /// Does a backtrace of an error (not of a panic) begin here?

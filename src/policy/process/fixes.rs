@@ -1,0 +1,147 @@
+//! The end of an agent's edits: kept as a branch, merged, or taken out of the tree again, each as a job. Nothing is started, and
+//! no agent asked, while one is due: it would run on a tree between two states.
+//!
+//! Deliberately not here: git (`sys::fix_branch`), and whether an attempt holds (`verify`).
+
+use super::super::context::UnitContext;
+use super::super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
+use crate::base::text::one_line;
+use crate::config::{DirtyTree, ProcessUnit, Watch};
+use crate::model::action::{Action, FixJob, FixStep, Job};
+use crate::model::seen::{FixSeen, JobSeen};
+use crate::state::attempts::Status;
+use crate::state::mail::Level;
+use crate::state::process::{FIXES_MAX, FixDue};
+use crate::state::unit::UnitState;
+use std::collections::BTreeMap;
+
+/// Longest end of a fix, seconds: some dozens of calls to git.
+const DEADLINE_S: u32 = 300;
+
+/// What an agent's job edits, and how it is kept apart.
+pub(super) fn around(unit: &ProcessUnit, incident: &str, attempt: &str) -> FixJob {
+    let step = match unit.healing.dirty {
+        DirtyTree::Refuse => FixStep::Clean,
+        DirtyTree::Stash => FixStep::Dirty,
+    };
+    let incident = if incident.is_empty() { attempt } else { incident };
+    FixJob { incident: incident.to_owned(), attempt: attempt.to_owned(), step }
+}
+
+/// What an agent's job left in the tree: the branch with it; None = nothing. Of one that was killed nobody knows.
+pub(super) fn left(failed: bool, fix: Option<&FixSeen>) -> Option<String> {
+    match fix {
+        Some(fix) => fix.open.then(|| fix.branch.clone()),
+        None => failed.then(String::new),
+    }
+}
+
+/// An attempt came to its end: so do its edits.
+pub(super) fn close(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    incident: &str,
+    attempt: &str,
+    fixed: Option<&String>,
+    status: Status,
+) {
+    let Some(branch) = fixed else { return };
+    let merges = context.unit.process().is_some_and(|unit| unit.healing.auto_merge);
+    let step = match status {
+        Status::Pending => return,
+        Status::Kept if merges => FixStep::Merge,
+        Status::Kept => FixStep::Keep,
+        Status::Regressed | Status::Crashed => FixStep::Restore,
+    };
+    let fixes = &mut state.process.heal.fixes;
+    let incident = if incident.is_empty() { attempt } else { incident };
+    fixes.push(FixDue {
+        incident: incident.to_owned(),
+        attempt: attempt.to_owned(),
+        branch: branch.clone(),
+        step,
+        job: String::new(),
+    });
+    let extra = fixes.len().saturating_sub(FIXES_MAX);
+    fixes.drain(..extra);
+}
+
+/// Takes what became of the step under way.
+pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    let Some(due) = state.process.heal.fixes.first().filter(|due| !due.job.is_empty()).cloned() else {
+        return;
+    };
+    let JobSeen::Ended { failed, .. } = context.job(&due.job) else { return };
+    state.take_job(&due.job);
+    state.process.heal.fixes.remove(0);
+    notes.due_in(0.05);
+    let what = words(due.step);
+    let Some(why) = failed else {
+        let on = if due.branch.is_empty() { String::new() } else { format!(" (branch `{}`)", due.branch) };
+        let text = format!("the agent's edits: {what}{on}");
+        return notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+    };
+    let text = format!(
+        "`{}`: the agent's edits could not all be {what}: {why}. They are on branch `{}`; what the tree was before is kept in \
+         fixes/{}",
+        context.name, due.branch, due.attempt
+    );
+    state.owe(context.name.as_str(), context.now.wall, Level::Human, one_line(&text, 600));
+}
+
+fn words(step: FixStep) -> &'static str {
+    match step {
+        FixStep::Restore => "taken back",
+        FixStep::Merge => "merged",
+        FixStep::Keep | FixStep::Clean | FixStep::Dirty => "left on their branch",
+    }
+}
+
+/// Is a step due? Then nothing else is.
+pub(super) fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) -> bool {
+    let Some(due) = state.process.heal.fixes.first() else { return false };
+    let what = format!("edits {}", words(due.step));
+    let id = match (due.job.as_str(), context.job(&due.job)) {
+        ("", _) => Job::id_of(context.name, "fix", state.process.heal.jobs.saturating_add(1)),
+        // Recorded, and we were killed before it began.
+        (job, JobSeen::None) => job.to_owned(),
+        (_, JobSeen::Running | JobSeen::Ended { .. }) => {
+            out.hold("start", format!("the {what}: under way"));
+            return true;
+        }
+    };
+    if let Some(why) = context.gate(state, Watch::Heal) {
+        out.hold(&what, why);
+        return true;
+    }
+    let job = Job {
+        id,
+        argv: Vec::new(),
+        env: BTreeMap::new(),
+        dir: context.unit.dir.to_string_lossy().into_owned(),
+        deadline_s: DEADLINE_S,
+        env_remove: Vec::new(),
+        stdin: None,
+        awaited: true,
+        fix: Some(FixJob { incident: due.incident.clone(), attempt: due.attempt.clone(), step: due.step }),
+    };
+    let why = Reason::new("process.fix", format!("attempt {} is over", due.attempt), vec![]);
+    out.want(Claim::Order, &what, What::Act(Action::RunJob { job }), why);
+    true
+}
+
+/// Was this the order of a step? Then it is remembered.
+pub(super) fn charge(granted: &Proposal, state: &mut UnitState) -> bool {
+    let What::Act(Action::RunJob { job }) = &granted.what else { return false };
+    let ends = |fix: &FixJob| matches!(fix.step, FixStep::Restore | FixStep::Keep | FixStep::Merge);
+    if !job.fix.as_ref().is_some_and(ends) {
+        return false;
+    }
+    if let Some(due) = state.process.heal.fixes.first_mut() {
+        if due.job.is_empty() {
+            state.process.heal.jobs = state.process.heal.jobs.saturating_add(1);
+        }
+        due.job.clone_from(&job.id);
+    }
+    true
+}

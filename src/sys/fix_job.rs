@@ -1,0 +1,93 @@
+//! A job that edits a tree: what the tree was is written down before its program runs, its edits go to a branch after; and
+//! the jobs that end such a fix.
+//!
+//! Deliberately not here: git (`fix_branch`), and when which step is due (`policy`).
+
+use super::fix_branch::{self as fix, Dirty, Edits, Place};
+use crate::model::action::{FixJob, FixStep, Job};
+use crate::model::seen::FixSeen;
+use std::path::{Path, PathBuf};
+
+/// Most words about what is left.
+const LEFT_MAX: usize = 20;
+
+/// How a program ended: its status, and why it did not go well.
+type Ended = (Option<i32>, Option<String>);
+
+/// Runs the job. Its program is run only for the steps that have one.
+pub(super) fn run(
+    state_dir: &Path,
+    job: &Job,
+    order: &FixJob,
+    program: impl FnOnce() -> Ended,
+) -> (Ended, FixSeen) {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+    let attempt: String = order.attempt.chars().map(plain).collect();
+    let place = Place {
+        dir: PathBuf::from(&job.dir),
+        incident: order.incident.clone(),
+        store: state_dir.join("fixes").join(attempt),
+        state_dir: state_dir.to_owned(),
+    };
+    match order.step {
+        FixStep::Clean => around(&place, Dirty::Refuse, program),
+        FixStep::Dirty => around(&place, Dirty::Keep, program),
+        FixStep::Restore => end(&place, fix::restore),
+        FixStep::Keep => end(&place, |place| fix::keep(place).map(|_| Vec::new())),
+        FixStep::Merge => end(&place, fix::merge),
+    }
+}
+
+fn around(place: &Place, dirty: Dirty, program: impl FnOnce() -> Ended) -> (Ended, FixSeen) {
+    if !fix::is_tree(&place.dir) {
+        let text = format!(
+            "`{}` is in no git tree: edits of the agent can't be told apart, nor taken back",
+            place.dir.display()
+        );
+        return (program(), FixSeen { left: vec![text], ..FixSeen::default() });
+    }
+    if let Err(why) = fix::begin(place, dirty) {
+        return ((None, Some(format!("the agent was not asked: {why}"))), FixSeen::default());
+    }
+    let ended = program();
+    match fix::collect(place) {
+        Ok(edits) => (ended, seen(edits)),
+        Err(why) => {
+            let why = format!("the agent's edits could not be put on a branch: {why}");
+            ((None, Some(why)), FixSeen { open: true, ..FixSeen::default() })
+        }
+    }
+}
+
+fn seen(edits: Edits) -> FixSeen {
+    let open = !edits.paths.is_empty();
+    FixSeen { branch: edits.branch, patch: edits.diff, left: bounded(edits.left_out), open }
+}
+
+fn bounded(mut left: Vec<String>) -> Vec<String> {
+    if left.len() > LEFT_MAX {
+        let more = left.len() - LEFT_MAX;
+        left.truncate(LEFT_MAX);
+        left.push(format!("and {more} more"));
+    }
+    left
+}
+
+/// The end of a fix. Where nothing was begun there is nothing to end. The records go when all of it was done.
+fn end(place: &Place, step: impl FnOnce(&Place) -> Result<Vec<String>, String>) -> (Ended, FixSeen) {
+    if !fix::is_begun(place) {
+        return ((Some(0), None), FixSeen::default());
+    }
+    match step(place) {
+        Ok(left) if left.is_empty() => {
+            let _ = fix::forget(place);
+            let _ = std::fs::remove_dir_all(&place.store);
+            ((Some(0), None), FixSeen::default())
+        }
+        Ok(left) => {
+            let left = bounded(left);
+            ((Some(1), Some(left.join("; "))), FixSeen { left, ..FixSeen::default() })
+        }
+        Err(why) => ((None, Some(why)), FixSeen { open: true, ..FixSeen::default() }),
+    }
+}
