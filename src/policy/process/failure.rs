@@ -14,7 +14,7 @@ use crate::detect::fingerprint::fingerprint;
 use crate::model::finding::{Finding, FindingKind};
 use crate::model::incident::{FixNote, IncidentOrder, Place, Remedy, Source};
 use crate::model::process::{RunId, RunSeen};
-use crate::state::attempts::Attempt;
+use crate::state::attempts::{Attempt, Status};
 use crate::state::mail::Level;
 use crate::state::process::{Failure, OPEN_MAX, OpenFinding, RemedyState, RemedyStep, Standing};
 use crate::state::unit::UnitState;
@@ -29,6 +29,8 @@ const TRACE_S: f64 = 60.0;
 /// … if no more was written after it than this many lines, or bytes where lines are not counted.
 const LINES_AFTER: u64 = 200;
 const BYTES_AFTER: u64 = 20_000;
+/// People hear of failures without a folder this seldom, seconds.
+const LEFT_OUT_S: f64 = 3600.0;
 /// Longest text of a finding that waits in the state, bytes.
 const TEXT_MAX: usize = 2000;
 
@@ -186,13 +188,117 @@ fn news(
     };
     state.process.watch.came(&detector, &print, context.now.awake_s);
     verify::came(context, state, &print, notes);
-    if !context.is_running() || state.process.remedy.is_some() {
+    if !context.is_running() {
         return;
     }
-    running(context, unit, state, found, notes);
-    if let Some(remedy) = &state.process.remedy {
+    match state.process.remedy.is_some() {
+        true => meanwhile(context, unit, state, found, notes),
+        false => running(context, unit, state, found, notes),
+    }
+    if let Some(remedy) = state.process.remedy.as_ref().filter(|remedy| remedy.fingerprint == print) {
         found.iter_mut().for_each(|found| found.attempt.clone_from(&remedy.attempt));
     }
+}
+
+/// Something is found while a remedy is under way. What is to be ended for good is ended at once; the rest is judged when
+/// the remedy ends: of several the one whose rule stands first.
+fn meanwhile(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    group: &[OpenFinding],
+    notes: &mut Notes,
+) {
+    let rank = |state: &UnitState, group: &[OpenFinding]| {
+        let rule = matching(unit, state, group).map(|(rule, _)| rule);
+        unit.rules.iter().position(|other| rule.is_some_and(|rule| rule.name == other.name))
+    };
+    let rule = matching(unit, state, group).map(|(rule, _)| rule);
+    let stall = group.first().is_some_and(|found| found.finding.kind == FindingKind::Stall);
+    if rule.is_none() && !stall {
+        return running(context, unit, state, group, notes); // Told, if at all.
+    }
+    let stops = |remedy: &RemedyState| matches!(remedy.remedy.action.as_str(), "pause" | "abort");
+    if ends(rule) && !stall && !state.process.remedy.as_ref().is_some_and(stops) {
+        replaced(context, state, "something was found that ends it for good", notes);
+        return running(context, unit, state, group, notes);
+    }
+    let waits = &state.process.watch.waiting;
+    let (new, old) = (rank(state, group), rank(state, waits));
+    if waits.is_empty() || new.unwrap_or(usize::MAX) < old.unwrap_or(usize::MAX) {
+        state.process.watch.waiting = group.to_vec();
+    }
+}
+
+/// The remedy that was under way has ended: what was found meanwhile has its turn.
+pub(super) fn resume(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    notes: &mut Notes,
+) {
+    let watch = &state.process.watch;
+    let Some(first) = watch.waiting.first() else { return };
+    if state.process.remedy.is_some() || state.ending.is_some() {
+        return;
+    }
+    let moved = first.finding.kind == FindingKind::Stall
+        && first.finding.detector != DEADLINE
+        && !watch.stalled.contains(&first.finding.detector);
+    let rule = matching(unit, state, &watch.waiting).map(|(rule, _)| rule);
+    let wants_start = rule
+        .is_none_or(|rule| matches!(rule.action, RuleAction::Restart | RuleAction::RestartWithEnv { .. }));
+    if context.is_running() && !moved && wants_start && state.process.run.restarts >= unit.restart.max {
+        return; // People were told: it waits for them, or for better times.
+    }
+    let group = std::mem::take(&mut state.process.watch.waiting);
+    if context.is_running() && !moved {
+        running(context, unit, state, &group, notes);
+    }
+}
+
+/// A run is past its deadline: no other remedy holds that up, except one that ends it anyway.
+pub(super) fn late(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    finding: Finding,
+    notes: &mut Notes,
+) {
+    let ends_it = |remedy: &RemedyState| {
+        let action = matches!(remedy.remedy.action.as_str(), "pause" | "abort") || restarts(&remedy.remedy);
+        action && remedy.step == RemedyStep::Due && !remedy.stall
+    };
+    if !state.process.remedy.as_ref().is_some_and(ends_it) {
+        replaced(context, state, "the deadline came first", notes);
+    }
+    found(context, unit, state, vec![finding], notes);
+}
+
+/// Another remedy takes the place of the one that is under way.
+fn replaced(context: &UnitContext<'_>, state: &mut UnitState, why: &str, notes: &mut Notes) {
+    let Some(remedy) = state.process.remedy.take() else { return };
+    verify::concluded(context, state, &remedy, Status::Crashed, why);
+    if let RemedyStep::Thinking { job } | RemedyStep::Command { job, .. } = &remedy.step {
+        state.take_job(job);
+    }
+    let text = format!("remedy {} given up: {why}", remedy.remedy.action);
+    notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+}
+
+/// The rule for what was found in what runs, with the finding's place.
+fn matching<'u>(
+    unit: &'u ProcessUnit,
+    state: &UnitState,
+    group: &[OpenFinding],
+) -> Option<(&'u Rule, usize)> {
+    let counts: Vec<u32> = group.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
+    let cases: Vec<Case<'_>> = group
+        .iter()
+        .zip(&counts)
+        .map(|(found, count)| Case { finding: &found.finding, count: *count, when: After::Running })
+        .collect();
+    rules::first(&unit.rules, &cases)
 }
 
 /// What is done while it runs on: what a rule says; a stall and a run past its deadline are ended without one too.
@@ -203,13 +309,7 @@ fn running(
     group: &[OpenFinding],
     notes: &mut Notes,
 ) {
-    let counts: Vec<u32> = group.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
-    let cases: Vec<Case<'_>> = group
-        .iter()
-        .zip(&counts)
-        .map(|(found, count)| Case { finding: &found.finding, count: *count, when: After::Running })
-        .collect();
-    let matched = rules::first(&unit.rules, &cases);
+    let matched = matching(unit, state, group);
     let rule = matched.map(|(rule, _)| rule);
     let Some(found) = group.get(matched.map_or(0, |(_, place)| place)) else { return };
     let is_late = found.finding.detector == DEADLINE;
@@ -230,6 +330,15 @@ fn running(
     let remedy = match (rule, is_late && unit.lifecycle == Lifecycle::OneShot) {
         (None, true) => abort("its deadline is over, and it runs once"),
         (rule, _) => chosen(context, unit, state, rule, &found.finding),
+    };
+    // Its time is over whether it may be started again or not.
+    let remedy = match is_late && restarts(&remedy) && state.process.run.restarts >= unit.restart.max {
+        true => Remedy {
+            action: "pause".to_owned(),
+            why: "its deadline is over, and no restart is left".to_owned(),
+            ..Remedy::default()
+        },
+        false => remedy,
     };
     let stall = found.finding.kind == FindingKind::Stall && !is_late;
     order(context, state, remedy, found, stall, notes);
@@ -287,6 +396,10 @@ pub(super) fn ended(
         }
     };
     if state.process.remedy.is_some() || state.process.run.standing != Standing::Open && matched.is_none() {
+        if let Standing::Spent { why } = &state.process.run.standing {
+            let text = format!("`{}` is over ({words}), and is not started again: {why}", context.name);
+            state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+        }
         return; // What was found before it ended says what comes next; or it is over for good.
     }
     if identical >= unit.max_identical && !ends(matched.map(|(rule, _)| rule)) {
@@ -456,6 +569,8 @@ fn order(
         ..Attempt::default()
     });
     tell(state, &found.incident, &attempt, &remedy);
+    let about = state.process.watch.open.iter_mut().filter(|open| open.fingerprint == found.fingerprint);
+    about.for_each(|open| open.attempt.clone_from(&attempt));
     let text = format!("remedy: {} ({}); {}", remedy.action, remedy.source.human(), remedy.why);
     notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     notes.due_in(0.05);
@@ -490,8 +605,37 @@ pub(super) fn tell(state: &mut UnitState, incident: &str, attempt: &str, remedy:
     });
 }
 
+/// Failures that found no room are told: one event for those of a tick, and people once in an hour.
+pub(super) fn left_out(context: &UnitContext<'_>, state: &mut UnitState, before: u64, notes: &mut Notes) {
+    let more = state.incident.left_out.saturating_sub(before);
+    if more == 0 {
+        return;
+    }
+    let text = format!("{more} failures have no folder: too many wait to be written");
+    notes.event(context.now.wall, Some(context.name), EventKind::Failed, text.clone());
+    let now = context.now.awake_s;
+    if state.incident.left_out_told.is_none_or(|told| now.since_s(told) >= LEFT_OUT_S) {
+        state.incident.left_out_told = Some(now);
+        let text = format!("`{}`: {text}", context.name);
+        state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
+    }
+}
+
 /// Nothing more is tried until a person says so.
 fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, why: String) {
+    if context.is_running() {
+        // Not ended for what could not be started again; its real end is judged when it comes.
+        let text = format!(
+            "`{0}` runs on, and is not ended for a restart: {why}; `watchkeeper approve {0}` gives it new ones",
+            context.name
+        );
+        state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+        state.process.remedy = None;
+        if found.finding.kind == FindingKind::Stall {
+            state.process.watch.waiting = vec![found.clone()];
+        }
+        return;
+    }
     let text = format!(
         "`{}` is not started again: {why}; `watchkeeper incidents show {}`, then `watchkeeper approve {}`",
         context.name, found.incident, context.name
