@@ -10,7 +10,7 @@
 mode() { cat mode 2>/dev/null; }
 [ "$(mode)" != early ] || exit 3
 # --- the protocol: begin ---
-dir=$WATCHKEEPER_UNIT_DIR
+dir=${WATCHKEEPER_UNIT_DIR:?}
 touch "$dir/started"                                                # what RESTART must be newer than
 git rev-parse HEAD >"$dir/version.new" && mv "$dir/version.new" "$dir/version"
 beat() {

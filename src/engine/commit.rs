@@ -7,7 +7,7 @@ use crate::base::names::UnitName;
 use crate::base::text::digest;
 use crate::base::time::Now;
 use crate::config::Config;
-use crate::model::seen::Trouble;
+use crate::model::seen::{Observation, Trouble};
 use crate::state::clocks::Clocks;
 use crate::state::git::GitState;
 use crate::state::heartbeat::Heartbeat;
@@ -197,16 +197,22 @@ impl Image {
         }
     }
 
-    /// The first look of a process: a unit whose last act came after the last heartbeat was acted on in a tick that never
-    /// ended. One that another boot left behind tells nothing: the machine ended, and not the watchdog.
-    pub fn mark_crashes(&self, seen: &mut crate::model::seen::Observation) {
-        let Some(beat) = self.heartbeat().looked_awake_s.filter(|_| !self.heartbeat.loaded.is_rebased())
-        else {
+    /// The first look of a process: a unit whose last act came after the end of the last tick, or that was acted on while
+    /// none ever ended, was acted on in a tick that never did. What another boot left behind tells nothing: the machine
+    /// ended, and not the watchdog.
+    pub fn mark_crashes(&self, seen: &mut Observation) {
+        if self.heartbeat.loaded.is_rebased() {
             return;
-        };
-        for (name, kept) in &self.units {
-            let acted = kept.loaded.value.failopen.acted_awake_s;
-            if let Some(seen) = seen.units.get_mut(name).filter(|_| acted.is_some_and(|acted| acted > beat)) {
+        }
+        // (A heartbeat of an older version knows only when its tick looked.)
+        let ended = self.heartbeat().ended_awake_s.or(self.heartbeat().looked_awake_s);
+        for (name, kept) in self.units.iter().filter(|(_, kept)| !kept.loaded.is_rebased()) {
+            let state = &kept.loaded.value;
+            // Without a heartbeat: either no tick ended since its first act, or the file was lost.
+            let is_first = state.acts <= 1 + state.failopen.crashes_awake_s.len() as u64;
+            let acted = state.failopen.acted_awake_s;
+            let never_ended = acted.is_some_and(|acted| ended.map_or(is_first, |ended| acted > ended));
+            if let Some(seen) = seen.units.get_mut(name).filter(|_| never_ended) {
                 seen.crashed_on = true;
             }
         }
@@ -430,5 +436,85 @@ fn write<T: Serialize + DeserializeOwned + PartialEq + Clone + Default, F: Files
             *kept = Kept { stamp: None, bytes: Some(bytes), loaded };
             Ok(true)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::{Awake, Wall};
+    use crate::config::Source;
+    use crate::model::seen::{HostSeen, JobSeen, Markers, Scope, Seen, ServerId, ServerSeen};
+    use crate::model::usage::UsageSeen;
+    use crate::sys::files::RealFiles;
+    use std::path::Path;
+
+    /// A fleet of one, of which nothing is seen.
+    fn fleet() -> (Config, Observation) {
+        let parsed = crate::config::parse(&Source {
+            path: Path::new("/fleet/agents.toml"),
+            text: "[[service]]\nname = \"a\"\ncommand = [\"x\"]\n",
+            home: Path::new("/home/op"),
+            env: &|_| None,
+            read: &|_| Ok(String::new()),
+            state_override: None,
+        });
+        let name = UnitName::new("a").unwrap();
+        let seen = Observation {
+            now: Now { wall: Wall(0), awake_s: Awake(900_000), boot: "b".into(), zone: "UTC".into() },
+            scope: Scope::All,
+            server: ServerSeen::Alive(ServerId { pid: 50, started: 1 }),
+            units: [(name, Seen::default())].into(),
+            markers: Markers::default(),
+            requests: Vec::new(),
+            inbox_end: None,
+            outbox_has: Vec::new(),
+            host: HostSeen::default(),
+            strays: Vec::new(),
+            strangers: Vec::new(),
+            branch: None,
+            fetch: JobSeen::None,
+            jobs: BTreeMap::new(),
+            complete: false,
+            troubles: Vec::new(),
+            usage: UsageSeen::default(),
+        };
+        (parsed.config.unwrap(), seen)
+    }
+
+    #[test]
+    fn a_watchdog_crashed_on_a_unit_when_the_tick_of_its_last_act_never_ended() {
+        #[track_caller]
+        fn check(beat: Option<&str>, (acted, acts): (&str, u32), boot: &str, want: bool) {
+            let dir = tempfile::tempdir().unwrap();
+            let (config, mut seen) = fleet();
+            let write = |path: &str, body: &str| {
+                let text = format!("{{\"v\":1,\"boot\":\"{boot}\",\"written_awake_s\":890.0,{body}}}");
+                std::fs::create_dir_all(dir.path().join("units/a")).unwrap();
+                std::fs::write(dir.path().join(path), text).unwrap();
+            };
+            write(
+                "units/a/unit.json",
+                &format!("\"acts\":{acts},\"failopen\":{{\"acted_awake_s\":{acted}}}"),
+            );
+            beat.into_iter().for_each(|body| write(table::HEARTBEAT, body));
+            let mut image = Image::default();
+            image.load(&mut RealFiles::new(dir.path()), &config, &seen.now, Suspects::Leave);
+            image.mark_crashes(&mut seen);
+            assert_eq!(seen.units["a"].crashed_on, want, "{beat:?} {acted} {boot}");
+        }
+        check(Some("\"looked_awake_s\":100.0,\"ended_awake_s\":101.0"), ("200.0", 1), "b", true);
+        check(Some("\"looked_awake_s\":200.0,\"ended_awake_s\":201.0"), ("200.0", 1), "b", false);
+        // tmux was silent since: nobody looked, and the ticks ended all the same.
+        check(Some("\"looked_awake_s\":100.0,\"ended_awake_s\":201.0"), ("200.0", 1), "b", false);
+        // Of an older version.
+        check(Some("\"looked_awake_s\":200.0"), ("200.0", 1), "b", false);
+        check(Some("\"looked_awake_s\":100.0"), ("200.0", 1), "b", true);
+        // The very first tick.
+        check(None, ("200.0", 1), "b", true);
+        check(None, ("200.0", 2), "b", false); // The file was lost.
+        check(None, ("null", 1), "b", false);
+        check(None, ("200.0", 1), "of before", false);
+        check(Some("\"ended_awake_s\":101.0"), ("200.0", 1), "of before", false);
     }
 }

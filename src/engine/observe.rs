@@ -149,6 +149,7 @@ pub fn gather<H: Host, F: Files>(
     let usage = usage::look(host, files, config, state, &now, &units, &mut memory.usage);
     let mut troubles = memory.troubles.clone();
     troubles.extend(memory.pane_troubles.iter().cloned());
+    troubles.extend(cooperation::troubles(files, &units));
     let (requests, inbox_end) = requests(files, state, &now, &mut troubles);
     let branch = branch::branch(host, config, state, now.awake_s, &mut memory.branch);
     if let (Some(BranchSeen::Unknown { why }), Some(plan)) = (&branch, &config.sequence) {
@@ -518,7 +519,11 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     let paused = text(table::PAUSED).map(|text| pause::parse(&text));
     let waiting_until =
         unit.and_then(|_| text(table::WAITING_UNTIL)).and_then(|text| wait::parse_file(&text));
-    let restart = unit.and_then(|_| text(table::RESTART)).map(|text| cooperation::restart_marker(&text));
+    let restart = unit.and_then(|_| text(table::RESTART));
+    let restart = restart.map(|text| {
+        let modified = files.modified(&path(table::RESTART));
+        cooperation::restart_marker(&text, modified)
+    });
     Markers { down, paused, waiting_until, restart }
 }
 

@@ -318,7 +318,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
                     let line = format!("{}\n", one_line(text, 500));
                     self.files.replace(&path, old.as_deref(), line.as_bytes(), Sync::Durable).map(|_| ())
                 }
-                Action::Unmark { marker } => remove_any(&mut self.files, &marker_path(marker)),
+                Action::Unmark { marker, seen: _ } => remove_any(&mut self.files, &marker_path(marker)),
                 Action::NewSession { .. }
                 | Action::Respawn { .. }
                 | Action::Adopt { .. }
@@ -395,6 +395,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             at: ended.wall,
             tick_s: ended.awake_s.since_s(began.awake_s),
             looked_awake_s: decision.next.clocks.looked_awake_s,
+            ended_awake_s: Some(ended.awake_s),
             gap_s: decision.next.clocks.gap_s,
             interval_s,
             binary: self.identity.binary.clone(),
@@ -474,7 +475,7 @@ fn stand_still(
     decision.jobs.clear();
     decision.events.retain(|event| !matches!(event.kind, EventKind::Phase | EventKind::Handoff));
     decision.markers.retain(|action| {
-        !matches!(action, Action::Mark { marker, .. } | Action::Unmark { marker } if marker.kind == MarkerKind::SequenceComplete)
+        !matches!(action, Action::Mark { marker, .. } | Action::Unmark { marker, .. } if marker.kind == MarkerKind::SequenceComplete)
     });
     for (name, state) in &mut decision.next.units {
         if of_plan(name) {

@@ -32,8 +32,9 @@ pub enum Action {
     KillSession { session: String, pane: String },
     /// Write a marker file.
     Mark { marker: Marker, text: String },
-    /// Remove a marker file.
-    Unmark { marker: Marker },
+    /// Remove a marker file. With `seen`, a `RESTART` only while its first line still is that one: what was written since
+    /// is another request.
+    Unmark { marker: Marker, seen: Option<String> },
     /// Start slow work beside the tick.
     RunJob { job: Job },
     /// Write a file of a unit for somebody who waits for it.

@@ -3,10 +3,14 @@
 //! Deliberately not here: conclusions. What could not be seen is a fact of its own (`Unknown`), never an absence.
 
 use crate::base::names::UnitName;
+use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
 use crate::model::usage::UsageSeen;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Longest text of a marker that is kept, characters.
+const MARKER_TEXT_MAX: usize = 300;
 
 /// Everything that was seen in one tick.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -470,6 +474,13 @@ pub struct RestartMarker {
     pub text: String,
     /// The time in it, else that of the file.
     pub at: Option<Wall>,
+}
+
+impl RestartMarker {
+    /// What is kept of a marker's text.
+    pub fn first_line(text: &str) -> String {
+        one_line(text.lines().next().unwrap_or("").trim(), MARKER_TEXT_MAX)
+    }
 }
 
 /// Markers found in a folder.

@@ -185,7 +185,9 @@ fn fold_unit(seen: &Observation, unit: &Seen, same_process: bool, excess_s: f64,
         let old = clocks.heartbeat.take().filter(|_| same_process);
         match (old, &seen.heartbeat) {
             (Some(old), Some(stamp)) if old.value == *stamp => old,
-            // A new process has its time to begin; nothing remembered, or not seen: nothing is held against it.
+            // Not seen: nothing is held against it, and what is seen next is no beat if it is what stood there before.
+            (Some(old), None) => Clock { value: old.value, changed_awake_s: now },
+            // A new process has its time to begin; nothing remembered: nothing is held against it.
             (_, stamp) => Clock { value: stamp.clone().unwrap_or_default(), changed_awake_s: now },
         }
     });

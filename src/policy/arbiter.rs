@@ -4,6 +4,7 @@
 use super::proposal::{Claim, EventKind, Hold, Notes, Origin, Proposal, Proposals};
 use crate::config::Config;
 use crate::model::seen::{Observation, Scope};
+use std::collections::BTreeMap;
 
 /// What the arbiter decided.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +25,13 @@ pub const OBSERVED: &str = "observe_only; would, because ";
 pub fn rule(config: &Config, seen: &Observation, units: Vec<Proposals>, notes: &mut Notes) -> Ruling {
     let mut ruling = Ruling::default();
     let mut best: Vec<Proposal> = Vec::new();
+    let mut alone = BTreeMap::new();
     for mut unit in units {
         if let Some(due) = unit.due_s {
             notes.due_in(due);
+        }
+        if let Some((why, proposal)) = unit.alone.take().zip(unit.wanted.first()) {
+            alone.insert(proposal.unit.clone(), why);
         }
         // Ties are broken by label, so that the order of the policy table does not matter.
         unit.wanted.sort_by(|a, b| (a.claim, &a.label, &a.by).cmp(&(b.claim, &b.label, &b.by)));
@@ -37,7 +42,12 @@ pub fn rule(config: &Config, seen: &Observation, units: Vec<Proposals>, notes: &
     best.sort_by_key(|p| (p.claim, config.units.get(&p.unit).map_or(0, |unit| unit.position)));
     let (mut disruptions, mut starts) = (0, 0);
     for proposal in best {
-        match refusal(config, &proposal, &mut disruptions, &mut starts) {
+        let beside = || ruling.granted.iter().any(|granted| alone.contains_key(&granted.unit));
+        let refused = match alone.get(&proposal.unit).filter(|_| beside()) {
+            Some(why) => Some(Refusal::Later(why.clone())),
+            None => refusal(config, &proposal, &mut disruptions, &mut starts),
+        };
+        match refused {
             None => ruling.granted.push(proposal),
             Some(Refusal::Observe) => {
                 ruling.holds.retain(|hold| hold.unit != proposal.unit);

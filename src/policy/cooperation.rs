@@ -4,9 +4,11 @@
 //! or what could not be seen, is no verdict. Deliberately not here: what is done about it (ladder), its exits (restart).
 
 use super::context::UnitContext;
+use super::proposal::Notes;
 use super::symptom::{Proof, Symptom};
 use crate::base::time::{Awake, human_s};
 use crate::model::seen::{Process, RestartMarker};
+use crate::state::mail::Level;
 use crate::state::unit::{SymptomKind, UnitState};
 
 /// Exit status of a unit that asks to be started anew (SPEC 8).
@@ -24,11 +26,45 @@ pub fn beat(context: &UnitContext<'_>) -> Option<Awake> {
     context.clocks.heartbeat.as_ref().map(|clock| clock.changed_awake_s)
 }
 
+/// Who has promised to beat: the process that we started as a cooperative one, and any that has beaten. A session that was
+/// adopted, a pane that a person filled anew, or a service that became cooperative while it ran never heard of it.
+pub fn promise(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    let (Some(cooperative), Some(process)) = (&context.unit.cooperative, context.process()) else { return };
+    let before = context.before.units.get(context.name).and_then(|before| before.seen.process);
+    let started = std::mem::take(&mut state.promise.launched) && before.is_none();
+    if started || (before == Some(process) && has_beaten(context)) {
+        state.promise.process = Some(process);
+    }
+    if state.promise.process == Some(process) || state.promise.told == Some(process) {
+        return;
+    }
+    let limit = cooperative.heartbeat_stale_s.max(context.unit.ladder.quiet_s);
+    let Some(quiet) = beat(context).map(|beat| context.now.awake_s.since_s(beat)) else { return };
+    if quiet < limit {
+        return notes.due_in(limit - quiet);
+    }
+    state.promise.told = Some(process);
+    let text = format!(
+        "`{name}` (pid {}) never touched its heartbeat, and was not started by this watchdog as a cooperative unit: it is \
+         not judged by it until it does; `watchkeeper restart {name}` starts it as one",
+        process.pid,
+        name = context.name
+    );
+    state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
+}
+
+/// Was its heartbeat touched since the look before?
+fn has_beaten(context: &UnitContext<'_>) -> bool {
+    let before = context.before.clocks.units.get(context.name).and_then(|clocks| clocks.heartbeat.as_ref());
+    before.zip(context.clocks.heartbeat.as_ref()).is_some_and(|(before, now)| before.value != now.value)
+}
+
 /// Is its heartbeat older than it promised?
 pub fn silent(context: &UnitContext<'_>, state: &UnitState) -> Option<Symptom> {
     let promised = context.unit.cooperative.as_ref()?;
     context.alive()?;
-    if is_young(context, state) {
+    if is_young(context, state) || state.promise.process.is_none_or(|known| context.process() != Some(known))
+    {
         return None;
     }
     let alive_since = state.seen.alive_since_awake_s?;

@@ -13,11 +13,13 @@ use crate::state::unit::UnitState;
 pub const CRASHES_MAX: usize = 3;
 /// … within this time, seconds, and the unit is left alone.
 pub const WINDOW_S: f64 = 600.0;
+/// What brings the next watchdog (cron) is late by so much at most, seconds.
+const SLACK_S: f64 = 30.0;
 
 /// Counts an abnormal end of the watchdog before this one, while it acted on this unit.
 pub fn fold(now: &Now, name: &UnitName, crashed_on: bool, state: &mut UnitState, notes: &mut Notes) {
     let memory = &mut state.failopen;
-    memory.crashes_awake_s.retain(|at| now.awake_s.since_s(*at) < WINDOW_S);
+    memory.crashes_awake_s.retain(|at| now.awake_s.since_s(*at) <= WINDOW_S + SLACK_S);
     if !crashed_on {
         return;
     }
@@ -44,6 +46,9 @@ pub fn fold(now: &Now, name: &UnitName, crashed_on: bool, state: &mut UnitState,
 /// Withholds everything, also what people asked for: any of it may be what the watchdog dies of.
 pub fn withhold(name: &UnitName, state: &UnitState, wanted: &mut Proposals) {
     if state.failopen.since_awake_s.is_none() {
+        // Acted on together, one that the watchdog dies of would take the others with it.
+        wanted.alone = (!state.failopen.crashes_awake_s.is_empty())
+            .then(|| "the watchdog ended while acting on it: one such unit at a time".to_owned());
         return;
     }
     let Some(first) = wanted.wanted.first().map(|proposal| proposal.label.clone()) else { return };
@@ -54,10 +59,10 @@ pub fn withhold(name: &UnitName, state: &UnitState, wanted: &mut Proposals) {
     wanted.hold(&first, why);
 }
 
-/// A person says that it may be acted on again.
-pub fn approve(state: &mut UnitState) {
+/// A person says that it may be acted on again. True: it was left alone until now.
+pub fn approve(state: &mut UnitState) -> bool {
     state.failopen.crashes_awake_s.clear();
-    state.failopen.since_awake_s = None;
+    state.failopen.since_awake_s.take().is_some()
 }
 
 #[cfg(test)]
@@ -95,6 +100,8 @@ mod tests {
         world.ask(Ask::Approve { unit: name("a") });
         world.run(60.0);
         assert!(!world.acts("a").is_empty(), "{}", world.story());
+        let said = world.state.mail.handled.iter().find(|done| done.said.contains("approved"));
+        assert!(said.is_some_and(|done| done.said.contains("it may be acted on again")), "{said:?}");
     }
 
     #[test]
@@ -114,5 +121,43 @@ mod tests {
         world.run(60.0);
         world.expect_alerts("ended abnormally", 1);
         world.expect_act("b", "restart");
+    }
+
+    /// A cron line that brings it back every five minutes.
+    #[test]
+    fn crashes_at_the_ends_of_the_window_count() {
+        let mut world = World::running("[[service]]\nname = \"a\"\ncommand = [\"x\"]\n");
+        crash(&mut world);
+        for _ in 0..2 {
+            world.run(300.5);
+            crash(&mut world);
+        }
+        world.expect_alerts("ended abnormally 3 times", 1);
+    }
+
+    /// Of a batch nobody knows which one it was: they are tried one at a time.
+    #[test]
+    fn units_of_a_batch_that_the_watchdog_died_of_are_acted_on_one_at_a_time() {
+        let text: String = ["a", "b", "c"]
+            .map(|name| format!("[[service]]\nname = \"{name}\"\ncommand = [\"x\"]\n"))
+            .concat();
+        let mut world = World::running(&text);
+        for unit in ["a", "b", "c"] {
+            world.unit(unit).dies(Exit::Status(1));
+            world.unit(unit).seen().crashed_on = true;
+        }
+        world.tick_now();
+        for unit in ["a", "b", "c"] {
+            world.unit(unit).seen().crashed_on = false;
+        }
+        let mut most = 0;
+        for _ in 0..20 {
+            world.tick();
+            most = most.max(world.last.granted.len());
+        }
+        assert_eq!(most, 1, "{}", world.story());
+        for unit in ["a", "b", "c"] {
+            world.expect_act(unit, "restart");
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::cooperation;
 use super::ending::ending;
 use super::guard_text;
 use super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use super::symptom::{Proof, Symptom, is_stall, symptom};
+use super::symptom::{Proof, Symptom, is_stall, symptom, what};
 use super::{Policy, stall, veto};
 use crate::base::text::one_line;
 use crate::base::time::{Wall, human_s};
@@ -41,6 +41,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     if context.alive().is_none() || context.unfolded.ending.is_some() {
         return;
     }
+    cooperation::promise(context, state, notes);
     stale_since(context, state, notes);
     start_over(context, state, notes);
     let Some(symptom) = symptom(context, context.unfolded) else { return };
@@ -217,11 +218,7 @@ fn tell(context: &UnitContext<'_>, state: &mut UnitState, symptom: &Symptom, not
 }
 
 fn alert_text(context: &UnitContext<'_>, symptom: &Symptom, is_last: bool) -> String {
-    let what = match symptom.kind {
-        SymptomKind::Stalled | SymptomKind::Hung => "is stalled",
-        SymptomKind::Silent => "is silent",
-        SymptomKind::Stale => "runs old code",
-    };
+    let what = what(symptom.kind);
     let end = if is_last { " and its ladder is at its end" } else { "" };
     format!("`{}` {what}{end}: {} ({})", context.name, symptom.seen, symptom.compared)
 }
@@ -299,7 +296,7 @@ fn tidy(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         return;
     }
     let why = Reason::new("ladder.tidy", "its RESTART marker is older than the process that runs", vec![]);
-    let action = Action::Unmark { marker: marker_of(context) };
+    let action = Action::Unmark { marker: marker_of(context), seen: Some(marker.text.clone()) };
     out.want(Claim::Tidy, "clear RESTART", What::Act(action), why);
 }
 

@@ -88,6 +88,7 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     super::recovery::charged(context, state);
     state.launch.afresh = false;
     state.launch.stopped = false;
+    state.promise.launched = context.unit.cooperative.is_some();
     state.ending = None;
     state.operator.start = false;
     state.attend = Default::default();

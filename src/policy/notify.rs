@@ -284,9 +284,16 @@ fn blind(seen: &Observation, next: &mut State, stands: &mut Vec<(String, Level, 
 }
 
 /// Sessions that no unit uses, ours and nobody's: told when they have stood for a while, with what can be done.
-fn strays(seen: &Observation, prefix: &str, next: &mut State, stands: &mut Vec<(String, Level, String)>) {
+fn strays(config: &Config, seen: &Observation, next: &mut State, stands: &mut Vec<(String, Level, String)>) {
     const SINCE: &str = "since ";
-    let end = |session: &str| format!("`tmux kill-session -t ={session}` ends it");
+    let prefix = config.session_prefix.as_str();
+    let socket = match config.tmux_socket.as_str() {
+        "" => String::new(),
+        socket => format!("-L {socket} "),
+    };
+    // As a shell wants it: anybody may have named it, and zsh expands a bare `=name`.
+    let quoted = |session: &str| format!("'={}'", session.replace('\'', "'\\''"));
+    let end = |session: &str| format!("`tmux {socket}kill-session -t {}` ends it", quoted(session));
     let add = |session: &str| {
         let name = session.strip_prefix(prefix).filter(|name| UnitName::new(name).is_ok()).unwrap_or("NAME");
         format!(
@@ -360,7 +367,7 @@ fn orphans(config: &Config, seen: &Observation, next: &State, stands: &mut Vec<(
 /// Standing conditions (sessions that no unit uses, troubles with files): each is told once while it stands.
 fn standing(config: &Config, seen: &Observation, next: &mut State) {
     let mut stands: Vec<(String, Level, String)> = Vec::new();
-    strays(seen, &config.session_prefix, next, &mut stands);
+    strays(config, seen, next, &mut stands);
     for trouble in &seen.troubles {
         stands.push((format!("trouble {}", trouble.key), Level::Warning, trouble.text.clone()));
     }

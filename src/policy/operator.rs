@@ -105,7 +105,7 @@ fn mark(unit: Option<&UnitName>, kind: MarkerKind, text: String) -> Action {
 }
 
 fn unmark(unit: Option<&UnitName>, kind: MarkerKind) -> Action {
-    Action::Unmark { marker: Marker { unit: unit.cloned(), kind } }
+    Action::Unmark { marker: Marker { unit: unit.cloned(), kind }, seen: None }
 }
 
 fn take(
@@ -331,7 +331,10 @@ fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName
     };
     state.restart.breaker = Breaker::Closed;
     fresh_ladder(state);
-    super::failopen::approve(state);
+    let lifted = match super::failopen::approve(state) {
+        true => "; it may be acted on again",
+        false => "",
+    };
     state.restart.past_awake_s.clear();
     state.restart.lost_awake_s.clear();
     state.restart.asked_awake_s.clear();
@@ -347,9 +350,13 @@ fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName
     Ok(match was {
         Breaker::Closed if !state.stall.approved => format!("`{name}`: approved; its budgets are fresh"),
         Breaker::Closed => {
-            format!("`{name}`: approved; its budgets are fresh, and a stalled kill may pass its vetoes once")
+            format!(
+                "`{name}`: approved; its budgets are fresh, and a stalled kill may pass its vetoes once{lifted}"
+            )
         }
-        Breaker::Open { .. } | Breaker::HalfOpen { .. } => format!("`{name}`: circuit breaker closed"),
+        Breaker::Open { .. } | Breaker::HalfOpen { .. } => {
+            format!("`{name}`: circuit breaker closed{lifted}")
+        }
     })
 }
 

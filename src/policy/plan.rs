@@ -361,7 +361,7 @@ fn marker(seen: &Observation, phase: &mut PhaseState, markers: &mut Vec<Action>)
             let text = format!("phase {} was the last one; done at {at}", phase.id);
             markers.push(Action::Mark { marker, text });
         }
-        (None, true) if phase.marked => markers.push(Action::Unmark { marker }),
+        (None, true) if phase.marked => markers.push(Action::Unmark { marker, seen: None }),
         (None, false) => phase.marked = false,
         (Some(_), true) | (None, true) => {}
     }

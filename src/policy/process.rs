@@ -9,6 +9,7 @@ mod env;
 mod failure;
 mod fixes;
 mod heal;
+mod limits;
 mod prompt;
 mod rules;
 mod run;
@@ -45,6 +46,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     stall::approval(state);
     failure::left_out(context, state, left_out, notes);
     verify::fold(context, unit, state, notes);
+    run::holds(context, unit, state);
 }
 
 fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
@@ -130,6 +132,17 @@ pub fn cancel(context: &UnitContext<'_>) -> Option<Action> {
 /// Is an agent to be told what the files say?
 pub fn wants_brief(state: &UnitState) -> bool {
     state.process.remedy.as_ref().is_some_and(|remedy| matches!(remedy.step, RemedyStep::Ask { .. }))
+}
+
+/// The job by which an agent was asked. When it is not there we were killed before it began: the prompt is made anew.
+pub fn asked_job(state: &UnitState) -> Option<&str> {
+    match &state.process.remedy.as_ref()?.step {
+        RemedyStep::Thinking { job } => Some(job),
+        RemedyStep::Due
+        | RemedyStep::Ask { .. }
+        | RemedyStep::Requested { .. }
+        | RemedyStep::Command { .. } => None,
+    }
 }
 
 /// Is an answer awaited in the response file?

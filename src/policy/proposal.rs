@@ -197,12 +197,21 @@ pub struct Proposals {
     pub held: Vec<Hold>,
     /// Seconds until somebody should look again.
     pub due_s: Option<f64>,
+    /// Why it is acted on in no tick together with another unit of which that is said.
+    pub alone: Option<String>,
 }
 
 impl Proposals {
     /// Nothing yet.
     pub fn new(unit: &UnitName) -> Proposals {
-        Proposals { unit: unit.clone(), by: "", wanted: Vec::new(), held: Vec::new(), due_s: None }
+        Proposals {
+            unit: unit.clone(),
+            by: "",
+            wanted: Vec::new(),
+            held: Vec::new(),
+            due_s: None,
+            alone: None,
+        }
     }
 
     /// From here on the policy `name` speaks.

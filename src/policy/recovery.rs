@@ -74,7 +74,11 @@ pub fn prompt<'a>(context: &UnitContext<'a>) -> Option<&'a str> {
     let recovery = &context.unfolded.recovery;
     match context.alive() {
         Some(_) => recovery.given.as_deref(),
-        None => recovery.ready.as_deref(),
+        // A start that was recorded and did not happen is made again as it was meant.
+        None => recovery
+            .ready
+            .as_deref()
+            .or_else(|| recovery.given.as_deref().filter(|_| belief::is_unstarted(&context.unfolded.seen))),
     }
 }
 
@@ -85,6 +89,9 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         return alive(context, state, notes);
     }
     if !restart::is_healing(context, context.unfolded) {
+        if !context.is_wanted() {
+            forget(state);
+        }
         return;
     }
     let Some((kind, why)) = due(context, context.unfolded) else {
@@ -122,12 +129,17 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     }
 }
 
-/// It lives: what was prepared is used up, and after real progress the attempts are forgotten.
-fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+/// What was prepared for a start is of no use any more: it began, or the unit is to stay down and its checkpoint will be old.
+fn forget(state: &mut UnitState) {
     if let Some(plan) = state.recovery.plan.take() {
         state.take_job(&plan.job);
     }
     state.recovery.ready = None;
+}
+
+/// It lives: what was prepared is used up, and after real progress the attempts are forgotten.
+fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    forget(state);
     if state.recovery.attempts == 0 && !state.recovery.told {
         return;
     }
@@ -298,6 +310,9 @@ fn charge(_: &UnitContext<'_>, _: &Proposal, _: &mut UnitState) {}
 
 /// A start was granted: an attempt that goes with it is counted before it happens.
 pub fn charged(context: &UnitContext<'_>, state: &mut UnitState) {
+    if state.recovery.ready.is_none() && prompt(context).is_some() {
+        return; // The same attempt once more: it is paid for.
+    }
     state.recovery.given = state.recovery.ready.take();
     state.recovery.progress_since_awake_s = None;
     let plan = state.recovery.plan.take();

@@ -147,6 +147,7 @@ fn adopted(context: &UnitContext<'_>, state: &mut UnitState) {
     state.operator = OperatorState { start: false, adopt: false, ..std::mem::take(&mut state.operator) };
     state.launch.digest.clone_from(&context.unit.launch_digest);
     (state.launch.kickoff, state.launch.stopped) = (Kickoff::Done, false);
+    state.promise.launched = false;
     state.ending = None;
     belief::started(context.now, &PaneSeen::Unknown, &mut state.seen);
 }
@@ -172,6 +173,9 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
     };
     if let Some(past) = past {
         match budget(context, state, past) {
+            Ok(words) if kind == Kind::Requested && words == FIRST => {
+                compared.push("it asked for it: no backoff".to_owned());
+            }
             Ok(words) => compared.push(words),
             Err((why, wait)) => {
                 out.due_in(wait);
@@ -351,6 +355,9 @@ fn recent(state: &UnitState, now: Awake) -> usize {
     past.filter(|at| now.since_s(**at) < BREAKER_WINDOW_S).count()
 }
 
+/// What is compared when there is no restart of late.
+const FIRST: &str = "first restart: immediate";
+
 /// May a heal be paid for now, after these? The comparison in words, or why not and how long it will take.
 fn budget(context: &UnitContext<'_>, state: &UnitState, past: &[Awake]) -> Result<String, (String, f64)> {
     let now = context.now.awake_s;
@@ -372,7 +379,7 @@ fn budget(context: &UnitContext<'_>, state: &UnitState, past: &[Awake]) -> Resul
     }
     let n = past.len();
     let Some(last) = past.last() else {
-        return Ok("first restart: immediate".into());
+        return Ok(FIRST.into());
     };
     let needed = (BACKOFF_FIRST_S * 2f64.powi(n.min(20) as i32 - 1)).min(BACKOFF_MAX_S);
     let passed = now.since_s(*last);

@@ -7,7 +7,7 @@ use super::Policy;
 use super::context::UnitContext;
 use super::guard_text;
 use super::proposal::{Notes, Proposal, Proposals};
-use super::symptom::{Proof, Symptom, symptom};
+use super::symptom::{Proof, Symptom, symptom, what};
 use super::veto;
 use crate::base::time::{Awake, Wall, human_s};
 use crate::config::AgentKind;
@@ -170,7 +170,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, _: &mut Notes) {
     }
     let symptom = symptom(context, context.unfolded);
     let vetoes = if symptom.is_some() { veto::vetoes(context, context.unfolded) } else { Vec::new() };
-    vetoes_since(context, state, vetoes);
+    vetoes_since(context, state, symptom.as_ref().map(|symptom| symptom.kind), vetoes);
     if symptom.is_none() || recovered_s(context).is_some() {
         // An approval is for what stands, not for a stall of next week.
         state.stall.approved = false;
@@ -203,7 +203,12 @@ pub fn recovered_s(context: &UnitContext<'_>) -> Option<f64> {
 }
 
 /// Remembers since when each veto holds; tells those that are older than their cap, daily.
-fn vetoes_since(context: &UnitContext<'_>, state: &mut UnitState, vetoes: Vec<veto::Veto>) {
+fn vetoes_since(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    symptom: Option<SymptomKind>,
+    vetoes: Vec<veto::Veto>,
+) {
     let now = context.now.awake_s;
     state.stall.vetoes_since.retain(|name, _| vetoes.iter().any(|veto| veto.name == name));
     for veto in vetoes {
@@ -219,8 +224,9 @@ fn vetoes_since(context: &UnitContext<'_>, state: &mut UnitState, vetoes: Vec<ve
         }
         since.told_awake_s = Some(now);
         let text = format!(
-            "`{name}` is stalled, and for {age} nothing was done because {why}; `watchkeeper approve {name}` overrides it",
+            "`{name}` {what}, and for {age} nothing was done because {why}; `watchkeeper approve {name}` overrides it",
             name = context.name,
+            what = symptom.map_or("is stalled", what),
             age = human_s(age),
             why = veto.why
         );

@@ -47,6 +47,15 @@ pub fn is_stall(kind: SymptomKind) -> bool {
     }
 }
 
+/// What is wrong, in words that follow a unit's name.
+pub fn what(kind: SymptomKind) -> &'static str {
+    match kind {
+        SymptomKind::Stalled | SymptomKind::Hung => "is stalled",
+        SymptomKind::Silent => "is silent",
+        SymptomKind::Stale => "runs old code",
+    }
+}
+
 impl Symptom {
     /// How much of a unit must be watched for anything to be done about it.
     pub fn least(&self) -> Watch {

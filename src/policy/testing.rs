@@ -431,7 +431,7 @@ impl World {
     fn mark(&mut self, action: &Action) {
         let (marker, text) = match action {
             Action::Mark { marker, text } => (marker, Some(text.clone())),
-            Action::Unmark { marker } => (marker, None),
+            Action::Unmark { marker, .. } => (marker, None),
             other => panic!("no marker: {other:?}"),
         };
         let markers = match &marker.unit {

@@ -5,6 +5,7 @@
 //! ends or starts anything.
 
 use super::activity;
+use super::cooperation::ASKS_RESTART;
 use crate::base::names::UnitName;
 use crate::base::time::{Now, human_s};
 use crate::model::seen::{Exit, PaneSeen, Process, ScreenState, Seen};
@@ -154,7 +155,9 @@ pub fn fold(
         Some(_) => Quiet::Recent,
     };
     let recorded = recorded(before, state.ending.is_some());
-    let verdict = judge(session(seen), identity(seen, before), recorded, weigh(state.seen.exit_known, quiet));
+    let asked = asks_restart(before, state);
+    let quiet = if asked { Quiet::Long } else { weigh(state.seen.exit_known, quiet) };
+    let verdict = judge(session(seen), identity(seen, before), recorded, quiet);
     // An end counts when it is believed.
     let ended = before.process.is_some() && state.seen.process.is_none();
     match verdict {
@@ -182,6 +185,12 @@ pub fn fold(
         | Verdict::Crashed
         | Verdict::Over => {}
     }
+}
+
+/// It ended itself in the way that a cooperative unit asks for a restart: no crash, however busy it was.
+fn asks_restart(before: &SeenState, state: &UnitState) -> bool {
+    let is_its = state.promise.process.is_some() && state.promise.process == before.process;
+    is_its && state.seen.exit_known == Some(Exit::Status(ASKS_RESTART))
 }
 
 fn fate(state: &mut UnitState, fate: Fate, quiet_s: Option<f64>) {

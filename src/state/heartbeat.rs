@@ -21,6 +21,8 @@ pub struct Heartbeat {
     pub tick_s: f64,
     /// When that tick looked.
     pub looked_awake_s: Option<Awake>,
+    /// When that tick ended, on the awake clock: written also when nothing could be looked at.
+    pub ended_awake_s: Option<Awake>,
     /// The usual gap between looks, seconds.
     pub gap_s: f64,
     /// Longest sleep until the next one, seconds: a heartbeat older than three of these is old.

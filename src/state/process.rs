@@ -227,6 +227,9 @@ pub struct FixDue {
     pub step: FixStep,
     /// The job that does it; "" = not ordered yet.
     pub job: String,
+    /// The job of an agent that nobody waits for any more, which must have ended before; "" = none.
+    #[serde(default)]
+    pub after: String,
 }
 
 /// An attempt that is watched.

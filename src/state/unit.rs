@@ -26,6 +26,8 @@ pub struct UnitState {
     pub stall: StallState,
     /// Where its ladder stands.
     pub ladder: LadderState,
+    /// Who promised a heartbeat.
+    pub promise: Promise,
     /// Ends of the watchdog itself in the midst of an act on this unit.
     pub failopen: FailOpen,
     /// Usage limit memory.
@@ -477,6 +479,18 @@ pub struct LadderState {
     pub stale: Option<StaleSince>,
     /// The restart that it was asked for last.
     pub asked: Option<Asked>,
+}
+
+/// Who promised to touch its heartbeat.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Promise {
+    /// It was started as a cooperative unit, and its process was not seen yet.
+    pub launched: bool,
+    /// The process that was started as a cooperative one, or has beaten: only such a one is judged by its heartbeat.
+    pub process: Option<Process>,
+    /// A process that never beat, and that was told of.
+    pub told: Option<Process>,
 }
 
 /// Ends of the watchdog itself in the midst of an act on this unit.

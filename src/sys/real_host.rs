@@ -13,7 +13,9 @@ use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal, UnitFile};
 use crate::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunId, RunQuery, RunSeen};
-use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
+use crate::model::seen::{
+    BranchFacts, HostSeen, JobSeen, Process, RestartMarker, ServerSeen, TranscriptSeen, Vote,
+};
 use crate::model::usage::FileSeen;
 use crate::state::table;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -214,6 +216,19 @@ impl RealHost {
             Ok(Replaced::Yielded) => Outcome::Failed { why: format!("somebody else wrote `{path}`") },
             Err(error) => Outcome::Failed { why: error.message() },
         }
+    }
+
+    /// Removes a marker, unless another one than the one that was seen lies there now. A directory is put aside.
+    fn unmark(&mut self, path: &str, seen: Option<&str>) -> crate::base::error::Result<()> {
+        if self.files.irregular(path).is_some() {
+            return self.files.remove(path).or_else(|_| self.files.quarantine(path).map(|_| ()));
+        }
+        if let (Some(seen), Some(now)) = (seen, self.files.read(path, MARKER_MAX)?)
+            && RestartMarker::first_line(&String::from_utf8_lossy(&now)) != seen
+        {
+            return Ok(());
+        }
+        self.files.remove(path)
     }
 
     fn mark(&mut self, marker: &Marker, text: &str) -> Outcome {
@@ -468,7 +483,7 @@ impl Host for RealHost {
                 }
             }
             Action::WriteFile { unit, file, text } => self.write_file(unit, *file, text),
-            Action::Unmark { marker } => match self.files.remove(&marker_path(marker)) {
+            Action::Unmark { marker, seen } => match self.unmark(&marker_path(marker), seen.as_deref()) {
                 Ok(()) => Outcome::Done,
                 Err(error) => failed(error.message()),
             },
@@ -582,6 +597,29 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_is_cleared_only_while_it_is_the_one_that_was_seen() {
+        #[track_caller]
+        fn check(make: fn(&Path), seen: &str, cleared: bool) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut host = RealHost::new("", dir.path());
+            let unit = Some(UnitName::new("a").unwrap());
+            let path = dir.path().join("units/a/RESTART");
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            make(&path);
+            let marker = Marker { unit, kind: MarkerKind::Restart };
+            let action = Action::Unmark { marker, seen: Some(seen.to_owned()) };
+            assert_eq!(host.perform(&action), Outcome::Done);
+            assert_eq!(!path.exists(), cleared, "{seen}");
+        }
+        let text = |path: &Path| std::fs::write(path, " 2026-11-21T10:00:00Z op: old\nmore\n").unwrap();
+        check(text, "2026-11-21T10:00:00Z op: old", true);
+        check(text, "2026-11-21T09:00:00Z op: older", false);
+        check(|path| std::fs::write(path, "").unwrap(), "", true);
+        check(|_| {}, "", true);
+        check(|path| std::fs::create_dir_all(path.join("x")).unwrap(), "(unreadable: is a directory)", true);
+    }
+
+    #[test]
     fn markers_are_files() {
         let dir = tempfile::tempdir().unwrap();
         let mut host = RealHost::new("", &dir.path().join("state"));
@@ -595,7 +633,10 @@ mod tests {
                 assert_eq!(std::fs::read_to_string(&path).unwrap().trim_end(), text);
             }
             for _ in 0..2 {
-                assert_eq!(host.perform(&Action::Unmark { marker: marker.clone() }), Outcome::Done);
+                assert_eq!(
+                    host.perform(&Action::Unmark { marker: marker.clone(), seen: None }),
+                    Outcome::Done
+                );
                 assert!(!path.exists());
             }
         }

@@ -194,7 +194,8 @@ fn a_crash_with_a_trace_is_one_incident_that_names_the_exception() {
     assert_eq!(incidents.len(), 1, "{incidents:?}");
     let report = world.text(&format!("incidents/{}/report.md", incidents[0]));
     assert!(report.contains("ZeroDivisionError: division by zero"), "{report}");
-    assert!(world.text("outbox.jsonl").contains("is not started again: the same failure 2 times in a row"));
+    let told = "is not started again: the same failure 2 times in a row";
+    world.await_that("alert", |world| world.text("outbox.jsonl").contains(told));
 }
 
 #[test]
@@ -206,6 +207,11 @@ fn a_silent_process_that_does_nothing_is_ended_and_started_again() {
     );
     let first = world.await_child();
     world.await_that("second run", |world| {
+        // On a starved machine a silence proves nothing: there a person has to say so.
+        let hold = world.json("units/p/unit.json")["hold"]["why"].as_str().unwrap_or_default().to_owned();
+        if hold.contains("starved") || hold.contains("short of memory") {
+            world.says(&["approve", "p"]);
+        }
         world.number() >= 2 && world.child().is_some_and(|pid| pid != first)
     });
     assert!(!lives(first));

@@ -80,7 +80,8 @@ impl Books {
 /// Actions that no fault must explain: a delivery's and an end's own steps are judged by what began them; texts of
 /// people and schedules are due anyway.
 fn is_step(event: &Event) -> bool {
-    event.rule.starts_with("deliver.") || event.rule.starts_with("operator.")
+    // A marker that is over is taken away: that touches nothing that runs.
+    ["deliver.", "operator.", "ladder.tidy"].iter().any(|start| event.rule.starts_with(start))
 }
 
 /// Does an open fault, or one that has just ended, explain it?
@@ -139,10 +140,13 @@ pub fn deliveries(fleet: &Fleet, books: &Books, faults: &[Fault], wrong: &mut Ve
         let acts = books.events.iter().filter(|event| {
             event.kind == "act"
                 && event.unit.as_deref() == Some(name)
-                && (event.rule.starts_with("restart.") || event.rule == "wake.due" && event.text == "run")
+                && (event.rule.starts_with("restart.")
+                    || event.rule == "wake.due" && event.text == "run"
+                    || is_run(&event.rule))
         });
         let acts = acts.count();
-        if unit.role == Role::Service {
+        if matches!(unit.role, Role::Service | Role::Coop | Role::Process) {
+            work(unit, books, acts, wrong);
             if unit.changes + 1 > acts {
                 wrong.push(format!("{name}: {} processes seen, {acts} starts granted", unit.changes + 1));
             }
@@ -194,6 +198,54 @@ pub fn deliveries(fleet: &Fleet, books: &Books, faults: &[Fault], wrong: &mut Ve
     )
 }
 
+/// A start of a process. (One that is ordered again has its number already.)
+fn is_run(rule: &str) -> bool {
+    ["first", "asked", "remedy", "always", "resume"].iter().any(|kind| rule == format!("process.{kind}"))
+}
+
+/// Services and processes: two at a time; what a process's own ledger says of its starts and its failures.
+fn work(unit: &super::fleet::Unit, books: &Books, granted: usize, wrong: &mut Vec<String>) {
+    let name = &unit.name;
+    if let Some(at) = unit.doubled.first() {
+        wrong.push(format!("{name}: two at a time, {} times, first {}", unit.doubled.len(), Wall(*at)));
+    }
+    if unit.role != Role::Process {
+        return;
+    }
+    let said = |kind: &str, text: &str| {
+        unit.lines.iter().filter(|l| l.kind == kind && (text.is_empty() || l.text == text)).count()
+    };
+    let starts = said("start", "");
+    if starts != granted {
+        wrong.push(format!("{name}: {starts} starts by its ledger, {granted} granted"));
+    }
+    let mine = books.events.iter().filter(|e| e.kind == "failed" && e.unit.as_deref() == Some(name));
+    let found = mine.filter(|event| event.text.contains("SoakError")).count();
+    if found != said("assistant", "trace") {
+        wrong.push(format!("{name}: {} tracebacks, {found} found", said("assistant", "trace")));
+    }
+}
+
+/// Processes that were replaced while no fault was about: by what the harness sees, whatever the watchdog says.
+pub fn false_swaps(fleet: &Fleet, faults: &[Fault]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (index, unit) in fleet.units.iter().enumerate().filter(|(_, unit)| unit.role != Role::Task) {
+        for at in &unit.swaps {
+            let explained = faults.iter().any(|fault| {
+                let fleet_wide = fault.kind == Kind::ServerKilled && unit.role != Role::Process;
+                let mine =
+                    fault.unit == Some(index) && !matches!(fault.kind, Kind::ShimKilled | Kind::Garbled);
+                let end = fault.ended.as_ref().map_or(i64::MAX, |(at, _)| at + SLACK);
+                (mine || fleet_wide) && (fault.began - 300..=end).contains(at)
+            });
+            if !explained {
+                wrong.push(format!("{} {}: another process", Wall(*at), unit.name));
+            }
+        }
+    }
+    wrong
+}
+
 /// The table of faults.
 pub fn table(faults: &[Fault]) -> String {
     let mut text = format!(
@@ -236,6 +288,8 @@ pub fn table(faults: &[Fault]) -> String {
         "{:<14} {:>5} {:>8} {:>6} {:>5} {:>5}",
         "all", sums[0], sums[1], sums[2], sums[3], sums[4]
     );
+    let approved = faults.iter().filter(|fault| fault.approved > 0).count();
+    let _ = writeln!(text, "on a starved machine a person approved the remedy of {approved} of them");
     text
 }
 
@@ -261,6 +315,9 @@ pub fn ledger(fleet: &Fleet, faults: &[Fault], books: &Books) -> String {
                     && !is_step(e)
             });
             acts.extend(mine.map(|e| format!("{} +{:.0} s", e.text, (e.at - fault.began) as f64 / 1e3)));
+        }
+        if fault.approved > 0 {
+            acts.push(format!("approved by a person {} times", fault.approved));
         }
         let kind = format!("{:?}", fault.kind);
         let _ = writeln!(text, "{} {unit:<6} {kind:<13} {end}; {}", Wall(fault.began), acts.join(", "));

@@ -5,6 +5,7 @@ use super::books::Event;
 use super::dog::{Dog, order, signal};
 use super::fleet::{Fleet, Role, now};
 use super::random::Random;
+use super::work;
 use std::process::{Child, Command, Stdio};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +33,16 @@ pub enum Kind {
     NudgeOrder,
     RestartOrder,
     PauseOrder,
+    SvcKilled,
+    SvcHang,
+    SvcDeaf,
+    SvcOrphan,
+    SvcStale,
+    SvcExit42,
+    ProcKilled,
+    ShimKilled,
+    ProcTrace,
+    ProcStall,
     Garbled,
     ClocksLost,
     ServerKilled,
@@ -39,9 +50,21 @@ pub enum Kind {
     DogStopped,
 }
 
+impl Kind {
+    /// A fault of a cooperative service or a process (see `work`).
+    pub fn is_work(self) -> bool {
+        (Kind::SvcKilled..=Kind::ProcStall).contains(&self)
+    }
+
+    /// It is silent, so a starved machine rightly stays its remedy.
+    pub fn is_silence(self) -> bool {
+        matches!(self, Kind::SvcHang | Kind::SvcDeaf | Kind::SvcOrphan | Kind::SvcStale | Kind::ProcStall)
+    }
+}
+
 /// Kinds with their weights and the units that they can befall.
-const WEIGHTS: [(Kind, u32, &[Role]); 23] = {
-    use Role::{Loop, Persistent, Service, Task};
+const WEIGHTS: [(Kind, u32, &[Role]); 33] = {
+    use Role::{Coop, Loop, Persistent, Process, Service, Task};
     [
         (Kind::Kill9, 6, &[Loop, Persistent, Service, Task]),
         (Kind::Term, 3, &[Loop, Persistent, Service]),
@@ -66,6 +89,16 @@ const WEIGHTS: [(Kind, u32, &[Role]); 23] = {
         (Kind::NudgeOrder, 8, &[Loop, Persistent]),
         (Kind::RestartOrder, 2, &[Loop, Persistent]),
         (Kind::PauseOrder, 2, &[Loop]),
+        (Kind::SvcKilled, 4, &[Coop]),
+        (Kind::SvcHang, 4, &[Coop]),
+        (Kind::SvcDeaf, 3, &[Coop]),
+        (Kind::SvcOrphan, 4, &[Coop]),
+        (Kind::SvcStale, 4, &[Coop]),
+        (Kind::SvcExit42, 4, &[Coop]),
+        (Kind::ProcKilled, 4, &[Process]),
+        (Kind::ShimKilled, 4, &[Process]),
+        (Kind::ProcTrace, 4, &[Process]),
+        (Kind::ProcStall, 4, &[Process]),
     ]
 };
 
@@ -96,12 +129,28 @@ pub struct Fault {
     pub old_pid: Option<u32>,
     pub text: String,
     pub child: Option<Child>,
+    /// How often a person approved its remedy on a starved machine, and when last.
+    pub approved: usize,
+    pub approved_at: i64,
 }
 
 impl Fault {
     fn new(kind: Kind, unit: Option<usize>, old_pid: Option<u32>) -> Fault {
         let (text, child) = (String::new(), None);
-        Fault { kind, unit, began: now(), ended: None, group: None, phase: 0, due: 0, old_pid, text, child }
+        Fault {
+            kind,
+            unit,
+            began: now(),
+            ended: None,
+            group: None,
+            phase: 0,
+            due: 0,
+            old_pid,
+            text,
+            child,
+            approved: 0,
+            approved_at: 0,
+        }
     }
 
     pub fn is_open(&self) -> bool {
@@ -110,25 +159,28 @@ impl Fault {
 
     /// Deaths cost the unit's budget of restarts.
     pub fn is_death(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Kill9
-                | Kind::Term
-                | Kind::Segv
-                | Kind::Exit
-                | Kind::Shell
-                | Kind::KillSession
-                | Kind::Hang
-                | Kind::Freeze
-                | Kind::Stall
-                | Kind::PauseOrder
-        )
+        let by_work = self.kind.is_work() && self.kind != Kind::ShimKilled;
+        by_work
+            || matches!(
+                self.kind,
+                Kind::Kill9
+                    | Kind::Term
+                    | Kind::Segv
+                    | Kind::Exit
+                    | Kind::Shell
+                    | Kind::KillSession
+                    | Kind::Hang
+                    | Kind::Freeze
+                    | Kind::Stall
+                    | Kind::PauseOrder
+            )
     }
 
     /// Longest time to recover, milliseconds; a backoff of up to 60 s may be part of it.
     pub fn patience(&self) -> i64 {
         let seconds = match self.kind {
             Kind::Hang | Kind::Freeze | Kind::Stall => 270,
+            kind if kind.is_silence() => 270,
             _ => 180,
         };
         seconds * 1000
@@ -148,6 +200,14 @@ impl Fault {
             Kind::Limit | Kind::LimitMenu | Kind::AccountLimit => rule.starts_with("limit."),
             Kind::Error => rule == "attend.error",
             Kind::RestartOrder => rule == "restart.asked" || ends,
+            Kind::SvcKilled => heals,
+            Kind::SvcHang | Kind::SvcDeaf | Kind::SvcOrphan => heals || ends || rule == "cooperation.silent",
+            Kind::SvcStale => {
+                ends || ["cooperation.stale", "restart.requested", "restart.changed"].contains(&rule)
+            }
+            Kind::SvcExit42 => rule == "restart.requested",
+            Kind::ProcKilled | Kind::ProcTrace => ["process.remedy", "process.again"].contains(&rule),
+            Kind::ProcStall => ends || ["process.restart", "process.remedy", "process.again"].contains(&rule),
             Kind::ServerKilled => heals || rule == "restart.lost" || rule == "wake.due",
             Kind::Ask
             | Kind::Draft
@@ -156,6 +216,7 @@ impl Fault {
             | Kind::Wait
             | Kind::Compact
             | Kind::NudgeOrder
+            | Kind::ShimKilled
             | Kind::Garbled
             | Kind::ClocksLost
             | Kind::DogKilled
@@ -250,6 +311,16 @@ fn directive(kind: Kind, random: &mut Random) -> Option<String> {
         | Kind::NudgeOrder
         | Kind::RestartOrder
         | Kind::PauseOrder
+        | Kind::SvcKilled
+        | Kind::SvcHang
+        | Kind::SvcDeaf
+        | Kind::SvcOrphan
+        | Kind::SvcStale
+        | Kind::SvcExit42
+        | Kind::ProcKilled
+        | Kind::ShimKilled
+        | Kind::ProcTrace
+        | Kind::ProcStall
         | Kind::Garbled
         | Kind::ClocksLost
         | Kind::ServerKilled
@@ -304,6 +375,7 @@ pub fn inflict(kind: Kind, unit: usize, fleet: &Fleet, random: &mut Random, numb
         Kind::RestartOrder => fault.child = Some(order(fleet, &["restart", &name])),
         Kind::PauseOrder => fault.child = Some(order(fleet, &["pause", &name, "soak"])),
         Kind::Garbled => fault.text = garble(fleet, &name, random)?,
+        kind if kind.is_work() => work::inflict(&mut fault, unit, fleet)?,
         _ => return None,
     }
     Some(fault)
@@ -379,6 +451,16 @@ fn a_fault_explains_its_own_remedy_only() {
     check(Kind::Limit, "limit.probe", "probe limit", true);
     check(Kind::Limit, "stall.idle", "nudge", false);
     check(Kind::PauseOrder, "restart.heal", "restart", false);
+    check(Kind::SvcKilled, "restart.heal", "restart", true);
+    check(Kind::SvcKilled, "cooperation.silent", "terminate", false);
+    check(Kind::SvcHang, "cooperation.silent", "request-restart", true);
+    check(Kind::SvcHang, "cooperation.stale", "request-restart", false);
+    check(Kind::SvcStale, "cooperation.stale", "request-restart", true);
+    check(Kind::SvcExit42, "restart.heal", "restart", false);
+    check(Kind::ShimKilled, "process.remedy", "restart", false);
+    check(Kind::ProcTrace, "process.remedy", "restart", true);
+    check(Kind::ProcTrace, "process.restart", "restart", false);
+    check(Kind::ProcStall, "process.restart", "restart", true);
     check(Kind::RestartOrder, "restart.asked", "start", true);
     for kind in [Kind::Ask, Kind::Draft, Kind::Attach, Kind::LongTool, Kind::Wait, Kind::Compact] {
         for rule in ["stall.idle", "stall.hung", "ending.term", "restart.heal", "attend.dialog"] {

@@ -1,6 +1,7 @@
 //! The fleet: its config, its tmux server, and what the harness sees of it by itself (panes, transcripts), without
 //! asking the watchdog.
 
+use super::work;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,6 +25,10 @@ pub enum Role {
     Persistent,
     Task,
     Service,
+    /// A service that keeps the protocol of cooperative units.
+    Coop,
+    /// A local process, outside tmux.
+    Process,
 }
 
 /// One line of a transcript.
@@ -49,6 +54,13 @@ pub struct Unit {
     /// Processes seen so far, besides the first.
     pub changes: usize,
     last_pid: Option<u32>,
+    /// When other processes than the first were seen.
+    pub swaps: Vec<i64>,
+    /// A cooperative service's last heartbeat.
+    pub beat: Option<i64>,
+    /// Main processes at the last sweep, and when there were too many.
+    pub many: usize,
+    pub doubled: Vec<i64>,
 }
 
 /// The fleet.
@@ -65,19 +77,17 @@ pub fn now() -> i64 {
 }
 
 /// (name, role, account, parent)
-const UNITS: [(&str, Role, &str, &str); 20] = [
+const UNITS: [(&str, Role, &str, &str); 25] = [
     ("a1", Role::Loop, "alpha", "p1"),
     ("a2", Role::Loop, "alpha", "p1"),
     ("a3", Role::Loop, "alpha", ""),
     ("a4", Role::Loop, "alpha", ""),
     ("a5", Role::Loop, "alpha", ""),
-    ("a6", Role::Loop, "alpha", ""),
     ("b1", Role::Loop, "beta", ""),
     ("b2", Role::Loop, "beta", ""),
     ("b3", Role::Loop, "beta", ""),
     ("b4", Role::Loop, "beta", ""),
     ("b5", Role::Loop, "beta", ""),
-    ("b6", Role::Loop, "beta", ""),
     ("p1", Role::Persistent, "alpha", ""),
     ("p2", Role::Persistent, "alpha", ""),
     ("p3", Role::Persistent, "beta", ""),
@@ -86,6 +96,13 @@ const UNITS: [(&str, Role, &str, &str); 20] = [
     ("t2", Role::Task, "beta", ""),
     ("s1", Role::Service, "", ""),
     ("s2", Role::Service, "", ""),
+    ("w1", Role::Coop, "", ""),
+    ("w2", Role::Coop, "", ""),
+    ("w3", Role::Coop, "", ""),
+    ("w4", Role::Coop, "", ""),
+    ("j1", Role::Process, "", ""),
+    ("j2", Role::Process, "", ""),
+    ("j3", Role::Process, "", ""),
 ];
 
 /// Seconds between wakes of persistent agents and between runs of tasks.
@@ -116,6 +133,10 @@ impl Fleet {
                 pid_since: 0,
                 changes: 0,
                 last_pid: None,
+                swaps: Vec::new(),
+                beat: None,
+                many: 0,
+                doubled: Vec::new(),
             }
         });
         let units = units.collect();
@@ -196,18 +217,27 @@ impl Fleet {
             }
         }
         let at = now();
-        let dir = self.dir.clone();
+        let (dir, state) = (self.dir.clone(), self.state());
         for unit in &mut self.units {
-            let pid = panes.get(format!("crew-{}", unit.name).as_str()).copied();
+            unit.read(&dir);
+            let pid = match unit.role {
+                Role::Process => work::started(&dir, unit).first().copied(),
+                _ => panes.get(format!("crew-{}", unit.name).as_str()).copied(),
+            };
+            if unit.role == Role::Coop {
+                unit.beat = work::beat(&state, &unit.name);
+            }
             if pid != unit.pid {
                 unit.pid = pid;
                 unit.pid_since = at;
             }
             if pid.is_some() && pid != unit.last_pid {
-                unit.changes += usize::from(unit.last_pid.is_some());
+                if unit.last_pid.is_some() {
+                    unit.changes += 1;
+                    unit.swaps.push(at);
+                }
                 unit.last_pid = pid;
             }
-            unit.read(&dir);
         }
     }
 }
@@ -244,6 +274,7 @@ fn unit_config(dir: &Path, text: &mut String, name: &str, role: Role, account: &
         Role::Service if name == "s1" => {
             format!("\n[[service]]\nname = \"{name}\"\ncommand = [\"sleep\", \"86400\"]\n")
         }
+        Role::Coop | Role::Process => work::config(dir, name, role),
         Role::Service => format!(
             "\n[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", \"while :; do echo tick; sleep 1; done\"]\n"
         ),
@@ -279,12 +310,15 @@ impl Unit {
         self.lines.iter().rev().find(|line| line.kind == kind && line.text.starts_with(start)).map(|l| l.at)
     }
 
-    /// Does it what it is there for, by its own words? A loop works, others are there.
+    /// Does it what it is there for, by its own words? A loop works, a heart beats, others are there.
     pub fn is_well(&self) -> bool {
         let at = now();
         match self.role {
-            Role::Loop => self.pid.is_some() && self.last("assistant", "step").is_some_and(|t| at - t < 6000),
+            Role::Loop | Role::Process => {
+                self.pid.is_some() && self.last("assistant", "step").is_some_and(|t| at - t < 6000)
+            }
             Role::Persistent | Role::Service => self.pid.is_some() && at - self.pid_since > 1500,
+            Role::Coop => self.pid.is_some() && self.beat.is_some_and(|t| at - t < 6000),
             Role::Task => self.last("start", "").is_some_and(|t| at - t < (WAKE_S + 15) * 1000),
         }
     }

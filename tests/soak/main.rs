@@ -1,4 +1,4 @@
-//! The soak: the real watchdog over a fleet of twenty scripted agents and services, for as long as asked, with random
+//! The soak: the real watchdog over a fleet of 25 scripted agents, services and processes, for as long as asked, with random
 //! faults; then the books. It runs only when `WATCHKEEPER_SOAK_S` says for how many seconds.
 //!
 //! `WATCHKEEPER_SOAK_SEED` chooses the faults, `WATCHKEEPER_SOAK_REPORT` is a folder for the report.
@@ -11,6 +11,7 @@ mod faults;
 mod fleet;
 mod random;
 mod steps;
+mod work;
 
 use books::Books;
 use dog::Dog;
@@ -55,6 +56,7 @@ impl Drop for Soak {
             let _ = child.wait();
         }
         let _ = self.fleet.tmux(&["kill-server"]);
+        self.fleet.end_all();
     }
 }
 
@@ -188,10 +190,12 @@ impl Soak {
         self.brain();
         self.person();
         self.renew();
+        self.approve();
         self.orders.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         if now() - self.sampled > 2000 {
             self.sampled = now();
             self.dog.sample(&self.fleet);
+            self.fleet.sweep(&self.faults);
         }
     }
 
@@ -257,6 +261,18 @@ impl Soak {
         }
     }
 
+    /// A starved machine rightly stays what ends a silent unit; a person looks at it, and lets it go on.
+    fn approve(&mut self) {
+        for fault in self.faults.iter_mut().filter(|f| f.is_open() && f.kind.is_silence()) {
+            let Some(unit) = fault.unit else { continue };
+            let due = now() - fault.began > 20_000 && now() - fault.approved_at > 12_000;
+            if due && self.fleet.hold(unit).contains("the machine is starved") {
+                (fault.approved, fault.approved_at) = (fault.approved + 1, now());
+                self.orders.push(dog::order(&self.fleet, &["approve", &self.fleet.units[unit].name]));
+            }
+        }
+    }
+
     fn inflict(&mut self, began: i64, stop: i64) {
         let at = now();
         let fleet_fault = self.faults.iter().any(|f| f.is_open() && f.unit.is_none());
@@ -285,7 +301,7 @@ impl Soak {
         let tools = self.faults.iter().any(|f| f.is_open() && f.kind == Kind::LongTool);
         let Some((kind, unit)) = faults::choose(&mut self.random, &self.fleet, &free, tools) else { return };
         // What takes minutes to be believed must begin in time.
-        if matches!(kind, Kind::Hang | Kind::Freeze) && stop - at < 120_000 {
+        if (matches!(kind, Kind::Hang | Kind::Freeze) || kind.is_silence()) && stop - at < 120_000 {
             return;
         }
         let number = self.faults.len() + 1;
@@ -321,7 +337,9 @@ impl Soak {
                 self.faults.extend(fault);
             }
             _ if stop - now() > 60_000 => {
-                for fault in self.faults.iter_mut().filter(|f| f.is_open() && f.unit.is_some()) {
+                let outside = |unit: usize| self.fleet.units[unit].role == Role::Process;
+                let hit = |f: &&mut Fault| f.is_open() && f.unit.is_some_and(|unit| !outside(unit));
+                for fault in self.faults.iter_mut().filter(hit) {
                     fault.void("the tmux server was killed");
                     if let Some(unit) = fault.unit.filter(|_| fault.kind == Kind::PauseOrder) {
                         let name = &self.fleet.units[unit].name;
@@ -378,6 +396,10 @@ impl Soak {
         section(
             "actions that no fault explains (healthy touched)",
             books::false_actions(&self.fleet, &self.books, &self.faults, ready),
+        );
+        section(
+            "processes replaced without a fault (healthy touched)",
+            books::false_swaps(&self.fleet, &self.faults),
         );
         section("alerts that no fault explains", books::false_alerts(&self.fleet, &self.books, &self.faults));
         let mut wrong = Vec::new();

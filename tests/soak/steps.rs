@@ -4,6 +4,7 @@ use super::books::Books;
 use super::dog::{Dog, order, signal};
 use super::faults::{End, Fault, Kind};
 use super::fleet::{Fleet, Role, now};
+use super::work;
 
 /// One step of an open fault.
 pub fn step(fault: &mut Fault, fleet: &Fleet, dog: &mut Dog, books: &Books) {
@@ -28,7 +29,8 @@ pub fn step(fault: &mut Fault, fleet: &Fleet, dog: &mut Dog, books: &Books) {
 
 /// Other work on this machine may starve it: then nothing is killed, rightly. The person does it.
 fn held(fault: &Fault, fleet: &Fleet, books: &Books) -> Option<String> {
-    let unit = fault.unit.filter(|_| matches!(fault.kind, Kind::Hang | Kind::Freeze | Kind::Stall))?;
+    let is_silence = matches!(fault.kind, Kind::Hang | Kind::Freeze | Kind::Stall) || fault.kind.is_silence();
+    let unit = fault.unit.filter(|_| is_silence)?;
     let name = fleet.units[unit].name.as_str();
     let mut mine = books.events.iter().rev().filter(|event| event.unit.as_deref() == Some(name));
     let hold = mine.find(|event| event.kind == "hold")?;
@@ -61,8 +63,8 @@ fn step_fleet(fault: &mut Fault, fleet: &Fleet, dog: &mut Dog, at: i64) {
         }
         (Kind::DogStopped, 1) if ticked().1 > fault.due => fault.recovered(),
         (Kind::ServerKilled, _) => {
-            // A task comes back with its next run.
-            let back = fleet.units.iter().filter(|unit| unit.role != Role::Task);
+            // A task comes back with its next run; a process has no part in it.
+            let back = fleet.units.iter().filter(|unit| !matches!(unit.role, Role::Task | Role::Process));
             let mut back = back.map(|unit| unit.is_well() && unit.pid_since > fault.began);
             if back.all(|well| well) {
                 fault.recovered();
@@ -83,7 +85,7 @@ fn is_back(fault: &Fault, unit: usize, fleet: &Fleet) -> bool {
             other && started.is_some_and(|from| seen.said("assistant", "step", from).is_some())
         }
         Role::Persistent => other && seen.said("start", "", fault.began).is_some(),
-        Role::Task | Role::Service => other,
+        Role::Task | Role::Service | Role::Coop | Role::Process => other,
     }
 }
 
@@ -108,6 +110,9 @@ fn resume(fault: &mut Fault, unit: usize, fleet: &Fleet, phase: u8) {
 }
 
 fn step_unit(fault: &mut Fault, unit: usize, fleet: &Fleet, books: &Books, at: i64) {
+    if fault.kind.is_work() {
+        return work::step(fault, unit, fleet, books, at);
+    }
     let seen = &fleet.units[unit];
     let is_typed = !fault.text.is_empty()
         && !matches!(fault.kind, Kind::Draft | Kind::NudgeOrder | Kind::Garbled | Kind::Attach);
@@ -178,7 +183,7 @@ fn step_unit(fault: &mut Fault, unit: usize, fleet: &Fleet, books: &Books, at: i
         }
         Kind::PauseOrder => step_pause(fault, unit, fleet, at),
         Kind::Garbled => step_garbled(fault, unit, fleet, books),
-        Kind::ClocksLost | Kind::ServerKilled | Kind::DogKilled | Kind::DogStopped => {}
+        _ => {}
     }
 }
 

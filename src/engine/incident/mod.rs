@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::detect::incident::{self as pages, IndexLine, Repeats, report};
 use crate::model::incident::IncidentOrder;
 use crate::model::process::ProcessSeen;
+use crate::state::attempts::Attempt;
 use crate::state::incident::{IncidentState, Known};
 use crate::state::{State, table};
 use crate::sys::{Files, Host, Replaced, Sync};
@@ -74,7 +75,7 @@ pub fn look<F: Files>(files: &mut F, state: &IncidentState, memory: &mut Memory,
         .collect();
     if !state.rows.is_empty() {
         let keys = notes::keys(files);
-        seen.attempts = state.rows.iter().map(|row| row.key()).filter(|key| keys.contains(key)).collect();
+        seen.attempts = state.rows.iter().map(Attempt::key).filter(|key| keys.contains(key)).collect();
     }
     for note in &state.fixes {
         // A note for a folder that somebody removed has no place any more.

@@ -7,7 +7,7 @@ use crate::model::finding::Finding;
 use crate::model::incident::{FixNote, Place, Remedy};
 use crate::model::process::RunId;
 use crate::model::seen::{BranchFacts, HostSeen, JobSeen, Process, TranscriptSeen, Vote};
-use crate::state::attempts::{Attempt, Status};
+use crate::state::attempts::Status;
 use crate::sys::files::RealFiles;
 use crate::sys::{PaneList, git};
 use std::path::Path;

@@ -6,6 +6,7 @@ use crate::base::time::Now;
 use crate::config::{Config, HealingAgent, ProcessHost, ProcessUnit, Unit};
 use crate::engine::follow::{Follower, Question};
 use crate::model::process::{Brief, LogSeen, ProcessSeen, RunSeen};
+use crate::model::seen::JobSeen;
 use crate::policy::process as policy;
 use crate::state::State;
 use crate::state::unit::UnitState;
@@ -116,7 +117,8 @@ fn details<H: Host, F: Files>(
         // It matters when a failure is judged: then it does not run, or something was found.
         HealingAgent::Auto => program.map(|program| host.finds(program)),
     };
-    if policy::wants_brief(state) {
+    let unbegun = policy::asked_job(state).is_some_and(|job| host.job(job) == JobSeen::None);
+    if policy::wants_brief(state) || unbegun {
         facts.brief = Some(brief(host, files, process, state));
     }
     if policy::wants_answer(state) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::time::{Awake, Wall};
-use crate::config::Source;
+use crate::config::{Cooperative, Source};
 use crate::model::action::{Action, Outcome};
 use crate::model::seen::{HostSeen, Process, ScreenState, ServerId, TranscriptSeen};
 use crate::sys::PaneList;
@@ -321,4 +321,31 @@ fn an_alert_in_an_outbox_that_was_put_aside_is_owed_no_more() {
     assert_eq!(outbox_has(&mut files, &state), std::slice::from_ref(&id));
     files.append(table::OUTBOX, "{}").unwrap();
     assert_eq!(outbox_has(&mut files, &state), [id]);
+}
+
+/// What a link or a directory hides was not seen: nobody is judged by it, and it is told.
+#[test]
+fn a_heartbeat_that_is_no_plain_file_is_not_seen_and_told() {
+    #[track_caller]
+    fn check(make: fn(&Path), want: Option<bool>, told: usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let unit_dir = dir.path().join("units/s");
+        std::fs::create_dir_all(&unit_dir).unwrap();
+        make(&unit_dir.join("heartbeat"));
+        let mut config = one_agent();
+        let mut unit = config.units.remove("a").unwrap();
+        let cooperative = Cooperative { heartbeat_stale_s: 90.0, version: false };
+        (unit.name, unit.cooperative) = (UnitName::new("s").unwrap(), Some(cooperative));
+        let mut files = RealFiles::new(dir.path());
+        let cooperation = cooperation::look(&mut OnePane::busy(), &mut files, &unit);
+        let heartbeat = cooperation.as_ref().unwrap().heartbeat.as_ref();
+        assert_eq!(heartbeat.map(|stamp| !stamp.is_empty()), want);
+        let units = [(UnitName::new("s").unwrap(), Seen { cooperation, ..Seen::default() })].into();
+        let troubles = cooperation::troubles(&mut files, &units);
+        assert_eq!(troubles.len(), told, "{troubles:?}");
+    }
+    check(|_| {}, Some(false), 0);
+    check(|path| std::fs::write(path, "").unwrap(), Some(true), 0);
+    check(|path| std::os::unix::fs::symlink("/dev/null", path).unwrap(), None, 1);
+    check(|path| std::fs::create_dir(path).unwrap(), None, 1);
 }

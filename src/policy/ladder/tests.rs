@@ -1,7 +1,7 @@
 //! The one ladder: its order, its pauses, its breaker, and what a cooperative unit makes of it.
 
 use crate::model::action::Action;
-use crate::model::seen::{Ask, Exit, RestartMarker};
+use crate::model::seen::{Ask, Cooperation, Exit, RestartMarker};
 use crate::policy::proposal::What;
 use crate::policy::testing::{World, name};
 use crate::state::unit::{Breaker, EndStep};
@@ -27,7 +27,9 @@ fn lives(text: &str, units: &[&str]) -> World {
     world.tick();
     for unit in units {
         // As if this watchdog had started it.
-        world.state.units.get_mut(&name(unit)).unwrap().launch.count = 1;
+        let state = world.state.units.get_mut(&name(unit)).unwrap();
+        state.launch.count = 1;
+        state.promise.process = state.seen.process;
         world.unit(unit).busy();
     }
     world
@@ -486,4 +488,58 @@ fn a_kill_without_a_terminate_before_it_is_gentle() {
     world.ticks(2);
     let step = end(&world).map(|ending| ending.step);
     assert!(matches!(step, Some(EndStep::Termed { .. })), "{step:?} {}", world.story());
+}
+
+/// A session that a person started knows of no heartbeat: it is told of, and judged once it has beaten.
+#[test]
+fn who_was_not_started_as_cooperative_is_judged_once_it_has_beaten() {
+    let promise = "[[service]]\nname = \"s\"\ncommand = [\"x\"]\ncooperative = {}\n";
+    let adopted = || {
+        let mut world = World::new(promise);
+        world.unit("s").seen().foreign = Some("it has no stamp of ours".into());
+        world.unit("s").seen().adoptable = Some("%1".into());
+        world.ask(Ask::Adopt { unit: name("s") });
+        until(&mut world, "adopt", 10.0);
+        world.unit("s").seen().foreign = None;
+        world.unit("s").seen().adoptable = None;
+        world.unit("s").start();
+        world.unit("s").busy();
+        world
+    };
+    let became = || {
+        let mut world = World::running("[[service]]\nname = \"s\"\ncommand = [\"x\"]\n");
+        world.reload(promise);
+        world.unit("s").seen().cooperation =
+            Some(Box::new(Cooperation { heartbeat: Some(String::new()), ..Default::default() }));
+        world
+    };
+    let by_hand = || {
+        let mut world = service("");
+        world.unit("s").pane().pid += 100;
+        world
+    };
+    for (what, mut world) in [("adopted", adopted()), ("became", became()), ("by hand", by_hand())] {
+        world.forget();
+        world.run(3600.0);
+        assert_eq!(world.acts("s"), [""; 0], "{what}: {}", world.story());
+        let told = world.alerts.iter().filter(|text| text.contains("never touched its heartbeat")).count();
+        assert_eq!(told, 1, "{what}: {:?}", world.alerts);
+        world.unit("s").beats();
+        until(&mut world, "request-restart", 300.0);
+    }
+}
+
+#[test]
+fn who_asks_for_its_restart_did_not_crash() {
+    #[track_caller]
+    fn check(status: i32, crashed: bool) {
+        let mut world = service("");
+        ends(&mut world, Exit::Status(status));
+        world.run(5.0);
+        world.expect_act("s", "restart");
+        let told = world.events.iter().any(|event| event.contains("crashed"));
+        assert_eq!(told, crashed, "{status}: {:?}", world.events);
+    }
+    check(42, false);
+    check(1, true);
 }

@@ -108,8 +108,17 @@ fn a_session_that_nobody_stamped_is_told_once_with_what_can_be_done() {
     world.run(600.0);
     world.expect_alerts("`watchkeeper adopt x`", 1);
     world.expect_alerts("`watchkeeper adopt NAME`", 1);
-    world.expect_alerts("tmux kill-session -t =crew-x", 1);
+    world.expect_alerts("`tmux kill-session -t '=crew-x'`", 1);
     world.expect_alerts("", 2);
+}
+
+#[test]
+fn the_command_that_ends_a_stray_names_the_server_and_can_be_pasted() {
+    let mut world = family(1);
+    world.config.tmux_socket = "fleet".into();
+    world.seen.strays = vec!["crew-it's $(x)".into()];
+    world.run(240.0);
+    world.expect_alerts("`tmux -L fleet kill-session -t '=crew-it'\\''s $(x)'` ends it", 1);
 }
 
 #[test]

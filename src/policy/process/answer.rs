@@ -26,6 +26,10 @@ pub(super) fn parse(text: &str) -> Result<Answer, String> {
     let words: Vec<(usize, String)> =
         lines.iter().enumerate().filter_map(|(at, line)| Some((at, after(line, "action")?))).collect();
     let Some((last, word)) = words.last() else { return Err("it has no `ACTION:` line".to_owned()) };
+    // Who says more about it later, in words that are not read, may have changed their mind.
+    if let Some(line) = lines.iter().skip(last + 1).find(|line| names_one(line)) {
+        return Err(format!("`{}` comes after its last `ACTION:` line", one_line(line.trim(), 60)));
+    }
     // What was set before an action that is not the only one belongs to another proposal.
     let from = if words.len() == 1 { 0 } else { *last };
     let mut set = BTreeMap::new();
@@ -59,17 +63,38 @@ fn visible(text: &str) -> Vec<&str> {
     lines.into_iter().filter(|(_, fenced)| !(open && *fenced)).map(|(line, _)| line).collect()
 }
 
+/// Does a line hold `ACTION:` anywhere, marks or not?
+fn names_one(line: &str) -> bool {
+    let marks = |c: char| c.is_whitespace() || matches!(c, '*' | '_' | '`' | '"' | '\'');
+    let lower = line.to_lowercase();
+    lower.match_indices("action").any(|(at, word)| {
+        let before = lower.get(..at).and_then(|before| before.chars().next_back());
+        let rest = lower.get(at + word.len()..).unwrap_or_default().trim_start_matches(marks);
+        !before.is_some_and(char::is_alphanumeric) && rest.starts_with([':', '：'])
+    })
+}
+
+/// A line without the marks of lists, tables and markdown before it: `1. `, `- `, `• `, `→ `, `| `.
+fn unmarked(line: &str) -> &str {
+    let marks = |c: char| !c.is_alphanumeric();
+    let line = line.trim().trim_start_matches(marks);
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    match rest.starts_with(['.', ')', ':']) && rest.len() < line.len() {
+        true => rest.trim_start_matches(marks),
+        false => line,
+    }
+}
+
 /// What follows `KEYWORD:` on a line, markdown's marks taken off.
 fn after(line: &str, keyword: &str) -> Option<String> {
-    let marks = |c: char| c.is_whitespace() || matches!(c, '*' | '_' | '`' | '#' | '-');
-    let line = line.trim().trim_start_matches(marks);
+    let line = unmarked(line);
     let head = line.get(..keyword.len())?;
     if !head.eq_ignore_ascii_case(keyword) {
         return None;
     }
     let rest = line.get(keyword.len()..)?.trim_start_matches(['*', '_', '`', ' ']);
     let rest = rest.strip_prefix(':')?;
-    let rest = rest.trim().trim_start_matches(['*', '`', ' ']).trim_end_matches(['*', '`', ' ']);
+    let rest = rest.trim().trim_start_matches(['*', '`', ' ']).trim_end_matches(['*', '`', ' ', '|']);
     Some(rest.to_owned())
 }
 
@@ -128,6 +153,11 @@ mod tests {
         check("Fixed it.\n```\nACTION: restart\n```", Ok(("restart", &[])));
         check("> ACTION: abort\nACTION: restart", Ok(("restart", &[])));
         check("ACTION: restart-with-env\nSET: A=1\nACTION: pause", Ok(("pause", &[])));
+        for mark in ["1.", "2)", "•", "→", "|", "+", "–", "1. **"] {
+            check(&format!("ACTION: restart\nNo:\n{mark} ACTION: abort"), Ok(("abort", &[])));
+        }
+        check("| ACTION: abort |", Ok(("abort", &[])));
+        check("ACTION: restart\nThe transaction: it was cut.\n> ACTION: abort", Ok(("restart", &[])));
     }
 
     #[test]
@@ -135,6 +165,11 @@ mod tests {
         check("", Err("no `ACTION:` line"));
         check("I would restart it.", Err("no `ACTION:` line"));
         check("ACTION: abort because it is broken", Err("is none of"));
+        for last in
+            ["Final ACTION: abort", "So, **Action**: abort", "x | ACTION: abort", "my final action: abort"]
+        {
+            check(&format!("ACTION: restart\nBut then:\n{last}"), Err("comes after its last"));
+        }
         check("ACTION: reboot", Err("`reboot` is none of restart"));
         check("ACTION:", Err("is none of"));
         check("ACTION: restart-with-env", Err("without a `SET"));

@@ -331,8 +331,12 @@ fn running(
         (None, true) => abort("its deadline is over, and it runs once"),
         (rule, _) => chosen(context, unit, state, rule, &found.finding),
     };
+    let stall = found.finding.kind == FindingKind::Stall && !is_late;
+    // What is ended for it has failed by it, as much as by an end of its own.
+    let identical = if restarts(&remedy) { again(state, &found.fingerprint) } else { 0 };
+    let none_left = state.process.run.restarts >= unit.restart.max || identical >= unit.max_identical;
     // Its time is over whether it may be started again or not.
-    let remedy = match is_late && restarts(&remedy) && state.process.run.restarts >= unit.restart.max {
+    let remedy = match is_late && restarts(&remedy) && none_left {
         true => Remedy {
             action: "pause".to_owned(),
             why: "its deadline is over, and no restart is left".to_owned(),
@@ -340,7 +344,10 @@ fn running(
         },
         false => remedy,
     };
-    let stall = found.finding.kind == FindingKind::Stall && !is_late;
+    if restarts(&remedy) && identical >= unit.max_identical {
+        let why = format!("the same failure {identical} times in a row: {}", headline(&found.finding));
+        return spent(context, state, found, why);
+    }
     order(context, state, remedy, found, stall, notes);
 }
 
@@ -385,16 +392,6 @@ pub(super) fn ended(
     } else if let Some(order) = state.incident.owed.iter_mut().find(|order| order.id == primary.incident) {
         order.notes.push(format!("ended: {words}"));
     }
-    let identical = match &mut state.process.run.failure {
-        Some(failure) if failure.fingerprint == primary.fingerprint => {
-            failure.count = failure.count.saturating_add(1);
-            failure.count
-        }
-        other => {
-            *other = Some(Failure { fingerprint: primary.fingerprint.clone(), count: 1 });
-            1
-        }
-    };
     if state.process.remedy.is_some() || state.process.run.standing != Standing::Open && matched.is_none() {
         if let Standing::Spent { why } = &state.process.run.standing {
             let text = format!("`{}` is over ({words}), and is not started again: {why}", context.name);
@@ -402,6 +399,7 @@ pub(super) fn ended(
         }
         return; // What was found before it ended says what comes next; or it is over for good.
     }
+    let identical = again(state, &primary.fingerprint);
     if identical >= unit.max_identical && !ends(matched.map(|(rule, _)| rule)) {
         let why = format!("the same failure {identical} times in a row: {}", headline(&primary.finding));
         return spent(context, state, &primary, why);
@@ -453,6 +451,20 @@ fn explains(context: &UnitContext<'_>, state: &UnitState, found: &OpenFinding, a
     let output = context.clocks.screen.as_ref().map(|clock| clock.changed_awake_s.since_s(found.at_awake_s));
     let wrote_on = output.is_some_and(|wrote| wrote > SAID_S);
     stood <= SAID_S || of_trace && stood <= TRACE_S && !wrote_on
+}
+
+/// Counts the same failure in a row.
+fn again(state: &mut UnitState, fingerprint: &str) -> u32 {
+    match &mut state.process.run.failure {
+        Some(failure) if failure.fingerprint == fingerprint => {
+            failure.count = failure.count.saturating_add(1);
+            failure.count
+        }
+        other => {
+            *other = Some(Failure { fingerprint: fingerprint.to_owned(), count: 1 });
+            1
+        }
+    }
 }
 
 fn ends(rule: Option<&Rule>) -> bool {
@@ -622,7 +634,7 @@ pub(super) fn left_out(context: &UnitContext<'_>, state: &mut UnitState, before:
 }
 
 /// Nothing more is tried until a person says so.
-fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, why: String) {
+pub(super) fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, why: String) {
     if context.is_running() {
         // Not ended for what could not be started again; its real end is judged when it comes.
         let text = format!(

@@ -61,13 +61,50 @@ pub(super) fn close(
         branch: branch.clone(),
         step,
         job: String::new(),
+        after: String::new(),
     });
     let extra = fixes.len().saturating_sub(FIXES_MAX);
     fixes.drain(..extra);
 }
 
+/// Nobody waits for this agent any more: when it is through, what it edited is taken back.
+pub(super) fn abandon(state: &mut UnitState, incident: &str, attempt: &str, agent: &str) {
+    let incident = if incident.is_empty() { attempt } else { incident };
+    state.process.heal.fixes.push(FixDue {
+        incident: incident.to_owned(),
+        attempt: attempt.to_owned(),
+        branch: String::new(),
+        step: FixStep::Restore,
+        job: String::new(),
+        after: agent.to_owned(),
+    });
+    let extra = state.process.heal.fixes.len().saturating_sub(FIXES_MAX);
+    state.process.heal.fixes.drain(..extra);
+}
+
+/// The agent that the first step waits for has ended: what it left says whether there is anything to take back.
+fn awaited(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    let Some(agent) = state.process.heal.fixes.first().map(|due| due.after.clone()) else { return };
+    if agent.is_empty() {
+        return;
+    }
+    let left = match context.job(&agent) {
+        JobSeen::Running => return,
+        JobSeen::None => None,
+        JobSeen::Ended { failed, fix, .. } => left(failed.is_some(), fix.as_deref()),
+    };
+    state.take_job(&agent);
+    notes.due_in(0.05);
+    match (left, state.process.heal.fixes.first_mut()) {
+        (Some(branch), Some(due)) => (due.branch, due.after) = (branch, String::new()),
+        (None, Some(_)) => drop(state.process.heal.fixes.remove(0)),
+        (_, None) => {}
+    }
+}
+
 /// Takes what became of the step under way.
 pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+    awaited(context, state, notes);
     let Some(due) = state.process.heal.fixes.first().filter(|due| !due.job.is_empty()).cloned() else {
         return;
     };
@@ -101,6 +138,10 @@ fn words(step: FixStep) -> &'static str {
 pub(super) fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) -> bool {
     let Some(due) = state.process.heal.fixes.first() else { return false };
     let what = format!("edits {}", words(due.step));
+    if !due.after.is_empty() {
+        out.hold("start", "an agent that nobody waits for any more is still at work in its tree");
+        return true;
+    }
     let id = match (due.job.as_str(), context.job(&due.job)) {
         ("", _) => Job::id_of(context.name, "fix", state.process.heal.jobs.saturating_add(1)),
         // Recorded, and we were killed before it began.

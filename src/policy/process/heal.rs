@@ -6,10 +6,10 @@
 use super::super::context::UnitContext;
 use super::super::ending;
 use super::super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use super::{answer, failure, fixes, prompt, stall, verify};
+use super::{answer, failure, fixes, limits, prompt, stall, verify};
 use crate::base::text::one_line;
 use crate::base::time::human_s;
-use crate::config::{CommandThen, HealingAgent, ProcessUnit, RuleAction, Watch};
+use crate::config::{CommandThen, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, RuleAction, Watch};
 use crate::model::action::{Action, Job, UnitFile};
 use crate::model::incident::{FixNote, Remedy, Source};
 use crate::model::process::Brief;
@@ -22,8 +22,6 @@ use std::collections::BTreeMap;
 
 /// So long is waited for what files say, and for the incident's report, before an agent is asked without, seconds.
 const BRIEF_S: f64 = 15.0;
-/// The hour of `max_attempts_per_hour`.
-const HOUR_S: f64 = 3600.0;
 /// What a nested agent must not believe: that it runs inside another one.
 const NESTED: [&str; 4] = ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CODEX_SANDBOX", "GEMINI_CLI"];
 
@@ -34,15 +32,22 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
         return;
     };
     match &remedy.step {
+        // An answer that an earlier version took.
+        RemedyStep::Due
+            if failure::restarts(&remedy.remedy) && matches!(unit.host, ProcessHost::Attach { .. }) =>
+        {
+            let why = limits::impossible(unit, &remedy.remedy.action).unwrap_or_default();
+            failed(context, state, &remedy, "", why, notes);
+        }
         RemedyStep::Due => due(context, state, remedy, notes),
-        RemedyStep::Ask { .. } => {}
-        RemedyStep::Thinking { job } => thinking(context, state, &remedy, job, notes),
+        RemedyStep::Ask { .. } => asking(context, unit, state, remedy, notes),
+        RemedyStep::Thinking { job } => thinking(context, unit, state, &remedy, job, notes),
         RemedyStep::Requested { since_awake_s } => {
             let waited = context.now.awake_s.since_s(*since_awake_s);
             let seen = context.seen.process.as_ref().and_then(|seen| seen.answer.clone());
             let given = state.process.heal.answer.take().or(seen);
             match given {
-                Some(text) => answered(context, state, &remedy, &text, notes),
+                Some(text) => answered(context, unit, state, &remedy, &text, notes),
                 None if waited >= unit.healing.timeout_s => {
                     let why = format!("nobody answered within {}", human_s(unit.healing.timeout_s));
                     failed(context, state, &remedy, "", &why, notes);
@@ -52,6 +57,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
         }
         RemedyStep::Command { job, restart } => command_ended(context, state, &remedy, job, *restart, notes),
     }
+    limits::budget(context, unit, state);
 }
 
 /// What needs nothing more than to be noted, and what begins a step of its own.
@@ -64,7 +70,7 @@ fn due(context: &UnitContext<'_>, state: &mut UnitState, remedy: RemedyState, no
             notes.due_in(0.05);
         }
         "pause" | "abort" if !context.is_running() && state.ending.is_none() => {
-            stopped(context, state, &remedy)
+            stopped(context, state, &remedy);
         }
         "none" => {
             verify::concluded(context, state, &remedy, Status::Kept, "nothing was to be done");
@@ -79,13 +85,16 @@ fn due(context: &UnitContext<'_>, state: &mut UnitState, remedy: RemedyState, no
         }
         _ if stops => {}
         // A stall that moves again has healed itself.
-        "restart" | "restart-with-env" if remedy.stall && context.is_running() && state.ending.is_none() => {
-            if !state.process.watch.stalled.contains(&remedy.detector) {
-                let text = format!("it moves again: not ended for `{}`", remedy.detector);
-                notes.event(context.now.wall, Some(context.name), EventKind::State, text);
-                verify::concluded(context, state, &remedy, Status::Kept, "it moved again by itself");
-                state.process.remedy = None;
-            }
+        "restart" | "restart-with-env"
+            if remedy.stall
+                && context.is_running()
+                && state.ending.is_none()
+                && !state.process.watch.stalled.contains(&remedy.detector) =>
+        {
+            let text = format!("it moves again: not ended for `{}`", remedy.detector);
+            notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+            verify::concluded(context, state, &remedy, Status::Kept, "it moved again by itself");
+            state.process.remedy = None;
         }
         _ => {}
     }
@@ -111,8 +120,44 @@ fn stopped(context: &UnitContext<'_>, state: &mut UnitState, remedy: &RemedyStat
     state.process.remedy = None;
 }
 
+/// An agent is to be asked: is one there, and may it be asked now? Either way somebody hears of it.
+fn asking(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    remedy: RemedyState,
+    notes: &mut Notes,
+) {
+    if failure::has_agent(context, unit) {
+        let key = format!("asked too often about `{}`", remedy.detector);
+        if let Some(why) = limits::capped(context, unit, state, &remedy)
+            && state.process.run.told.as_ref() != Some(&key)
+        {
+            state.process.run.told = Some(key);
+            let text = format!("`{}` waits for a healing agent: {why}", context.name);
+            state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+        }
+        return;
+    }
+    let none = "no agent is there to ask: `healing.agent` is off, or its program is not found";
+    let attached = matches!(unit.host, ProcessHost::Attach { .. });
+    let again = match context.is_running() {
+        true => remedy.stall,
+        false => unit.lifecycle != Lifecycle::OneShot,
+    };
+    if attached || !again {
+        return failed(context, state, &remedy, "", none, notes);
+    }
+    let text = format!("`{}`: {none}; it is started again instead", context.name);
+    state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    let chosen = Remedy { action: "restart".to_owned(), why: none.to_owned(), ..Remedy::default() };
+    state.process.remedy = Some(RemedyState { remedy: chosen, step: RemedyStep::Due, ..remedy });
+    notes.due_in(0.05);
+}
+
 fn thinking(
     context: &UnitContext<'_>,
+    unit: &ProcessUnit,
     state: &mut UnitState,
     remedy: &RemedyState,
     job: &str,
@@ -127,9 +172,9 @@ fn thinking(
             edited(state, remedy, fix.as_deref());
             match why {
                 Some(why) => {
-                    failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes)
+                    failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes);
                 }
-                None => answered(context, state, remedy, output, notes),
+                None => answered(context, unit, state, remedy, output, notes),
             }
         }
     }
@@ -151,6 +196,7 @@ fn edited(state: &mut UnitState, remedy: &RemedyState, fix: Option<&FixSeen>) {
 /// An answer came: what it says is done, if it can be read.
 fn answered(
     context: &UnitContext<'_>,
+    unit: &ProcessUnit,
     state: &mut UnitState,
     remedy: &RemedyState,
     text: &str,
@@ -162,6 +208,9 @@ fn answered(
             return failed(context, state, remedy, text, &format!("its answer can't be used: {why}"), notes);
         }
     };
+    if let Some(why) = limits::impossible(unit, answer.action) {
+        return failed(context, state, remedy, text, &format!("its answer can't be used: {why}"), notes);
+    }
     let chosen = Remedy {
         source: Source::Agent,
         action: answer.action.to_owned(),
@@ -272,8 +321,10 @@ fn command_ended(
     } else {
         verify::concluded(context, state, remedy, Status::Kept, "its command went well");
         if !context.is_running() && state.process.run.standing == Standing::Open {
-            state.process.run.standing =
-                Standing::Paused { why: "a rule ran a command, and no restart".to_owned() };
+            let why = "a rule ran a command, and no restart".to_owned();
+            let text = format!("`{0}` stays down: {why}; `watchkeeper restart {0}` starts it", context.name);
+            state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+            state.process.run.standing = Standing::Paused { why };
         }
     }
 }
@@ -413,14 +464,8 @@ fn ask(
         let why = "no agent is there to ask: `healing.agent` is off, or its program is not found";
         return out.hold("ask the agent", why);
     }
-    let max = unit.healing.max_attempts_per_hour;
-    let asked = state.process.heal.asked_since(&remedy.detector, context.now.awake_s.plus_s(-HOUR_S));
-    if asked >= max as usize {
+    if let Some(why) = limits::capped(context, unit, state, remedy) {
         out.due_in(60.0);
-        let why = format!(
-            "asked {asked} times about `{}` in the last hour (limit {max}); `watchkeeper approve {}` lifts it",
-            remedy.detector, context.name
-        );
         return out.hold("ask the agent", why);
     }
     let waited = context.now.awake_s.since_s(since);
@@ -517,6 +562,7 @@ pub(super) fn charge(
                 }
                 let detector = remedy.detector.clone();
                 state.process.heal.ask(&detector, now);
+                state.process.run.told = None;
             }
             state.process.heal.jobs = state.process.heal.jobs.saturating_add(1);
         }
@@ -525,6 +571,7 @@ pub(super) fn charge(
             let detector = remedy.detector.clone();
             state.process.heal.ask(&detector, now);
             state.process.heal.answer = None;
+            state.process.run.told = None;
         }
         What::Act(_) | What::Deliver(_) | What::End(_) => {}
     }

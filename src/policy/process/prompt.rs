@@ -3,7 +3,7 @@
 
 use super::super::context::UnitContext;
 use crate::base::text::strip_controls;
-use crate::config::ProcessUnit;
+use crate::config::{ProcessHost, ProcessUnit};
 use crate::model::process::Brief;
 use crate::state::process::RemedyState;
 use crate::state::unit::UnitState;
@@ -71,6 +71,12 @@ fn facts(context: &UnitContext<'_>, unit: &ProcessUnit, state: &UnitState) -> St
     ];
     for (name, value) in &run.env {
         lines.push(format!("set by an earlier remedy: {name}={value}"));
+    }
+    if let ProcessHost::Attach { allow_kill, .. } = &unit.host {
+        lines.push("it was started by somebody else: restart and restart-with-env can't be done".to_owned());
+        if !allow_kill {
+            lines.push("nor may it be ended: pause and abort can't be done while it runs".to_owned());
+        }
     }
     let names: Vec<&str> = context.unit.env.keys().map(String::as_str).collect();
     lines.push(format!("variables of its config: {}", names.join(", ")));

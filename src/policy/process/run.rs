@@ -13,6 +13,7 @@ use crate::model::action::Action;
 use crate::model::finding::{Finding, FindingKind};
 use crate::model::process::{HostLaunch, ProcessLaunch, RunSeen};
 use crate::model::seen::{Exit, ScreenState};
+use crate::state::attempts::Status;
 use crate::state::mail::Level;
 use crate::state::process::{RemedyStep, Standing};
 use crate::state::unit::UnitState;
@@ -42,9 +43,10 @@ pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut
         RunSeen::Alive { id, since, .. } => {
             adopt(context, state, id.number, &id.handle, notes);
             let run = &mut state.process.run;
-            (run.refused, run.draining, run.told) = (0, 0, None);
+            (run.refused, run.draining) = (0, 0);
             state.operator.start = false;
             if run.since_awake_s.is_none() {
+                run.told = None;
                 run.since_awake_s = Some(since_awake(context, *since));
                 run.since = Some(since.unwrap_or(context.now.wall));
                 run.ended_awake_s = None;
@@ -67,6 +69,8 @@ fn since_awake(
 
 /// A run with a later number than is remembered: the state was lost, or put back. It is ours all the same.
 fn adopt(context: &UnitContext<'_>, state: &mut UnitState, number: u64, handle: &str, notes: &mut Notes) {
+    let is_attached =
+        context.unit.process().is_some_and(|unit| matches!(unit.host, ProcessHost::Attach { .. }));
     let run = &mut state.process.run;
     if number > run.number {
         if run.number > 0 || number > 0 && run.ordered_awake_s.is_none() && number > 1 {
@@ -75,6 +79,13 @@ fn adopt(context: &UnitContext<'_>, state: &mut UnitState, number: u64, handle: 
         }
         run.number = number;
         run.since_awake_s = None;
+        // Nothing of what is remembered is about this run.
+        (run.since, run.ordered_awake_s) = (None, None);
+        if !is_attached {
+            // Attempts of the time that is forgotten stand in the ledger: no number of theirs comes again.
+            let past = u64::try_from(context.now.wall.0).unwrap_or_default();
+            state.incident.attempts = state.incident.attempts.max(past);
+        }
         state.launch.count = state.launch.count.max(number);
     }
     if number == run.number && !handle.is_empty() && run.handle != handle {
@@ -92,6 +103,26 @@ fn refused(context: &UnitContext<'_>, state: &mut UnitState) {
     if run.refused == REFUSED_TOLD {
         let why = context.seen.failed.clone().unwrap_or_default();
         let text = format!("`{}` can't be started: {why}; it is tried again", context.name);
+        state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    }
+}
+
+/// What a start waits for and a person must bring is told once.
+pub(super) fn holds(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut UnitState) {
+    let missing = context.seen.process.as_ref().map(|seen| seen.missing.join(", ")).unwrap_or_default();
+    let due = context.is_wanted()
+        && context.is_gone()
+        && state.ending.is_none()
+        && kind(unit, context, state).is_some_and(|kind| kind != Kind::Again)
+        && context.gate(state, Watch::None).is_none()
+        && waits(context, unit).is_ok();
+    if missing.is_empty() || !due || matches!(unit.host, ProcessHost::Attach { .. }) {
+        return;
+    }
+    let why = format!("it needs what is not there: {missing}");
+    if state.process.run.told.as_ref() != Some(&why) {
+        let text = format!("`{}` is not started: {why}", context.name);
+        state.process.run.told = Some(why);
         state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
     }
 }
@@ -162,7 +193,29 @@ pub(super) fn ended(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut U
     if ordered {
         return; // We ended it, for its deadline or otherwise: its status says nothing about itself.
     }
+    let attached = matches!(unit.host, ProcessHost::Attach { .. });
+    let run = &state.process.run;
+    let known = attached || run.ordered_awake_s.is_some() || run.since.is_some();
+    if !known && exit != Some(Exit::Status(0)) {
+        return unknown(context, unit, state, exit, words, notes);
+    }
     judge(context, unit, state, exit, words, notes);
+}
+
+/// An end of which this memory saw neither the start nor the run: what was decided about it then is lost, so a person says.
+fn unknown(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    exit: Option<Exit>,
+    words: String,
+    notes: &mut Notes,
+) {
+    failure::record(context, unit, state, end_finding(unit, exit, words), notes);
+    let why = format!("run {} ended while nothing is remembered of it", state.process.run.number);
+    let text = format!("`{0}` stays down: {why}; `watchkeeper approve {0}` lets it go on", context.name);
+    state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    state.process.run.standing = Standing::Paused { why };
 }
 
 fn judge(
@@ -179,7 +232,7 @@ fn judge(
         super::verify::finished(context, state);
         if !(unit.lifecycle == Lifecycle::RestartAlways || attached) {
             state.process.run.standing = Standing::Finished { well: true };
-            state.process.remedy = None;
+            super::verify::dropped(context, state, Status::Kept, "it ended well by itself");
         }
         if failure::reports_any_end(unit) {
             let finding = end_finding(unit, exit, words);

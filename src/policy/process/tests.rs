@@ -483,3 +483,138 @@ fn a_lost_state_takes_over_what_runs() {
     world.run(60.0);
     assert_eq!(world.runs.last().unwrap().number, 2, "{}", world.story());
 }
+
+#[test]
+fn a_lost_state_does_not_start_what_ended_before_it() {
+    let mut world = running("max_identical = 1");
+    world.unit("p").ended(FAIL);
+    world.run(30.0);
+    assert!(matches!(&world.state_of("p").process.run.standing, Standing::Spent { .. }), "{}", world.story());
+    world.state.units.clear();
+    world.run(600.0);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    assert!(matches!(&world.state_of("p").process.run.standing, Standing::Paused { .. }));
+    world.expect_alerts("nothing is remembered of it", 1);
+    world.ask(Ask::Approve { unit: name("p") });
+    world.run(30.0);
+    assert_eq!(world.runs.last().unwrap().number, 2, "{}", world.story());
+    // The ledger has rows of the time before: none of their numbers comes again.
+    assert!(world.state_of("p").incident.attempts > 1_000_000);
+}
+
+const ATTACHED: &str = "[[process]]\nname = \"p\"\nhost = \"attach\"\npid = 4242\nlog = \"/x.log\"\n\
+    detectors = [ { kind = \"pattern\", name = \"weird\", regex = \"x\" } ]\n\
+    rules = [ { match = { detector = \"weird\" }, action = { kind = \"agent\" } } ]\n";
+
+#[test]
+fn an_agent_never_restarts_what_somebody_else_started() {
+    #[track_caller]
+    fn check(allow: &str, answer: &str, ended: bool) {
+        let healing = "[process.healing]\nagent = \"headless\"\n";
+        let mut world = World::new(&format!("{ATTACHED}{allow}\n{healing}"));
+        world.unit("p").runs(1);
+        world.ticks(2);
+        world.unit("p").says("weird", FindingKind::Pattern, "weird");
+        world.run(30.0);
+        assert_eq!(world.started.len(), 1, "{}", world.story());
+        assert!(world.started[0].stdin.as_ref().unwrap().contains("started by somebody else"));
+        world.results.insert("heal".into(), JobSeen::well(answer));
+        world.run(60.0);
+        assert_eq!(
+            world.done.iter().any(|(_, _, label, _)| label == "terminate"),
+            ended,
+            "{}",
+            world.story()
+        );
+        if !ended {
+            assert!(world.state_of("p").process.remedy.is_none(), "{}", world.story());
+            world.expect_alerts("its answer can't be used", 1);
+        }
+    }
+    check("allow_kill = true", "ACTION: restart", false);
+    check("allow_kill = true", "ACTION: restart\nSET: A=1", false);
+    check("", "ACTION: restart", false);
+    check("", "ACTION: abort", false);
+    check("allow_kill = true", "ACTION: abort", true);
+}
+
+#[test]
+fn restarts_of_commands_and_agents_are_counted_like_all_others() {
+    let rule = "restart = { max = 2, cooldown_s = 1 }\nmax_identical = 100\nrules = [ { name = \"room\", match = { exit = 1 }, action = { kind = \"command\", command = [\"./room\"], then = \"restart\" } } ]\n[process.healing]\nagent = \"off\"";
+    let agent = "restart = { max = 2, cooldown_s = 1 }\nmax_identical = 100\nrules = [ { match = { exit = 1 }, action = { kind = \"agent\" } } ]\n[process.healing]\nagent = \"headless\"\nmax_attempts_per_hour = 100";
+    for more in [rule, agent] {
+        let mut world = World::new(&config(more).replace("restart = { max = 10, cooldown_s = 10 }\n", ""));
+        world.ticks(3);
+        world.results.insert("rule".into(), JobSeen::well("done"));
+        world.results.insert("heal".into(), JobSeen::well("ACTION: restart"));
+        for _ in 0..9 {
+            if let RunSeen::Alive { .. } = world.unit("p").process().run {
+                world.unit("p").ended(FAIL);
+            }
+            world.run(20.0);
+        }
+        assert_eq!(world.runs.len(), 3, "{}", world.story());
+        world.expect_alerts("is not started again: 2 restarts not kept", 1);
+    }
+}
+
+#[test]
+fn what_waits_for_a_person_is_told() {
+    let agent = "rules = [ { match = { exit = 1 }, action = { kind = \"agent\" } } ]\n[process.healing]\nagent = \"auto\"";
+    let mut world = running(agent);
+    world.unit("p").process().healer = Some(false);
+    world.unit("p").ended(FAIL);
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    world.expect_alerts("no agent is there to ask", 1);
+
+    let mut world = running(&format!("lifecycle = \"one-shot\"\n{agent}"));
+    world.unit("p").process().healer = Some(false);
+    world.unit("p").ended(FAIL);
+    world.run(60.0);
+    assert!(
+        matches!(&world.state_of("p").process.run.standing, Standing::Paused { .. }),
+        "{}",
+        world.story()
+    );
+    world.expect_alerts("no agent is there to ask", 1);
+
+    let cap = agent.replace("auto", "headless") + "\nmax_attempts_per_hour = 0";
+    let mut world = running(&cap);
+    world.unit("p").ended(FAIL);
+    world.run(600.0);
+    world.expect_alerts("asked 0 times about", 1);
+
+    let mut world = World::new(&config(""));
+    world.unit("p").process().missing = vec!["the program `nvcc`".into()];
+    world.run(600.0);
+    world.expect_alerts("`p` is not started: it needs what is not there: the program `nvcc`", 1);
+
+    let rule = "rules = [ { match = { exit = 1 }, action = { kind = \"command\", command = [\"./say\"] } } ]\n[process.healing]\nagent = \"off\"";
+    let mut world = running(rule);
+    world.results.insert("rule".into(), JobSeen::well("said"));
+    world.unit("p").ended(FAIL);
+    world.run(600.0);
+    world.expect_alerts("`p` stays down: a rule ran a command", 1);
+}
+
+#[test]
+fn a_remedy_that_is_given_up_is_closed_in_the_ledger() {
+    let mut world = asked("");
+    world.ask(Ask::Restart { unit: name("p") });
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    assert!(world.ledger.iter().any(|row| row == "p-2 agent agent crashed"), "{:?}", world.ledger);
+    // It is still at work in the tree: what it says is not done, and nothing starts before it has ended.
+    world.unit("p").ended(FAIL);
+    world.run(120.0);
+    assert_eq!((world.runs.len(), world.started.len()), (3, 1), "{}", world.story());
+    world.results.insert("heal".into(), JobSeen::well("ACTION: abort"));
+    world.run(30.0);
+    assert_eq!(world.started.len(), 2, "{}", world.story());
+    assert!(world.state_of("p").process.heal.fixes.is_empty());
+    assert_eq!(
+        world.state_of("p").process.run.standing,
+        Standing::Aborted { why: "the healing agent: the healing agent says so".into() }
+    );
+}

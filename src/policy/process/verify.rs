@@ -8,18 +8,20 @@ use super::super::proposal::{EventKind, Notes};
 use super::fixes;
 use crate::base::time::human_s;
 use crate::config::ProcessUnit;
+use crate::model::incident::Source;
 use crate::model::process::RunSeen;
 use crate::state::attempts::{Attempt, Status};
-use crate::state::process::{RemedyState, Standing, VERIFY_MAX, Verify};
+use crate::state::process::{RemedyState, RemedyStep, Standing, VERIFY_MAX, Verify};
 use crate::state::unit::UnitState;
 
 /// A remedy leads to a start: from now on it is watched.
 pub(super) fn begin(context: &UnitContext<'_>, state: &mut UnitState) {
+    let leads = |remedy: &RemedyState| super::failure::restarts(&remedy.remedy);
+    if !state.process.remedy.as_ref().is_some_and(leads) {
+        return dropped(context, state, Status::Crashed, "it was started before this was through");
+    }
     let Some(remedy) = state.process.remedy.take() else { return };
     state.process.run.env.extend(remedy.remedy.set.clone());
-    if !super::failure::restarts(&remedy.remedy) {
-        return;
-    }
     state.process.heal.unverified = state.process.heal.unverified.saturating_add(1);
     state.process.heal.verify.push(Verify {
         attempt: remedy.attempt,
@@ -132,6 +134,19 @@ fn conclude(context: &UnitContext<'_>, state: &mut UnitState, attempt: &Verify, 
     fixes::close(context, state, &attempt.incident, &attempt.attempt, attempt.fixed.as_ref(), status);
 }
 
+/// A remedy is given up before it is through. Whoever is at work on it is not waited for: its own deadline ends it.
+pub(super) fn dropped(context: &UnitContext<'_>, state: &mut UnitState, status: Status, why: &str) {
+    let Some(remedy) = state.process.remedy.take() else { return };
+    state.process.heal.answer = None;
+    match &remedy.step {
+        RemedyStep::Command { job, .. } => state.take_job(job),
+        // What it edits until then is taken back after it.
+        RemedyStep::Thinking { job } => fixes::abandon(state, &remedy.incident, &remedy.attempt, job),
+        RemedyStep::Due | RemedyStep::Ask { .. } | RemedyStep::Requested { .. } => {}
+    }
+    concluded(context, state, &remedy, status, why);
+}
+
 /// A remedy came to its end without a start.
 pub(super) fn concluded(
     context: &UnitContext<'_>,
@@ -147,7 +162,11 @@ pub(super) fn concluded(
         unit: context.name.to_string(),
         detector: remedy.detector.clone(),
         fingerprint: remedy.fingerprint.clone(),
-        source: remedy.remedy.source.word().to_owned(),
+        source: match remedy.remedy.action.as_str() {
+            // As the row that began it says: whoever chose to ask, the attempt is the agent's.
+            "agent" => Source::Agent.word().to_owned(),
+            _ => remedy.remedy.source.word().to_owned(),
+        },
         action: remedy.remedy.action.clone(),
         status,
         branch: remedy.fixed.clone().unwrap_or_default(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::seen::{Exit, ScreenState};
+use crate::model::seen::{Ask, Exit, ScreenState};
 use crate::policy::testing::World;
 
 const FAMILY: &str = "[[agent]]\nname = \"boss\"\nkind = \"persistent\"\n\
@@ -75,6 +75,42 @@ fn the_attempt_is_on_record_before_the_start() {
     world.run(40.0);
     world.expect_act("a", "restart");
     assert_eq!(world.state_of("a").recovery.attempts, 1);
+    // It did not happen (a watchdog that was killed before the act): it is made again as it was meant, and paid for once.
+    world.deaf.clear();
+    world.run(90.0);
+    world.unit("a").idle();
+    world.run(45.0);
+    world.expect_act("a", "start again");
+    assert_eq!(world.state_of("a").recovery.attempts, 1);
+    resumed(&world, 1);
+}
+
+/// What was prepared before somebody took it down says nothing of the work place weeks later.
+#[test]
+fn a_prompt_that_was_prepared_is_forgotten_with_a_down_and_kept_in_a_pause() {
+    #[track_caller]
+    fn check(hold: Ask, release: Ask, times: usize) {
+        let mut world = world();
+        world.results.insert("recover".into(), git());
+        // So many died of late that the next start waits.
+        let now = world.seen.now.awake_s;
+        let past = vec![now; 4];
+        world.state.units.get_mut(&crate::policy::testing::name("a")).unwrap().restart.past_awake_s = past;
+        world.unit("a").dies(Exit::Status(1));
+        world.poke();
+        world.run(10.0);
+        assert!(world.state_of("a").recovery.ready.is_some(), "{}", world.story());
+        world.ask(hold);
+        world.run(1000.0);
+        world.ask(release);
+        world.run(45.0);
+        world.unit("a").idle();
+        world.run(45.0);
+        resumed(&world, times);
+    }
+    let unit = || Some(crate::policy::testing::name("a"));
+    check(Ask::Down { unit: unit(), reason: "enough".into() }, Ask::Up { unit: unit() }, 0);
+    check(Ask::Pause { unit: unit(), reason: "quiet".into() }, Ask::Resume { unit: unit() }, 1);
 }
 
 #[test]

@@ -70,10 +70,15 @@ pub fn question(engine: &str, names: &[String]) -> Vec<String> {
     argv
 }
 
+/// To a terminal `WARN[0000] …`, to a pipe `time="…" level=warning msg="…"` (podman's logrus).
+fn is_warning(line: &str) -> bool {
+    line.contains("WARN") || line.contains("level=warning")
+}
+
 /// A failed `inspect` is an answer when all that it complains of is missing containers.
 pub fn is_answer(over: &Over) -> bool {
     let complaints = over.errors.lines().filter(|line| !line.trim().is_empty());
-    let mut complaints = complaints.filter(|line| !line.contains("WARN")).peekable();
+    let mut complaints = complaints.filter(|line| !is_warning(line)).peekable();
     over.job.argv.get(1).is_some_and(|word| word == "inspect")
         && complaints.peek().is_some()
         && complaints.all(|line| line.to_lowercase().contains("no such container"))

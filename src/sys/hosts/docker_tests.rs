@@ -69,6 +69,7 @@ fn an_inspect_that_misses_some_is_an_answer() {
     for missing in [
         "Error response from daemon: No such container: wk-nope\nError response from daemon: No such container: wk-b\n",
         "error inspecting object: no such container wk-none\nError: inspecting object: no such container wk-nope\n",
+        "time=\"2026-11-21T18:00:00Z\" level=warning msg=\"no systemd session\"\nError: no such container wk-a\n",
     ] {
         assert!(is_answer(&over(missing)), "{missing}");
     }
