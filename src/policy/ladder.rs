@@ -45,6 +45,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     stale_since(context, state, notes);
     start_over(context, state, notes);
     let Some(symptom) = symptom(context, context.unfolded) else { return };
+    other_trouble(context, state, &symptom, notes);
     if context.gate(state, symptom.least()).is_some() || !context.is_wanted() {
         return;
     }
@@ -92,6 +93,29 @@ fn start_over(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Note
     }
 }
 
+/// What the tiers were spent for is over, and this is another trouble: old code after silence or the other way round, or
+/// other old code than the unit was asked to leave, which it did. It gets a ladder of its own; the cooldown and an open
+/// breaker stand.
+fn other_trouble(context: &UnitContext<'_>, state: &mut UnitState, symptom: &Symptom, notes: &mut Notes) {
+    let ladder = &mut state.ladder;
+    let Some(was) = ladder.symptom.filter(|_| ladder.breaker == Breaker::Closed) else { return };
+    let is_stale = |kind| kind == SymptomKind::Stale;
+    let text = match (is_stale(was), is_stale(symptom.kind), &ladder.spent_for, &ladder.stale) {
+        (true, true, Some(spent), Some(now)) if spent.version != now.version => {
+            "it took the code that it was asked to take, and there is newer: the ladder starts over"
+        }
+        // Nothing more would be tried for the old commit; for another one it is.
+        (true, true, Some(spent), Some(now)) if spent.head != now.head && ladder.alert_awake_s.is_some() => {
+            "its repository moved on: the ladder starts over"
+        }
+        (true, false, _, _) | (false, true, _, _) => "another trouble than before: the ladder starts over",
+        (true, true, _, _) | (false, false, _, _) => return,
+    };
+    (ladder.tier, ladder.failed) = (0, 0);
+    (ladder.alert_awake_s, ladder.symptom, ladder.spent_for) = (None, None, None);
+    notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+}
+
 /// What the ladder's turn is, now that the symptom stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Turn {
@@ -129,10 +153,21 @@ fn next_tier(context: &UnitContext<'_>, ladder: &LadderState, symptom: &Symptom)
     let found = match ladder.breaker {
         Breaker::Open { .. } => fitting().rfind(|(_, tier)| is_act(*tier)).or_else(|| fitting().next_back()),
         Breaker::Closed | Breaker::HalfOpen { .. } => {
-            fitting().find(|(at, _)| *at >= ladder.tier).or_else(|| fitting().next_back())
+            let next = fitting().find(|(at, _)| *at >= ladder.tier).or_else(|| fitting().next_back());
+            // What it does not read can't wake it: the turn of the tier behind the reminders, if it is hung.
+            next.map(|next| match fitting().find(|(at, tier)| *at > next.0 && *tier != Tier::Nudge) {
+                Some(behind) if next.1 == Tier::Nudge && reads_nothing(context, symptom) => behind,
+                Some(_) | None => next,
+            })
         }
     };
     found.map_or((Tier::Alert, tiers.len()), |(at, tier)| (tier, at))
+}
+
+/// It hangs, and a text waits for it that can't be typed.
+fn reads_nothing(context: &UnitContext<'_>, symptom: &Symptom) -> bool {
+    let delivery = context.unfolded.delivery.current.as_ref();
+    symptom.kind == SymptomKind::Hung && delivery.is_some_and(|text| text.step == DeliveryStep::Wanted)
 }
 
 /// Does it do something to the unit, and not only say something?
@@ -156,6 +191,7 @@ fn spend(context: &UnitContext<'_>, ladder: &mut LadderState, symptom: &Symptom,
     }
     ladder.tier = at.saturating_add(1).max(ladder.tier);
     ladder.symptom = Some(symptom.kind);
+    ladder.spent_for = ladder.stale.clone().filter(|_| symptom.kind == SymptomKind::Stale);
     ladder.tier_awake_s = Some(now);
 }
 
@@ -232,15 +268,9 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         return;
     }
     let Some(symptom) = symptom(context, state) else { return };
-    let (mut tier, mut at) = next_tier(context, &state.ladder, &symptom);
+    let (mut tier, at) = next_tier(context, &state.ladder, &symptom);
     if tier == Tier::Nudge && waits {
-        // What it does not read can't wake it: the next tier's turn, if it is hung.
-        let tiers = &context.unit.ladder.tiers;
-        let after = tiers.iter().rposition(|tier| *tier == Tier::Nudge).map(|last| last + 1);
-        match after.and_then(|next| Some((*tiers.get(next)?, next))) {
-            Some(next) if symptom.kind == SymptomKind::Hung => (tier, at) = next,
-            Some(_) | None => return,
-        }
+        return; // Another text is on its way.
     }
     // Before the ladder, whatever its first tier is.
     let reminder =

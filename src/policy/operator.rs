@@ -207,12 +207,19 @@ fn want_start(state: &mut UnitState) {
     if !state.is_up() {
         state.operator.start = true;
         state.restart.breaker = Breaker::Closed;
+        fresh_ladder(state);
     }
 }
 
-/// The ladder's breaker is closed, its failures are forgotten; its tier stands.
+/// The ladder's breaker is closed, its failures are forgotten. One that is at its end starts over, or nothing could follow;
+/// else its tier stands: what is approved is the one that is due.
 fn fresh_ladder(state: &mut UnitState) {
     let ladder = &mut state.ladder;
+    let at_end = ladder.breaker != Breaker::Closed || ladder.alert_awake_s.is_some() || ladder.failed > 0;
+    if at_end {
+        (ladder.tier, ladder.alert_awake_s) = (0, None);
+        (ladder.symptom, ladder.spent_for) = (None, None);
+    }
     (ladder.breaker, ladder.failed) = (Breaker::Closed, 0);
     (ladder.tells, ladder.told_awake_s) = (0, None);
 }

@@ -13,7 +13,7 @@ use crate::config::{AgentKind, WakeWhen, Watch};
 use crate::model::action::Action;
 use crate::model::seen::{Exit, PaneSeen, ScreenState};
 use crate::state::mail::Level;
-use crate::state::unit::{Breaker, EndCause, Kickoff, OperatorState, Then, UnitState};
+use crate::state::unit::{Breaker, EndCause, Kickoff, OperatorState, SymptomKind, Then, UnitState};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "restart", fold, propose, charge };
@@ -169,7 +169,7 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         Kind::Lost => Some(&state.restart.lost_awake_s),
         // It asked for it itself: no backoff, but the breaker.
         Kind::Requested => Some(&Vec::new()),
-        Kind::Asked | Kind::Fresh | Kind::Changed | Kind::Phase | Kind::Again => None,
+        Kind::Asked | Kind::Fresh | Kind::Changed | Kind::Phase | Kind::Again | Kind::Renewed => None,
     };
     if let Some(past) = past {
         match budget(context, state, past) {
@@ -218,7 +218,7 @@ fn withheld(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> Option<
             .or_else(|| super::phase::unknown(context))
             .or_else(|| limited(context, state))
             .or_else(|| context.account_held()),
-        Kind::Heal | Kind::Lost | Kind::Requested => context
+        Kind::Heal | Kind::Lost | Kind::Requested | Kind::Renewed => context
             .gate(state, Watch::Heal)
             .or_else(|| super::phase::unknown(context))
             .or_else(|| limited(context, state))
@@ -244,6 +244,8 @@ enum Kind {
     Heal,
     /// It ended itself and asked to be started anew: exit status 42 of a cooperative unit.
     Requested,
+    /// The same, because we asked it to take the new code of its repository.
+    Renewed,
     /// Its tmux server died, and it with it (SPEC 3: one symptom of the host). Not charged to the unit's own budget.
     Lost,
 }
@@ -258,6 +260,7 @@ impl Kind {
             Kind::Again => "again",
             Kind::Heal => "heal",
             Kind::Requested => "requested",
+            Kind::Renewed => "renewed",
             Kind::Lost => "lost",
         }
     }
@@ -280,7 +283,7 @@ fn start_kind(context: &UnitContext<'_>, state: &UnitState) -> Option<Kind> {
         };
     }
     if asks_restart(context, state) && !state.operator.start && !belief::is_unstarted(&state.seen) {
-        return Some(Kind::Requested);
+        return Some(if obeys(context, state) { Kind::Renewed } else { Kind::Requested });
     }
     if state.operator.start {
         return Some(Kind::Asked);
@@ -313,6 +316,7 @@ fn words(context: &UnitContext<'_>, state: &UnitState, kind: Kind) -> (&'static 
         Kind::Requested => {
             ("restart", "it ended itself and asks to be started anew (exit status 42)".to_owned())
         }
+        Kind::Renewed => ("restart", "it was asked to take the new code, and ended itself for it".to_owned()),
         Kind::Lost => ("restart", format!("its tmux server is gone, and it with it{resume}")),
         Kind::Again => ("start again", "its last start did not happen".to_owned()),
         Kind::Asked => ("start", format!("a person ordered it{resume}")),
@@ -348,6 +352,14 @@ fn limited(context: &UnitContext<'_>, state: &UnitState) -> Option<String> {
 fn asks_restart(context: &UnitContext<'_>, state: &UnitState) -> bool {
     let asked = state.seen.exit_known == Some(Exit::Status(cooperation::ASKS_RESTART));
     asked && context.unit.cooperative.is_some() && !state.launch.stopped && !task(context)
+}
+
+/// Its end is the answer to our wish that it takes the new code: no failure of its own, and nothing to be paid for. That it
+/// may not take it for ever is the ladder's affair.
+fn obeys(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    let PaneSeen::Dead { pid: Some(ended), .. } = &context.seen.pane else { return false };
+    let asked = context.unfolded.ladder.asked.as_ref().and_then(|asked| asked.process);
+    state.ladder.symptom == Some(SymptomKind::Stale) && asked.is_some_and(|asked| asked.pid == *ended)
 }
 
 fn recent(state: &UnitState, now: Awake) -> usize {

@@ -477,6 +477,9 @@ pub struct LadderState {
     pub told_awake_s: Option<Awake>,
     /// It runs other code than its repository holds: seen so since.
     pub stale: Option<StaleSince>,
+    /// Which old code the last tier was for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent_for: Option<StaleSince>,
     /// The restart that it was asked for last.
     pub asked: Option<Asked>,
 }

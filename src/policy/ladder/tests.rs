@@ -490,6 +490,73 @@ fn a_kill_without_a_terminate_before_it_is_gentle() {
     assert!(matches!(step, Some(EndStep::Termed { .. })), "{step:?} {}", world.story());
 }
 
+/// It obeys each time, and somebody commits more often than it could be seen to be well.
+#[test]
+fn a_service_that_takes_every_commit_is_asked_and_never_ended_for_the_next_one() {
+    let mut world = service("");
+    let commit = |n: u32| format!("{n:040x}");
+    world.unit("s").stamps(&commit(1));
+    for n in 2..14 {
+        world.unit("s").cooperation().head = Some(commit(n));
+        world.forget();
+        for _ in 0..30 {
+            world.unit("s").beats();
+            world.run(5.0);
+            if world.acts("s").contains(&"request-restart") {
+                break;
+            }
+        }
+        world.expect_act("s", "request-restart");
+        ends(&mut world, Exit::Status(42));
+        until(&mut world, "restart", 3.0);
+        world.tick();
+        world.unit("s").busy();
+        world.unit("s").beats();
+        world.unit("s").stamps(&commit(n));
+        world.run(70.0);
+        world.unit("s").beats();
+        world.expect_act_count("s", "terminate", 0);
+    }
+    world.expect_alerts("", 0);
+    assert_eq!(world.state_of("s").restart.breaker, Breaker::Closed);
+}
+
+#[test]
+fn silence_after_old_code_has_a_ladder_of_its_own() {
+    let mut world = service("");
+    world.unit("s").stamps(OLD);
+    world.unit("s").cooperation().head = Some(NEW.into());
+    // It beats, and takes nothing; whatever starts it anew brings the old code again.
+    for _ in 0..60 {
+        if world.seen.units[&name("s")].pane_state().is_some() {
+            world.unit("s").busy();
+            world.unit("s").beats();
+            world.unit("s").stamps(OLD);
+        }
+        world.run(10.0);
+    }
+    world.expect_alerts("runs old code", 1);
+    world.forget();
+    until(&mut world, "request-restart", 200.0);
+    until(&mut world, "terminate", 100.0);
+}
+
+#[test]
+fn an_approval_at_the_end_of_the_ladder_lets_it_act_again() {
+    let mut world = service("");
+    hangs(&mut world);
+    for _ in 0..400 {
+        world.tick();
+        if matches!(world.state_of("s").ladder.breaker, Breaker::Open { .. }) {
+            break;
+        }
+    }
+    assert!(matches!(world.state_of("s").ladder.breaker, Breaker::Open { .. }), "{}", world.story());
+    world.forget();
+    world.ask(Ask::Approve { unit: name("s") });
+    until(&mut world, "request-restart", 130.0);
+}
+
 /// A session that a person started knows of no heartbeat: it is told of, and judged once it has beaten.
 #[test]
 fn who_was_not_started_as_cooperative_is_judged_once_it_has_beaten() {
