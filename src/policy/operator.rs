@@ -351,8 +351,11 @@ fn approve(config: &Config, request: &Request, next: &mut State, name: &UnitName
     state.attend.told = None;
     if config.units.get(name).is_some_and(|unit| unit.process().is_some()) {
         state.process.approve();
+        // Only what is about to be ended for a stall: an approval in store would end the next silence without its proof.
+        state.stall.approved = state.process.remedy.as_ref().is_some_and(|remedy| remedy.stall);
     }
     Ok(match was {
+        Breaker::Closed if !state.stall.approved => format!("`{name}`: approved; its budgets are fresh"),
         Breaker::Closed => {
             format!(
                 "`{name}`: approved; its budgets are fresh, and a stalled kill may pass its vetoes once{lifted}"

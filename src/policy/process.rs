@@ -36,11 +36,15 @@ pub const POLICY: Policy = Policy { name: "process", fold, propose, charge };
 fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     let (Some(unit), Some(seen)) = (context.unit.process(), &context.seen.process) else { return };
     state.incident.settle(seen);
+    let left_out = state.incident.left_out;
     run::fold(context, state, notes);
     watch::fold(context, unit, state, notes);
     run::ended(context, unit, state, notes);
     fixes::fold(context, state, notes);
     heal::fold(context, unit, state, notes);
+    failure::resume(context, unit, state, notes);
+    stall::approval(state);
+    failure::left_out(context, state, left_out, notes);
     verify::fold(context, unit, state, notes);
     run::holds(context, unit, state);
 }

@@ -4,7 +4,7 @@
 //! are only counted. Deliberately not here: what is done about a failure (`policy`), the writing (`engine::incident`).
 
 use super::attempts::{Attempt, Status};
-use crate::base::time::Wall;
+use crate::base::time::{Awake, Wall};
 use crate::model::incident::{FixNote, IncidentOrder, id};
 use crate::model::process::ProcessSeen;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ pub struct IncidentState {
     pub attempts: u64,
     /// Failures that found no room in `owed`.
     pub left_out: u64,
+    /// When people were told of those last.
+    pub left_out_told: Option<Awake>,
 }
 
 /// A failure that came before.

@@ -107,8 +107,10 @@ pub struct WatchState {
     pub cursors: u64,
     /// When each finding of this run came last.
     pub quiet: Vec<Quiet>,
-    /// Findings of this run that nothing was done about yet, oldest first.
+    /// Findings of this run that its end may be explained by, oldest first.
     pub open: Vec<OpenFinding>,
+    /// What is to be judged when the remedy that is under way ends: one event's findings, the telling one first.
+    pub waiting: Vec<OpenFinding>,
     /// The run that `quiet`, `open` and `stalled` are about.
     pub run: u64,
     /// Stall detectors that spoke and whose clock has not moved since.
@@ -141,8 +143,10 @@ pub struct OpenFinding {
     pub fingerprint: String,
     /// Its folder.
     pub incident: String,
-    /// When.
+    /// When it came last.
     pub at_awake_s: Awake,
+    /// The attempt that was made because of it; "" = none.
+    pub attempt: String,
 }
 
 /// A remedy that was chosen.

@@ -13,14 +13,24 @@ use crate::config::{
 use crate::detect::fingerprint::fingerprint;
 use crate::model::finding::{Finding, FindingKind};
 use crate::model::incident::{FixNote, IncidentOrder, Place, Remedy, Source};
-use crate::model::process::RunId;
-use crate::state::attempts::Attempt;
+use crate::model::process::{RunId, RunSeen};
+use crate::state::attempts::{Attempt, Status};
 use crate::state::mail::Level;
 use crate::state::process::{Failure, OPEN_MAX, OpenFinding, RemedyState, RemedyStep, Standing};
 use crate::state::unit::UnitState;
 
 /// The name of what no detector finds: a run past its deadline.
 pub(super) const DEADLINE: &str = "deadline";
+/// A line that a pattern found explains an end that comes within this long, seconds; a program that reports an error and
+/// goes on is told from one that dies of it by nothing else.
+const SAID_S: f64 = 5.0;
+/// A stack trace may stand this long before the end that it explains: workers are waited for, memory is given back …
+const TRACE_S: f64 = 60.0;
+/// … if no more was written after it than this many lines, or bytes where lines are not counted.
+const LINES_AFTER: u64 = 200;
+const BYTES_AFTER: u64 = 20_000;
+/// People hear of failures without a folder this seldom, seconds.
+const LEFT_OUT_S: f64 = 3600.0;
 /// Longest text of a finding that waits in the state, bytes.
 const TEXT_MAX: usize = 2000;
 
@@ -75,6 +85,7 @@ pub(super) fn record(
         fingerprint: print,
         incident: taken.incident().to_owned(),
         at_awake_s: context.now.awake_s,
+        attempt: String::new(),
     }
 }
 
@@ -141,24 +152,150 @@ pub(super) fn found(
     let cooldown = detector.map_or(0.0, |detector| detector.cooldown_s);
     let last = state.process.watch.last(&finding.detector, &print);
     let found = record(context, unit, state, finding, notes);
-    if last.is_some_and(|last| now.since_s(last) < cooldown) {
-        return; // The same again: counted, and no news.
-    }
-    state.process.watch.came(&found.finding.detector, &print, now);
-    verify::came(context, state, &print, notes);
     let others = group.map(|finding| OpenFinding { finding: shortened(finding), ..found.clone() });
-    let found: Vec<OpenFinding> = std::iter::once(found.clone()).chain(others).collect();
-    if context.is_running() && state.process.remedy.is_none() {
-        running(context, unit, state, &found, notes);
+    let mut found: Vec<OpenFinding> = std::iter::once(found.clone()).chain(others).collect();
+    // The same again within its cooldown is counted, and no news; an end may be explained by it all the same.
+    if last.is_none_or(|last| now.since_s(last) >= cooldown) {
+        news(context, unit, state, &mut found, notes);
     }
-    // An end may be explained by them.
-    let explains = |found: &OpenFinding| match found.finding.kind {
-        FindingKind::Pattern | FindingKind::Traceback => true,
-        FindingKind::Stall | FindingKind::Metric | FindingKind::Exit => false,
+    let open = &mut state.process.watch.open;
+    for found in found {
+        match found.finding.kind {
+            FindingKind::Pattern | FindingKind::Traceback => {}
+            FindingKind::Stall | FindingKind::Metric | FindingKind::Exit => continue,
+        }
+        let is_same = |old: &OpenFinding| {
+            old.fingerprint == found.fingerprint && old.finding.detector == found.finding.detector
+        };
+        open.retain(|old| !is_same(old));
+        open.push(found);
+    }
+    let extra = open.len().saturating_sub(OPEN_MAX);
+    open.drain(..extra);
+}
+
+fn news(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    found: &mut [OpenFinding],
+    notes: &mut Notes,
+) {
+    let Some((detector, print)) =
+        found.first().map(|first| (first.finding.detector.clone(), first.fingerprint.clone()))
+    else {
+        return;
     };
-    state.process.watch.open.extend(found.into_iter().filter(explains));
-    let extra = state.process.watch.open.len().saturating_sub(OPEN_MAX);
-    state.process.watch.open.drain(..extra);
+    state.process.watch.came(&detector, &print, context.now.awake_s);
+    verify::came(context, state, &print, notes);
+    if !context.is_running() {
+        return;
+    }
+    match state.process.remedy.is_some() {
+        true => meanwhile(context, unit, state, found, notes),
+        false => running(context, unit, state, found, notes),
+    }
+    if let Some(remedy) = state.process.remedy.as_ref().filter(|remedy| remedy.fingerprint == print) {
+        found.iter_mut().for_each(|found| found.attempt.clone_from(&remedy.attempt));
+    }
+}
+
+/// Something is found while a remedy is under way. What is to be ended for good is ended at once; the rest is judged when
+/// the remedy ends: of several the one whose rule stands first.
+fn meanwhile(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    group: &[OpenFinding],
+    notes: &mut Notes,
+) {
+    let rank = |state: &UnitState, group: &[OpenFinding]| {
+        let rule = matching(unit, state, group).map(|(rule, _)| rule);
+        unit.rules.iter().position(|other| rule.is_some_and(|rule| rule.name == other.name))
+    };
+    let rule = matching(unit, state, group).map(|(rule, _)| rule);
+    let stall = group.first().is_some_and(|found| found.finding.kind == FindingKind::Stall);
+    if rule.is_none() && !stall {
+        return running(context, unit, state, group, notes); // Told, if at all.
+    }
+    let stops = |remedy: &RemedyState| matches!(remedy.remedy.action.as_str(), "pause" | "abort");
+    if ends(rule) && !stall && !state.process.remedy.as_ref().is_some_and(stops) {
+        replaced(context, state, "something was found that ends it for good", notes);
+        return running(context, unit, state, group, notes);
+    }
+    let waits = &state.process.watch.waiting;
+    let (new, old) = (rank(state, group), rank(state, waits));
+    if waits.is_empty() || new.unwrap_or(usize::MAX) < old.unwrap_or(usize::MAX) {
+        state.process.watch.waiting = group.to_vec();
+    }
+}
+
+/// The remedy that was under way has ended: what was found meanwhile has its turn.
+pub(super) fn resume(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    notes: &mut Notes,
+) {
+    let watch = &state.process.watch;
+    let Some(first) = watch.waiting.first() else { return };
+    if state.process.remedy.is_some() || state.ending.is_some() {
+        return;
+    }
+    let moved = first.finding.kind == FindingKind::Stall
+        && first.finding.detector != DEADLINE
+        && !watch.stalled.contains(&first.finding.detector);
+    let rule = matching(unit, state, &watch.waiting).map(|(rule, _)| rule);
+    let wants_start = rule
+        .is_none_or(|rule| matches!(rule.action, RuleAction::Restart | RuleAction::RestartWithEnv { .. }));
+    if context.is_running() && !moved && wants_start && state.process.run.restarts >= unit.restart.max {
+        return; // People were told: it waits for them, or for better times.
+    }
+    let group = std::mem::take(&mut state.process.watch.waiting);
+    if context.is_running() && !moved {
+        running(context, unit, state, &group, notes);
+    }
+}
+
+/// A run is past its deadline: no other remedy holds that up, except one that ends it anyway.
+pub(super) fn late(
+    context: &UnitContext<'_>,
+    unit: &ProcessUnit,
+    state: &mut UnitState,
+    finding: Finding,
+    notes: &mut Notes,
+) {
+    let ends_it = |remedy: &RemedyState| {
+        let action = matches!(remedy.remedy.action.as_str(), "pause" | "abort") || restarts(&remedy.remedy);
+        action && remedy.step == RemedyStep::Due && !remedy.stall
+    };
+    if !state.process.remedy.as_ref().is_some_and(ends_it) {
+        replaced(context, state, "the deadline came first", notes);
+    }
+    found(context, unit, state, vec![finding], notes);
+}
+
+/// Another remedy takes the place of the one that is under way.
+fn replaced(context: &UnitContext<'_>, state: &mut UnitState, why: &str, notes: &mut Notes) {
+    let Some(action) = state.process.remedy.as_ref().map(|remedy| remedy.remedy.action.clone()) else { return };
+    verify::dropped(context, state, Status::Crashed, why);
+    let text = format!("remedy {action} given up: {why}");
+    notes.event(context.now.wall, Some(context.name), EventKind::State, text);
+}
+
+/// The rule for what was found in what runs, with the finding's place.
+fn matching<'u>(
+    unit: &'u ProcessUnit,
+    state: &UnitState,
+    group: &[OpenFinding],
+) -> Option<(&'u Rule, usize)> {
+    let counts: Vec<u32> = group.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
+    let cases: Vec<Case<'_>> = group
+        .iter()
+        .zip(&counts)
+        .map(|(found, count)| Case { finding: &found.finding, count: *count, when: After::Running })
+        .collect();
+    rules::first(&unit.rules, &cases)
 }
 
 /// What is done while it runs on: what a rule says; a stall and a run past its deadline are ended without one too.
@@ -169,13 +306,7 @@ fn running(
     group: &[OpenFinding],
     notes: &mut Notes,
 ) {
-    let counts: Vec<u32> = group.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
-    let cases: Vec<Case<'_>> = group
-        .iter()
-        .zip(&counts)
-        .map(|(found, count)| Case { finding: &found.finding, count: *count, when: After::Running })
-        .collect();
-    let matched = rules::first(&unit.rules, &cases);
+    let matched = matching(unit, state, group);
     let rule = matched.map(|(rule, _)| rule);
     let Some(found) = group.get(matched.map_or(0, |(_, place)| place)) else { return };
     let is_late = found.finding.detector == DEADLINE;
@@ -199,12 +330,20 @@ fn running(
     };
     let stall = found.finding.kind == FindingKind::Stall && !is_late;
     // What is ended for it has failed by it, as much as by an end of its own.
-    if restarts(&remedy) {
-        let identical = again(state, &found.fingerprint);
-        if identical >= unit.max_identical {
-            let why = format!("the same failure {identical} times in a row: {}", headline(&found.finding));
-            return spent(context, state, found, why);
-        }
+    let identical = if restarts(&remedy) { again(state, &found.fingerprint) } else { 0 };
+    let none_left = state.process.run.restarts >= unit.restart.max || identical >= unit.max_identical;
+    // Its time is over whether it may be started again or not.
+    let remedy = match is_late && restarts(&remedy) && none_left {
+        true => Remedy {
+            action: "pause".to_owned(),
+            why: "its deadline is over, and no restart is left".to_owned(),
+            ..Remedy::default()
+        },
+        false => remedy,
+    };
+    if restarts(&remedy) && identical >= unit.max_identical {
+        let why = format!("the same failure {identical} times in a row: {}", headline(&found.finding));
+        return spent(context, state, found, why);
     }
     order(context, state, remedy, found, stall, notes);
 }
@@ -222,13 +361,17 @@ pub(super) fn ended(
     notes: &mut Notes,
 ) {
     let mut open = std::mem::take(&mut state.process.watch.open);
+    let near: Vec<bool> = open.iter().map(|found| explains(context, state, found, &open)).collect();
+    let mut near = near.into_iter();
+    open.retain(|_| near.next() == Some(true));
+    let words = exit.message.clone();
     let mut counts: Vec<u32> = open.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
     let print = fingerprint(&exit);
     open.push(OpenFinding {
         finding: exit,
         fingerprint: print.clone(),
-        incident: String::new(),
         at_awake_s: context.now.awake_s,
+        ..OpenFinding::default()
     });
     counts.push(state.incident.count(&print).saturating_add(1));
     let cases: Vec<Case<'_>> = open
@@ -243,8 +386,14 @@ pub(super) fn ended(
     if place == last {
         primary = record(context, unit, state, primary.finding, notes);
         verify::came(context, state, &print, notes);
+    } else if let Some(order) = state.incident.owed.iter_mut().find(|order| order.id == primary.incident) {
+        order.notes.push(format!("ended: {words}"));
     }
     if state.process.remedy.is_some() || state.process.run.standing != Standing::Open && matched.is_none() {
+        if let Standing::Spent { why } = &state.process.run.standing {
+            let text = format!("`{}` is over ({words}), and is not started again: {why}", context.name);
+            state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+        }
         return; // What was found before it ended says what comes next; or it is over for good.
     }
     let identical = again(state, &primary.fingerprint);
@@ -252,11 +401,53 @@ pub(super) fn ended(
         let why = format!("the same failure {identical} times in a row: {}", headline(&primary.finding));
         return spent(context, state, &primary, why);
     }
-    let remedy = chosen(context, unit, state, matched.map(|(rule, _)| rule), &primary.finding);
+    let mut remedy = chosen(context, unit, state, matched.map(|(rule, _)| rule), &primary.finding);
+    if place != last {
+        remedy.why.push_str(&format!("; ended: {words}"));
+    }
     if matched.is_some() {
         state.process.run.standing = Standing::Open;
     }
     order(context, state, remedy, &primary, false, notes);
+}
+
+/// Does this finding explain an end that comes now? Not when the program ran on after it, and not when something was done
+/// about it before.
+fn explains(context: &UnitContext<'_>, state: &UnitState, found: &OpenFinding, all: &[OpenFinding]) -> bool {
+    let pending = state.process.remedy.as_ref().is_some_and(|remedy| remedy.attempt == found.attempt);
+    if !found.attempt.is_empty() && !pending {
+        return false;
+    }
+    if let Some(seen) = &context.seen.process {
+        let (cursor, finding) = (&seen.log.cursor, &found.finding);
+        let is_far = match (finding.line, cursor.line) {
+            (0, _) | (_, 0) => finding.end > 0 && cursor.offset.saturating_sub(finding.end) > BYTES_AFTER,
+            (line, now) => now.saturating_sub(line) > LINES_AFTER,
+        };
+        if is_far {
+            return false;
+        }
+    }
+    // What a pattern found inside of a trace has the trace's incident.
+    let of_trace = all
+        .iter()
+        .any(|other| other.finding.kind == FindingKind::Traceback && other.fingerprint == found.fingerprint);
+    let now = context.now.awake_s;
+    let ago = match context.run() {
+        Some(RunSeen::Ended { at: Some(at), .. }) => context.now.wall.since_s(*at).max(0.0),
+        Some(
+            RunSeen::Ended { at: None, .. }
+            | RunSeen::Unknown { .. }
+            | RunSeen::Absent
+            | RunSeen::Pending { .. }
+            | RunSeen::Alive { .. },
+        )
+        | None => 0.0,
+    };
+    let stood = now.since_s(found.at_awake_s) - ago;
+    let output = context.clocks.screen.as_ref().map(|clock| clock.changed_awake_s.since_s(found.at_awake_s));
+    let wrote_on = output.is_some_and(|wrote| wrote > SAID_S);
+    stood <= SAID_S || of_trace && stood <= TRACE_S && !wrote_on
 }
 
 /// Counts the same failure in a row.
@@ -387,6 +578,8 @@ fn order(
         ..Attempt::default()
     });
     tell(state, &found.incident, &attempt, &remedy);
+    let about = state.process.watch.open.iter_mut().filter(|open| open.fingerprint == found.fingerprint);
+    about.for_each(|open| open.attempt.clone_from(&attempt));
     let text = format!("remedy: {} ({}); {}", remedy.action, remedy.source.human(), remedy.why);
     notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     notes.due_in(0.05);
@@ -421,8 +614,37 @@ pub(super) fn tell(state: &mut UnitState, incident: &str, attempt: &str, remedy:
     });
 }
 
+/// Failures that found no room are told: one event for those of a tick, and people once in an hour.
+pub(super) fn left_out(context: &UnitContext<'_>, state: &mut UnitState, before: u64, notes: &mut Notes) {
+    let more = state.incident.left_out.saturating_sub(before);
+    if more == 0 {
+        return;
+    }
+    let text = format!("{more} failures have no folder: too many wait to be written");
+    notes.event(context.now.wall, Some(context.name), EventKind::Failed, text.clone());
+    let now = context.now.awake_s;
+    if state.incident.left_out_told.is_none_or(|told| now.since_s(told) >= LEFT_OUT_S) {
+        state.incident.left_out_told = Some(now);
+        let text = format!("`{}`: {text}", context.name);
+        state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
+    }
+}
+
 /// Nothing more is tried until a person says so.
 pub(super) fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, why: String) {
+    if context.is_running() {
+        // Not ended for what could not be started again; its real end is judged when it comes.
+        let text = format!(
+            "`{0}` runs on, and is not ended for a restart: {why}; `watchkeeper approve {0}` gives it new ones",
+            context.name
+        );
+        state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+        state.process.remedy = None;
+        if found.finding.kind == FindingKind::Stall {
+            state.process.watch.waiting = vec![found.clone()];
+        }
+        return;
+    }
     let text = format!(
         "`{}` is not started again: {why}; `watchkeeper incidents show {}`, then `watchkeeper approve {}`",
         context.name, found.incident, context.name
@@ -434,3 +656,6 @@ pub(super) fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &Op
     state.process.run.standing = Standing::Spent { why };
     state.process.remedy = None;
 }
+
+#[cfg(test)]
+mod tests;

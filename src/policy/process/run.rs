@@ -190,8 +190,8 @@ pub(super) fn ended(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut U
     notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     let ordered =
         state.ending.is_some() || context.before.units.get(context.name).is_some_and(|b| b.ending.is_some());
-    if ordered && !state.process.watch.late {
-        return; // We ended it: no failure of its own.
+    if ordered {
+        return; // We ended it, for its deadline or otherwise: its status says nothing about itself.
     }
     let attached = matches!(unit.host, ProcessHost::Attach { .. });
     let run = &state.process.run;

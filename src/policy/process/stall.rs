@@ -73,6 +73,15 @@ fn finding(context: &UnitContext<'_>, detector: &DetectorConfig, silent: f64, li
     }
 }
 
+/// An approval is for the stall that stands, not for one of next week.
+pub(super) fn approval(state: &mut UnitState) {
+    let stalled = &state.process.watch.stalled;
+    let stands = |remedy: &RemedyState| remedy.stall && stalled.contains(&remedy.detector);
+    if !state.process.remedy.as_ref().is_some_and(stands) {
+        state.stall.approved = false;
+    }
+}
+
 /// The comparisons that prove it, or why it must not be ended now.
 pub(super) fn proof(
     context: &UnitContext<'_>,

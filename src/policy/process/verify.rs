@@ -11,7 +11,7 @@ use crate::config::ProcessUnit;
 use crate::model::incident::Source;
 use crate::model::process::RunSeen;
 use crate::state::attempts::{Attempt, Status};
-use crate::state::process::{RemedyState, RemedyStep, VERIFY_MAX, Verify};
+use crate::state::process::{RemedyState, RemedyStep, Standing, VERIFY_MAX, Verify};
 use crate::state::unit::UnitState;
 
 /// A remedy leads to a start: from now on it is watched.
@@ -75,6 +75,9 @@ fn keep(context: &UnitContext<'_>, state: &mut UnitState, id: &str, why: &str, n
     let Some(at) = state.process.heal.verify.iter().position(|attempt| attempt.attempt == id) else { return };
     let attempt = state.process.heal.verify.remove(at);
     conclude(context, state, &attempt, Status::Kept, why);
+    if let Standing::Spent { .. } = state.process.run.standing {
+        state.process.run.standing = Standing::Open;
+    }
     state.process.run.restarts = 0;
     state.process.run.failure = None;
     (state.process.heal.unverified, state.process.heal.escalate) = (0, false);

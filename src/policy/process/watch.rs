@@ -52,7 +52,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
             message: words,
             ..Finding::default()
         };
-        failure::found(context, unit, state, vec![finding], notes);
+        failure::late(context, unit, state, finding, notes);
     }
     if let (Some(deadline), Some(since)) = (unit.deadline_s, state.process.run.since_awake_s) {
         let left = deadline - context.now.awake_s.since_s(since);
