@@ -75,7 +75,7 @@ pub(super) fn process<'a>(table: &Table<'a>, context: &Context<'a>) -> Option<Ro
     let deadline_s = table.seconds("deadline_s", Seconds::INTERVAL);
     let max_identical = table.count("max_identical", &(1..=RESTARTS_MAX)).unwrap_or(IDENTICAL_STANDARD);
     let config_snapshots = snapshots(table, context);
-    let detectors = detectors::detectors(table);
+    let mut detectors = detectors::detectors(table);
     let healing = healing::healing(table, context, &detectors);
     let rules = rules::rules(table, context, &detectors);
     let log_mb = table.count("log_max_mb", &LOG_MB).unwrap_or(LOG_MB_STANDARD);
@@ -83,7 +83,7 @@ pub(super) fn process<'a>(table: &Table<'a>, context: &Context<'a>) -> Option<Ro
     let incidents_age_s = table.seconds("incidents_age_s", Seconds::INTERVAL).unwrap_or(INCIDENTS_AGE_S);
     if kind == Some(HostKind::Attach) {
         never_started(table, host.as_ref(), &rules);
-        unread(table, host.as_ref(), &detectors);
+        unread(table, host.as_ref(), &mut detectors);
     }
     if healing.agent == HealingAgent::Off {
         for (at, rule) in rules.iter().filter(|(_, rule)| rule.action == RuleAction::Agent) {
@@ -316,10 +316,13 @@ fn never_started(table: &Table<'_>, host: Option<&ProcessHost>, rules: &[(usize,
 }
 
 /// Without a log of it nothing but its end can be seen.
-fn unread(table: &Table<'_>, host: Option<&ProcessHost>, detectors: &[(usize, DetectorConfig)]) {
+fn unread(table: &Table<'_>, host: Option<&ProcessHost>, detectors: &mut Vec<(usize, DetectorConfig)>) {
     let Some(ProcessHost::Attach { log: None, .. }) = host else { return };
     if table.has("log") {
         return; // What is wrong with it is told already.
+    }
+    if !table.has("detectors") {
+        return detectors.retain(|(_, detector)| matches!(detector.kind, DetectorKind::Exit { .. }));
     }
     for (at, detector) in detectors.iter().filter(|(_, d)| !matches!(d.kind, DetectorKind::Exit { .. })) {
         let message = format!("detector {} reads a log, and no `log` is given", quoted(&detector.name));

@@ -277,7 +277,9 @@ pub(super) fn late(
 
 /// Another remedy takes the place of the one that is under way.
 fn replaced(context: &UnitContext<'_>, state: &mut UnitState, why: &str, notes: &mut Notes) {
-    let Some(action) = state.process.remedy.as_ref().map(|remedy| remedy.remedy.action.clone()) else { return };
+    let Some(action) = state.process.remedy.as_ref().map(|remedy| remedy.remedy.action.clone()) else {
+        return;
+    };
     verify::dropped(context, state, Status::Crashed, why);
     let text = format!("remedy {action} given up: {why}");
     notes.event(context.now.wall, Some(context.name), EventKind::State, text);
