@@ -55,6 +55,12 @@ fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         return;
     }
     if fixes::propose(context, state, out) {
+        // A start waits for whoever still edits its tree; an end that is due does not.
+        let waits = state.process.heal.fixes.first().is_some_and(|due| !due.after.is_empty());
+        let due = state.process.remedy.as_ref().is_some_and(heal::is_end);
+        if waits && due && context.is_running() {
+            heal::propose(context, unit, state, out);
+        }
         return;
     }
     heal::propose(context, unit, state, out);

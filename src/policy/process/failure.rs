@@ -5,7 +5,7 @@
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
 use super::rules::{self, Case};
-use super::{env, verify};
+use super::{env, heal, verify};
 use crate::base::text::counted;
 use crate::config::{
     After, DetectorKind, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, Rule, RuleAction,
@@ -265,10 +265,7 @@ pub(super) fn late(
     finding: Finding,
     notes: &mut Notes,
 ) {
-    let ends_it = |remedy: &RemedyState| {
-        let action = matches!(remedy.remedy.action.as_str(), "pause" | "abort") || restarts(&remedy.remedy);
-        action && remedy.step == RemedyStep::Due && !remedy.stall
-    };
+    let ends_it = |remedy: &RemedyState| heal::is_end(remedy) && !remedy.stall;
     if !state.process.remedy.as_ref().is_some_and(ends_it) {
         replaced(context, state, "the deadline came first", notes);
     }

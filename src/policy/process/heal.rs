@@ -329,6 +329,12 @@ fn command_ended(
     }
 }
 
+/// Is it a remedy that ends what runs, and has its turn?
+pub(super) fn is_end(remedy: &RemedyState) -> bool {
+    let stops = matches!(remedy.remedy.action.as_str(), "pause" | "abort");
+    remedy.step == RemedyStep::Due && (stops || failure::restarts(&remedy.remedy))
+}
+
 pub(super) fn propose(context: &UnitContext<'_>, unit: &ProcessUnit, state: &UnitState, out: &mut Proposals) {
     let Some(remedy) = &state.process.remedy else { return };
     if state.ending.is_some() {

@@ -98,6 +98,12 @@ fn thinking(more: &str, then: &str) -> World {
 fn a_deadline_waits_for_no_other_remedy() {
     let mut world = thinking("deadline_s = 500", "");
     world.run(600.0);
+    // It is ended at once; who edits its tree meanwhile is waited for before it is started.
+    assert!(!matches!(world.unit("p").process().run, RunSeen::Alive { .. }), "{}", world.story());
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    world.results.insert("heal".into(), JobSeen::failed("it was ended after 5000 s, its deadline"));
+    world.results.insert("fix".into(), JobSeen::well(""));
+    world.run(60.0);
     assert_eq!(world.runs.len(), 2, "{}", world.story());
     let given_up = |row: &String| row.starts_with("p-1 ") && row.ends_with(" agent crashed");
     assert!(world.ledger.iter().any(given_up), "{:?}", world.ledger);
