@@ -25,7 +25,7 @@ fn world() -> World {
     let gone = line("2026-11-19T10-00-00Z-train-oom", "2026-11-19T10:00:00Z", "gone");
     world.file(
         ".watchkeeper/incidents/index.jsonl",
-        &format!("{gone}\n{{\"id\": \"torn\n\u{0}\n[]\n{one}\n{{\"id\":"),
+        format!("{gone}\n{{\"id\": \"torn\n\u{0}\n[]\n{one}\n{{\"id\":"),
     );
     world.file(
         &format!(".watchkeeper/incidents/{ONE}/report.md"),
@@ -48,7 +48,7 @@ fn world() -> World {
         row("3", "better", "2026-11-21T10:00:00Z"),
         "torn".to_owned(),
     ];
-    world.file(".watchkeeper/attempts.tsv", &rows.join("\n"));
+    world.file(".watchkeeper/attempts.tsv", rows.join("\n"));
     world
 }
 

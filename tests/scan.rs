@@ -17,7 +17,7 @@ fn fixture(name: &str) -> PathBuf {
 fn a_traceback_has_the_documented_keys() {
     let world = World::new();
     let log = std::fs::read_to_string(fixture("py08_thread.log")).unwrap();
-    world.file("run.log", &format!("step 1\n{log}"));
+    world.file("run.log", format!("step 1\n{log}"));
     let want = json!({
         "file": "run.log", "line": 3, "detector": "traceback", "kind": "traceback", "language": "python",
         "exception": "ZeroDivisionError", "message": "division by zero",

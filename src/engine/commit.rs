@@ -197,22 +197,22 @@ impl Image {
         }
     }
 
-    /// The first look of a process: a unit whose last act came after the end of the last tick, or that was acted on while
-    /// none ever ended, was acted on in a tick that never did. What another boot left behind tells nothing: the machine
-    /// ended, and not the watchdog.
+    /// The first look of a process: a unit whose last act came after the end of the last tick was acted on in a tick that
+    /// never ended. Both clocks must say so, and a heartbeat that was lost says nothing: a unit that is left alone for a
+    /// damaged file would be the greater harm than one death more. What another boot left behind tells nothing either: the
+    /// machine ended, and not the watchdog.
     pub fn mark_crashes(&self, seen: &mut Observation) {
         if self.heartbeat.loaded.is_rebased() {
             return;
         }
+        let heartbeat = self.heartbeat();
         // (A heartbeat of an older version knows only when its tick looked.)
-        let ended = self.heartbeat().ended_awake_s.or(self.heartbeat().looked_awake_s);
+        let Some(ended) = heartbeat.ended_awake_s.or(heartbeat.looked_awake_s) else { return };
         for (name, kept) in self.units.iter().filter(|(_, kept)| !kept.loaded.is_rebased()) {
             let state = &kept.loaded.value;
-            // Without a heartbeat: either no tick ended since its first act, or the file was lost.
-            let is_first = state.acts <= 1 + state.failopen.crashes_awake_s.len() as u64;
-            let acted = state.failopen.acted_awake_s;
-            let never_ended = acted.is_some_and(|acted| ended.map_or(is_first, |ended| acted > ended));
-            if let Some(seen) = seen.units.get_mut(name).filter(|_| never_ended) {
+            let later = state.failopen.acted_awake_s.is_some_and(|acted| acted > ended);
+            let later_by_wall = state.last_act.as_ref().is_some_and(|act| act.at > heartbeat.at);
+            if let Some(seen) = seen.units.get_mut(name).filter(|_| later && later_by_wall) {
                 seen.crashed_on = true;
             }
         }
@@ -495,9 +495,15 @@ mod tests {
             };
             write(
                 "units/a/unit.json",
-                &format!("\"acts\":{acts},\"failopen\":{{\"acted_awake_s\":{acted}}}"),
+                &format!(
+                    "\"acts\":{acts},\"failopen\":{{\"acted_awake_s\":{acted}}},\"last_act\":{{\"what\":\"x\",\"why\":\"y\",\"at\":\"2026-11-21T10:00:00Z\"}}"
+                ),
             );
-            beat.into_iter().for_each(|body| write(table::HEARTBEAT, body));
+            let at = |body: &str| match body.contains("\"at\"") {
+                true => body.to_owned(),
+                false => format!("{body},\"at\":\"2026-11-21T09:00:00Z\""),
+            };
+            beat.into_iter().for_each(|body| write(table::HEARTBEAT, &at(body)));
             let mut image = Image::default();
             image.load(&mut RealFiles::new(dir.path()), &config, &seen.now, Suspects::Leave);
             image.mark_crashes(&mut seen);
@@ -510,9 +516,11 @@ mod tests {
         // Of an older version.
         check(Some("\"looked_awake_s\":200.0"), ("200.0", 1), "b", false);
         check(Some("\"looked_awake_s\":100.0"), ("200.0", 1), "b", true);
-        // The very first tick.
-        check(None, ("200.0", 1), "b", true);
-        check(None, ("200.0", 2), "b", false); // The file was lost.
+        // Its clocks do not agree: it was damaged, or edited.
+        let torn = "\"ended_awake_s\":101.0,\"at\":\"2026-11-21T10:00:01Z\"";
+        check(Some(torn), ("200.0", 1), "b", false);
+        // The very first tick, or the file was lost.
+        check(None, ("200.0", 1), "b", false);
         check(None, ("null", 1), "b", false);
         check(None, ("200.0", 1), "of before", false);
         check(Some("\"ended_awake_s\":101.0"), ("200.0", 1), "of before", false);

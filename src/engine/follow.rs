@@ -275,7 +275,6 @@ impl Following {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 mod tests {
     use super::*;
     use crate::config::parse_detectors;

@@ -414,7 +414,8 @@ impl World {
                 let none = UnitState::default();
                 let state = self.state.units.get(unit).unwrap_or(&none);
                 process.incidents = state.incident.owed.iter().map(|order| order.id.clone()).collect();
-                process.attempts = state.incident.rows.iter().map(|row| row.key()).collect();
+                process.attempts =
+                    state.incident.rows.iter().map(crate::state::attempts::Attempt::key).collect();
                 process.fixes = state.incident.fixes.iter().map(|note| note.attempt.clone()).collect();
                 process.brief = super::process::wants_brief(state).then(Default::default);
                 let near = super::process::wants_cpu(config, &self.state, unit, &self.seen.now);

@@ -267,7 +267,6 @@ fn modified(meta: &Metadata) -> Wall {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 mod tests {
     use super::*;
     use std::fs;

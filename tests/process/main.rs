@@ -1,7 +1,7 @@
 //! `[[process]]` from outside: the real binary over real small scripts. Failures, remedies, the healer, and kill -9 of
 //! watchdog, shim and child in several orders. No tmux is needed: nothing here lives in it.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly, its helpers too")]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;

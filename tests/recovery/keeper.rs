@@ -15,7 +15,7 @@ fn cron_lines() -> Vec<String> {
     let is_time = |word: &&str| word.starts_with('*');
     let commands = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        (words.len() > 5 && words.iter().take(5).all(|word| is_time(word))).then(|| words[5..].join(" "))
+        (words.len() > 5 && words.iter().take(5).all(is_time)).then(|| words[5..].join(" "))
     };
     readme().lines().filter_map(commands).collect()
 }

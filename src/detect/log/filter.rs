@@ -139,7 +139,6 @@ fn without_ends(class: &Class) -> Class {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 

@@ -46,7 +46,6 @@ pub fn text(bytes: &[u8], max: usize) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 

@@ -397,7 +397,6 @@ impl Above for Behind<'_> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 mod tests {
     use super::*;
     use crate::config::parse_detectors;

@@ -228,11 +228,11 @@ fn what_is_owed_is_written_once_and_then_forgotten() {
     // Not settled yet, as after a kill: nothing is doubled.
     world.memory = Memory::default();
     assert!(world.write_owed().is_empty());
-    assert_eq!(world.index(), [id.clone()]);
-    assert_eq!(world.settle().incidents, [id.clone()]);
+    assert_eq!(world.index(), std::slice::from_ref(&id));
+    assert_eq!(world.settle().incidents, std::slice::from_ref(&id));
     assert!(world.unit().owed.is_empty());
     world.write_owed();
-    assert_eq!(world.index(), [id.clone()]);
+    assert_eq!(world.index(), std::slice::from_ref(&id));
     assert!(world.read(&format!("incidents/{id}/configs/missing.toml")).contains("no such file"));
 }
 
@@ -247,7 +247,7 @@ fn a_folder_without_its_line_gets_it_and_a_line_without_a_folder_gets_that() {
     world.memory = Memory::default();
     assert_eq!(world.settle().incidents, Vec::<String>::new());
     world.write_owed();
-    assert_eq!(world.index(), [id.clone()]);
+    assert_eq!(world.index(), std::slice::from_ref(&id));
     world.files.remove_folder(&format!("incidents/{id}")).unwrap();
     world.memory = Memory::default();
     assert_eq!(world.settle().incidents, Vec::<String>::new());
@@ -297,7 +297,7 @@ fn a_folder_that_somebody_removed_comes_anew_with_the_next_failure() {
     world.write_owed();
     world.settle();
     std::fs::remove_dir_all(world.home.path().join("incidents")).unwrap();
-    assert_eq!(world.settle().incidents_gone, [id.clone()]);
+    assert_eq!(world.settle().incidents_gone, std::slice::from_ref(&id));
     let order = world.simple("a", 60);
     let again = world.take(order);
     assert_ne!(again, id);

@@ -121,8 +121,11 @@ fn variable(pair: &str, set: &mut BTreeMap<String, String>) -> Result<(), String
 mod tests {
     use super::*;
 
+    /// The action and what is set, or the beginning of the complaint.
+    type Want<'a> = Result<(&'a str, &'a [(&'a str, &'a str)]), &'a str>;
+
     #[track_caller]
-    fn check(text: &str, want: Result<(&str, &[(&str, &str)]), &str>) {
+    fn check(text: &str, want: Want<'_>) {
         match (parse(text), want) {
             (Ok(got), Ok((action, set))) => {
                 assert_eq!(got.action, action, "{text}");

@@ -46,7 +46,7 @@ pub struct Over {
 #[derive(Clone, Debug)]
 pub enum Standing {
     Never,
-    Running { job: Job, asked: Wall },
+    Running { job: Box<Job>, asked: Wall },
     Over(Box<Over>),
 }
 
@@ -77,7 +77,7 @@ pub fn standing(state_dir: &Path, id: &str) -> Standing {
     let asked = time("job.json");
     match jobs::seen(state_dir, id) {
         JobSeen::None => Standing::Never,
-        JobSeen::Running => Standing::Running { job, asked },
+        JobSeen::Running => Standing::Running { job: Box::new(job), asked },
         JobSeen::Ended { failed, .. } => {
             let (output, errors) = (text("output"), text("errors"));
             Standing::Over(Box::new(Over { job, asked, ended: time("exit.json"), failed, output, errors }))
@@ -90,7 +90,7 @@ impl Standing {
     fn number(&self, state_dir: &Path, unit: &str) -> Option<u64> {
         let job = match self {
             Standing::Never => return None,
-            Standing::Running { job, .. } => job,
+            Standing::Running { job, .. } => job.as_ref(),
             Standing::Over(over) => &over.job,
         };
         let number = job.env.get(records::RUN_ENV)?.rsplit('/').next()?.parse().ok()?;

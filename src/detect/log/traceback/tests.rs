@@ -1,7 +1,5 @@
 //! Every sample of `fixtures/traces` against its truth, and variations of our own.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
-
 use crate::config::{DetectorConfig, DetectorKind};
 use crate::detect::log::{Position, Scanner};
 use crate::model::finding::Finding;
