@@ -618,3 +618,18 @@ fn a_remedy_that_is_given_up_is_closed_in_the_ledger() {
         Standing::Aborted { why: "the healing agent: the healing agent says so".into() }
     );
 }
+
+#[test]
+fn where_reading_began_after_a_lost_memory_survives_lost_clocks_too() {
+    let mut world = running("");
+    world.unit("p").says("traceback", FindingKind::Traceback, "boom");
+    world.tick();
+    // unit.json was damaged: its run is adopted, and reading begins at the log's end.
+    world.state.units.remove(&name("p"));
+    world.unit("p").writes();
+    world.ticks(2);
+    assert!(world.state_of("p").process.run.number > 0, "{}", world.story());
+    let here = world.unit("p").process().log.cursor.clone();
+    world.state.clocks = crate::state::clocks::Clocks::default();
+    assert_eq!(super::cursor(&world.state, &name("p")), here, "old lines are not read as new ones");
+}

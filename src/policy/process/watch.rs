@@ -9,6 +9,7 @@ use super::failure::{self, DEADLINE};
 use super::{run, stall};
 use crate::config::{ProcessUnit, Watch};
 use crate::model::finding::{Finding, FindingKind};
+use crate::model::process::LogCursor;
 use crate::state::mail::Level;
 use crate::state::process::WatchState;
 use crate::state::unit::UnitState;
@@ -22,7 +23,11 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
         state.process.watch = WatchState { cursor, cursors, trouble, run: number, ..WatchState::default() };
     }
     trouble(context, state, seen.log.trouble.as_ref(), notes);
-    if !seen.log.findings.is_empty() || seen.log.more > 0 {
+    let found = !seen.log.findings.is_empty() || seen.log.more > 0;
+    // Where reading began, too: clocks.json may be lost, and old lines must not be read as new ones then.
+    let begins =
+        state.process.watch.cursor == LogCursor::default() && seen.log.cursor != LogCursor::default();
+    if found || begins {
         // Together with what comes of them: neither twice nor never.
         state.process.watch.cursor = seen.log.cursor.clone();
         state.process.watch.cursors = state.process.watch.cursors.saturating_add(1);
