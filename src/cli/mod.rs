@@ -16,6 +16,7 @@ mod ledger;
 mod load;
 mod orders;
 mod out;
+mod output;
 pub mod setup;
 mod snapshot;
 pub mod templates;

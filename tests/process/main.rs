@@ -194,6 +194,7 @@ fn a_crash_with_a_trace_is_one_incident_that_names_the_exception() {
     assert_eq!(incidents.len(), 1, "{incidents:?}");
     let report = world.text(&format!("incidents/{}/report.md", incidents[0]));
     assert!(report.contains("ZeroDivisionError: division by zero"), "{report}");
+    assert_eq!(world.says(&["log", "p", "--last", "1"]), "ZeroDivisionError: division by zero\n");
     let told = "is not started again: the same failure 2 times in a row";
     world.await_that("alert", |world| world.text("outbox.jsonl").contains(told));
 }

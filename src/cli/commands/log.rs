@@ -4,7 +4,7 @@ use super::{Command, Effect, Flag, Words, events, inspect};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::time::{Now, Wall};
 use crate::cli::snapshot::Snapshot;
-use crate::cli::{Invocation, Out, load, transcripts};
+use crate::cli::{Invocation, Out, load, output, transcripts};
 use crate::detect::transcript::{self, DOCUMENT_MAX, Entry, Format, LINE_MAX};
 use crate::policy::summary_text::clock;
 use crate::sys::clock::Clock;
@@ -18,14 +18,15 @@ use std::process::ExitCode;
 pub const COMMAND: Command = Command {
     name: "log",
     usage: "[-f] NAME [--last N] | --backend B --file TRANSCRIPT",
-    about: "what an agent said and did, from its transcript, one line each",
+    about: "what an agent said and did, or what a process printed, one line each",
     long: "One line each: local time, role, tool, text. Roles: user, assistant, thinking,
 tool (a call), result, system, error. Control bytes are taken out, secrets
 (keys, tokens, passwords, private keys) are masked as far as they are known by
 their looks. With a NAME: its newest session; `-f` goes on with what is added,
-in a new session too.
+in a new session too. Of a process: its output as it is, masked in the same way.
 
-JSON: one object a line: {at or null, role, tool or null, text}.",
+JSON: one object a line: {at or null, role, tool or null, text}; {text} of a
+process.",
     flags: &[
         Flag { long: "follow", short: Some('f'), value: None, about: "go on printing what is added" },
         Flag { long: "last", short: None, value: Some("N"), about: "at most so many, the newest" },
@@ -65,7 +66,18 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
             ));
         }
         (Some((format, path)), None) => (*format, (*path).to_owned()),
-        (None, Some(_)) => of_unit(invocation)?,
+        (None, Some(name)) => {
+            let config = load::config(invocation)?;
+            if let Some(path) = output::of(&config, load::unit(&config, &name)?) {
+                let last = invocation.count("last")?;
+                return match output::print(&path, last, invocation, out) {
+                    true => Ok(ExitCode::SUCCESS),
+                    false => Err(Error::new(Kind::No, format!("`{name}` has said nothing yet"))
+                        .hint(format!("`watchkeeper why {name}` says how it stands"))),
+                };
+            }
+            of_unit(invocation)?
+        }
     };
     let follows = invocation.has("follow");
     let last = invocation.count("last")?.or(follows.then_some(LAST));
