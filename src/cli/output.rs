@@ -37,7 +37,7 @@ pub fn print(path: &Path, last: Option<usize>, invocation: &Invocation, out: &mu
         let Some(mut more) = lines.more(LINE_MAX) else { return false };
         let end = more.is_empty();
         if end && !follows {
-            more.push(lines.rest(LINE_MAX));
+            more.extend(Some(lines.rest(LINE_MAX)).filter(|rest| !rest.is_empty()));
         }
         for line in more {
             match last {
