@@ -36,7 +36,7 @@ fn every_example_is_a_template_with_all_its_files() {
     let mut names: BTreeSet<String> =
         folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     // They are played with where they lie.
-    for place in ["tour", "cooperative-service"] {
+    for place in ["tour", "cooperative-service", "training"] {
         assert!(names.remove(place), "{place}");
     }
     let known: BTreeSet<String> = TEMPLATES.iter().map(|template| template.name.to_owned()).collect();

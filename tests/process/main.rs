@@ -295,6 +295,27 @@ fn the_scripted_healer_mends_the_code_and_the_run_succeeds() {
 }
 
 #[test]
+fn the_example_of_a_training_comes_to_its_end() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let mut world = World::new("command = [\"true\"]", &[]);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/training");
+    for entry in fs::read_dir(example).unwrap().flatten() {
+        fs::copy(entry.path(), world.dir.path().join(entry.file_name())).unwrap();
+    }
+    // Silence needs its time to be believed, and has a test of its own.
+    fs::write(world.dir.path().join("hung-once"), "").unwrap();
+    world.watch();
+    world.await_that("the last step", |world| world.text("units/train/out.log").contains("step 20/20"));
+    world.await_that("kept remedies", |world| {
+        let rows = world.text("attempts.tsv");
+        rows.contains("\thalve\trestart-with-env\tkept\t") && rows.contains("\tagent\trestart\tkept\t")
+    });
+}
+
+#[test]
 fn an_interactive_healer_is_answered_by_a_command() {
     let world = World::watched(
         "command = [\"sh\", \"-c\", \"test \\\"$FIXED\\\" = yes\"]\n\
