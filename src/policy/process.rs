@@ -11,6 +11,7 @@ mod fixes;
 mod heal;
 mod limits;
 mod prompt;
+mod record;
 mod rules;
 mod run;
 mod stall;
@@ -44,7 +45,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     heal::fold(context, unit, state, notes);
     failure::resume(context, unit, state, notes);
     stall::approval(state);
-    failure::left_out(context, state, left_out, notes);
+    record::left_out(context, state, left_out, notes);
     verify::fold(context, unit, state, notes);
     run::holds(context, unit, state);
 }

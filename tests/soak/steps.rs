@@ -137,7 +137,8 @@ fn step_unit(fault: &mut Fault, unit: usize, fleet: &Fleet, books: &Books, at: i
         | Kind::Hang
         | Kind::Freeze
         | Kind::Stall => {
-            if is_back(fault, unit, fleet) {
+            let back = is_back(fault, unit, fleet);
+            if back {
                 fault.recovered();
             }
         }

@@ -6,7 +6,7 @@
 use super::super::belief;
 use super::super::context::UnitContext;
 use super::super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reason, What};
-use super::{code, failure};
+use super::{code, failure, record};
 use crate::base::time::human_s;
 use crate::config::{Lifecycle, ProcessHost, ProcessUnit, Watch};
 use crate::model::action::Action;
@@ -211,7 +211,7 @@ fn unknown(
     words: String,
     notes: &mut Notes,
 ) {
-    failure::record(context, unit, state, end_finding(unit, exit, words), notes);
+    record::record(context, unit, state, end_finding(unit, exit, words), notes);
     let why = format!("run {} ended while nothing is remembered of it", state.process.run.number);
     let text = format!("`{0}` stays down: {why}; `watchkeeper approve {0}` lets it go on", context.name);
     state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
@@ -236,7 +236,7 @@ fn judge(
         }
         if failure::reports_any_end(unit) {
             let finding = end_finding(unit, exit, words);
-            failure::record(context, unit, state, finding, notes);
+            record::record(context, unit, state, finding, notes);
         }
         if attached {
             state.process.run.standing = Standing::Finished { well: true };
