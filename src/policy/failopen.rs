@@ -1,5 +1,5 @@
-//! Fail-open: a watchdog that itself ends again and again while it acts on the same unit leaves that unit alone. It watches
-//! and tells, until a person approves. Whatever makes it crash, a fleet that nobody disturbs is worth more.
+//! Fail-open: a watchdog that itself ends again and again in the same act on the same unit, and never gets it done, leaves
+//! that unit alone. It watches and tells, until a person approves. Whatever makes it crash, a fleet that nobody disturbs is worth more.
 //!
 //! Deliberately not here: how an abnormal end is seen (the engine compares the last act with the heartbeat).
 
@@ -21,6 +21,13 @@ pub fn fold(now: &Now, name: &UnitName, crashed_on: bool, state: &mut UnitState,
     let memory = &mut state.failopen;
     memory.crashes_awake_s.retain(|at| now.awake_s.since_s(*at) <= WINDOW_S + SLACK_S);
     if !crashed_on {
+        // The same act went well since: whatever ended the watchdog, it was not that.
+        let went_well = memory.acted_awake_s.is_some()
+            && state.last_act.as_ref().is_some_and(|act| act.what == memory.crashed_in);
+        if went_well && memory.since_awake_s.is_none() {
+            memory.crashes_awake_s.clear();
+            memory.crashed_in.clear();
+        }
         return;
     }
     memory.crashes_awake_s.push(now.awake_s);
@@ -28,6 +35,7 @@ pub fn fold(now: &Now, name: &UnitName, crashed_on: bool, state: &mut UnitState,
     memory.acted_awake_s = None;
     let count = memory.crashes_awake_s.len();
     let act = state.last_act.as_ref().map_or("something", |act| act.what.as_str());
+    act.clone_into(&mut memory.crashed_in);
     let text =
         format!("the watchdog before this one ended in the midst of an act on it ({act}): number {count}");
     notes.event(now.wall, Some(name), EventKind::Fleet, text);
@@ -121,6 +129,18 @@ mod tests {
         world.run(60.0);
         world.expect_alerts("ended abnormally", 1);
         world.expect_act("b", "restart");
+    }
+
+    /// Whoever kills the watchdog now and then, in whatever act, is no crash loop.
+    #[test]
+    fn an_act_that_went_well_since_was_not_what_ended_it() {
+        let mut world = World::running("[[service]]\nname = \"a\"\ncommand = [\"x\"]\n");
+        for crashes in 1..3 {
+            world.unit("a").dies(Exit::Status(1));
+            world.run(200.0);
+            crash(&mut world);
+            assert_eq!(world.state_of("a").failopen.crashes_awake_s.len(), 1, "{crashes}: {}", world.story());
+        }
     }
 
     /// A cron line that brings it back every five minutes.

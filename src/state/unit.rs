@@ -542,8 +542,11 @@ pub struct Promise {
 pub struct FailOpen {
     /// The tick of the last act, by its look at the clock: newer than the heartbeat's, that tick never ended.
     pub acted_awake_s: Option<Awake>,
-    /// Such ends, oldest first; bounded.
+    /// Such ends, oldest first; bounded. Forgotten when the act of the last one went well.
     pub crashes_awake_s: Vec<Awake>,
+    /// The act of the last one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub crashed_in: String,
     /// Nothing is done to the unit since: a person has to approve.
     pub since_awake_s: Option<Awake>,
 }
