@@ -341,6 +341,38 @@ fn an_interactive_healer_is_answered_by_a_command() {
 }
 
 #[test]
+fn the_log_of_a_run_is_kept_short_and_no_line_and_no_failure_is_lost() {
+    // Each line is 64 bytes long; every 10,000th is a failure.
+    let script = "yes | head -n 150000 | awk '{ word = NR % 10000 == 5000 ? \"OOM\" : \"line\"; printf \"%s %058d\\n\", word, NR; \
+                  if (NR % 2500 == 0) { fflush(); system(\"sleep 0.05\") } }'; exec sleep 1000\n";
+    let mut world = World::watched(
+        "command = [\"sh\", \"train.sh\"]\nlog_max_mb = 1\n[process.healing]\nagent = \"off\"\n\
+         [[process.detectors]]\nkind = \"pattern\"\nname = \"oom\"\nregex = \"OOM\"\n\
+         [[process.rules]]\nname = \"none\"\nmatch = { detector = \"oom\" }\naction = { kind = \"command\", command = [\"true\"], then = \"nothing\" }",
+        &[("train.sh", script)],
+    );
+    let log = "units/p/out.log";
+    world.await_that("old part", |world| world.path(&format!("{log}.1")).exists());
+    world.kill_watchdog();
+    world.watch();
+    let last = format!("line {:058}\n", 150_000);
+    world.await_that("last line", |world| world.text(log).ends_with(&last));
+    world.await_that("short log", |world| fs::metadata(world.path(log)).unwrap().len() <= 1 << 20);
+    let whole = [".3", ".2", ".1", ""].map(|old| world.text(&format!("{log}{old}"))).concat();
+    let numbers: Vec<u64> = whole.lines().map(|line| line[5..].parse().unwrap()).collect();
+    let first = numbers[0];
+    assert!(numbers.iter().copied().eq(first..=150_000), "lines are lost, doubled or out of order");
+    assert!(first > 1 && whole.len() > 512 << 10, "{first}, {} bytes", whole.len());
+    let count = |world: &World| {
+        let events = world.says(&["events"]);
+        events.lines().filter(|line| line.contains("oom: OOM")).count()
+    };
+    world.await_that("all failures", |world| count(world) >= 15);
+    assert_eq!(count(&world), 15);
+    assert!(!world.text("outbox.jsonl").contains("was not read"));
+}
+
+#[test]
 fn a_pipeline_runs_in_its_order() {
     let world = World::watched(
         "command = [\"sh\", \"-c\", \"sleep 0.3; date +%s%N > first\"]\n[[process]]\nname = \"q\"\nafter = [\"p\"]\n\
