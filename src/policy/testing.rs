@@ -385,6 +385,8 @@ impl World {
     /// A process's host starts it: each number once.
     fn begin(&mut self, launch: &crate::model::process::ProcessLaunch) {
         let known = match &self.seen.units[&launch.unit].process.as_ref().unwrap().run {
+            // An order that never became a process.
+            RunSeen::Ended { id, exit: None, .. } if id.handle.is_empty() => 0,
             RunSeen::Alive { id, .. } | RunSeen::Pending { id, .. } | RunSeen::Ended { id, .. } => id.number,
             RunSeen::Unknown { .. } | RunSeen::Absent => 0,
         };

@@ -2,7 +2,7 @@
 
 use crate::model::action::FixStep;
 use crate::model::finding::FindingKind;
-use crate::model::process::RunSeen;
+use crate::model::process::{RunId, RunSeen};
 use crate::model::seen::{Ask, Exit, FixSeen, JobSeen};
 use crate::policy::testing::{World, name};
 use crate::state::process::Standing;
@@ -43,6 +43,40 @@ fn a_wanted_process_is_started_once_with_its_number_on_record() {
     assert_eq!(world.runs.iter().map(|run| run.number).collect::<Vec<_>>(), [1]);
     world.run(600.0);
     assert_eq!(world.runs.len(), 1, "{}", world.story());
+}
+
+#[test]
+fn a_start_that_became_no_process_is_no_run_that_failed() {
+    let mut world = World::new(&config("lifecycle = \"one-shot\""));
+    world.deaf.insert("p: start".into());
+    world.deaf.insert("p: start again".into());
+    world.tick();
+    let never = |exit| RunSeen::Ended {
+        id: RunId { number: 1, handle: String::new() },
+        exit,
+        out_of_memory: false,
+        at: None,
+        note: Some("starting the process: out of memory".into()),
+    };
+    world.unit("p").process().run = never(None);
+    world.run(1000.0);
+    standing(&world, &Standing::Open);
+    let run = &world.state_of("p").process.run;
+    assert_eq!((run.number, run.judged, run.restarts), (1, 0, 0), "{}", world.story());
+    // It is tried again less and less often, and people hear of it.
+    assert!((5..12).contains(&run.refused), "{}", run.refused);
+    world.expect_alerts("`p` can't be started: starting the process: out of memory; it is tried again", 1);
+    assert!(world.incidents.is_empty());
+    world.deaf.clear();
+    world.run(400.0);
+    assert_eq!(world.runs.iter().map(|run| run.number).collect::<Vec<_>>(), [1]);
+    // A status was there: that is an end.
+    let mut world = World::new(&config("lifecycle = \"one-shot\""));
+    world.deaf.insert("p: start".into());
+    world.tick();
+    world.unit("p").process().run = never(Some(Exit::Status(127)));
+    world.run(60.0);
+    standing(&world, &Standing::Finished { well: false });
 }
 
 #[test]
