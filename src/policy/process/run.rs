@@ -6,7 +6,7 @@
 use super::super::belief;
 use super::super::context::UnitContext;
 use super::super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reason, What};
-use super::{code, failure, record};
+use super::{code, failure, orphans, record};
 use crate::base::time::human_s;
 use crate::config::{Lifecycle, ProcessHost, ProcessUnit, Watch};
 use crate::model::action::Action;
@@ -368,6 +368,10 @@ pub(super) fn propose(context: &UnitContext<'_>, unit: &ProcessUnit, state: &Uni
         return out.hold(label(kind), why);
     }
     let Some(host) = host(unit) else { return };
+    let origin = if kind == Kind::Asked { Origin::Person } else { Origin::Policy };
+    if orphans::propose(context, unit, state, origin, out) {
+        return;
+    }
     let again = kind == Kind::Again;
     let number = if again { state.process.run.number } else { state.process.run.number.saturating_add(1) };
     let action = Action::Run { launch: launch(context, unit, state, number, host) };
