@@ -544,7 +544,7 @@ fn whoever_is_killed_while_work_is_put_aside_or_back_loses_none_of_it() {
         } else {
             assert_eq!(world.all()["train.py"], "644 lr = agent\n", "call {killed_at}");
             // Killed while it is taken back, too.
-            for at in (2..60).step_by(7) {
+            for at in (2..200).step_by(7) {
                 if !job(&world, FixStep::Restore, "", at) {
                     break;
                 }
