@@ -505,7 +505,7 @@ fn marker_path(marker: &Marker) -> String {
 }
 
 /// Signals each process that still is the one that was meant; who is gone already is fine.
-fn send_all(processes: &[Process], signal: Signal) -> Outcome {
+pub(super) fn send_all(processes: &[Process], signal: Signal) -> Outcome {
     let wrong: Vec<String> = processes
         .iter()
         .filter_map(|p| send(*p, signal).err().map(|why| format!("pid {}: {why}", p.pid)))

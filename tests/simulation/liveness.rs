@@ -6,6 +6,7 @@ use super::faults::{self, Mode};
 use super::friction;
 use super::goal;
 use super::invariants::outbox;
+use super::ordeal;
 use super::remote::Zeal;
 use super::run::{Failure, Sim};
 use super::world::PersonDoes;
@@ -23,6 +24,7 @@ const RECOVER_MS: i64 = 12_000_000;
 pub fn recover(sim: &mut Sim) -> Result<(), Box<Failure>> {
     faults::remove(sim);
     friction::remove(sim);
+    ordeal::remove(sim);
     goal::set_zeal(sim, Zeal::Rest);
     sim.check.jumped();
     clear_markers(sim);

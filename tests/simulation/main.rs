@@ -5,6 +5,7 @@
 #![expect(clippy::panic, clippy::print_stdout, reason = "a test fails loudly and tells its story")]
 
 mod cli;
+mod cooperative;
 mod faults;
 mod files;
 mod fleet;
@@ -16,6 +17,7 @@ mod liveness;
 mod mutants;
 mod mutants_of_plans;
 mod ops;
+mod ordeal;
 mod outline;
 mod remote;
 mod rng;
@@ -46,6 +48,7 @@ fn plan(seed: u64) -> Plan {
         liveness: true,
         swarm: None,
         work: None,
+        crew: fleet::Crew::Agents,
         hunted: None,
     }
 }
@@ -71,6 +74,21 @@ fn what_is_asked_of_a_unit_with_a_broken_file_waits() {
 
 #[test]
 fn every_seed_is_safe_and_recovers() {
+    every_seed(plan);
+}
+
+/// The same for a fleet of cooperative services, with what they go through.
+#[test]
+fn every_seed_of_ladders_is_safe_and_recovers() {
+    every_seed(|seed| {
+        let mut rng = rng::Rng::new(seed ^ 0x1add);
+        let crew = fleet::Crew::Ladders(ordeal::Ordeal::draw(&mut rng));
+        Plan { crew, work: Some(None), ..plan(seed) }
+    });
+}
+
+#[track_caller]
+fn every_seed(plan: impl Fn(u64) -> Plan + Sync) {
     let seeds: Vec<u64> = match number("SEED") {
         Some(seed) => vec![seed],
         None => (number("FROM").unwrap_or(1)..=number("SEEDS").unwrap_or(SEEDS)).collect(),

@@ -3,6 +3,7 @@
 //! A mutant lies to the real `decide` (about config, memory or sight) or spoils its answer, as a wrong line in it would.
 
 use super::faults::Swarm;
+use super::fleet::Crew;
 use super::friction::Friction;
 use super::mutants_of_plans as of_plans;
 use super::run::{Plan, run};
@@ -327,6 +328,7 @@ fn caught(mutant: &Mutant) -> Option<String> {
             liveness: false,
             swarm: Some((mutant.troubles)()),
             work: Some(mutant.friction.map(|friction| friction())),
+            crew: Crew::Agents,
             hunted: Some(mutant.caught_by),
         };
         run(&plan).err().map(|failure| failure.line())
@@ -365,6 +367,7 @@ fn no_scene_blames_the_real_decision() {
             liveness: false,
             swarm: Some(troubles()),
             work: Some(None),
+            crew: Crew::Agents,
             hunted: None,
         };
         run(&plan).err().map(|failure| format!("{name}: {}", failure.line()))

@@ -7,12 +7,14 @@ mod books;
 mod fleet;
 mod grants;
 mod kills;
+mod ladders;
 mod mail;
 mod phases;
 mod pings;
 mod restarts;
 mod texts;
 
+pub use ladders::{acts_on_ladders, asked_gently};
 pub use mail::outbox;
 pub use phases::{acts_on_the_plan, view};
 
@@ -172,7 +174,7 @@ impl Checker {
             }
             self.fleet_rules(world, config, report, disk);
             self.events(world, report);
-            books(world, report);
+            books(world, config, report);
             // What stood still was decided otherwise.
             let still = config.sequence.is_some() && (disk.failed || self.phases.is_held(disk));
             if self.thorough && !still && self.ticks.is_multiple_of(8) {
