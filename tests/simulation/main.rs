@@ -15,6 +15,7 @@ mod host;
 mod invariants;
 mod liveness;
 mod mutants;
+mod mutants_of_ladders;
 mod mutants_of_plans;
 mod ops;
 mod ordeal;
@@ -24,6 +25,7 @@ mod rng;
 mod run;
 mod scenes;
 mod threads;
+mod trials;
 mod work;
 mod world;
 
