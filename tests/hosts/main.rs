@@ -15,3 +15,4 @@ mod local;
 mod logs;
 mod place;
 mod slurm;
+mod traps;
