@@ -9,6 +9,7 @@
 
 mod attach;
 mod docker;
+mod docker_traps;
 mod kills;
 mod lab;
 mod local;

@@ -129,7 +129,7 @@ fn payload(remote: &Remote) -> i32 {
 
 /// Looks for so long; each look is short, and none may say what is not so.
 #[track_caller]
-fn watch(remote: &mut Remote, time: Duration, wrong: impl Fn(&RunSeen) -> bool) -> Vec<RunSeen> {
+pub fn watch(remote: &mut Remote, time: Duration, wrong: impl Fn(&RunSeen) -> bool) -> Vec<RunSeen> {
     let until = Instant::now() + time;
     let mut seen = Vec::new();
     while Instant::now() < until {
@@ -145,7 +145,7 @@ fn watch(remote: &mut Remote, time: Duration, wrong: impl Fn(&RunSeen) -> bool) 
     seen
 }
 
-fn is_over(seen: &RunSeen) -> bool {
+pub fn is_over(seen: &RunSeen) -> bool {
     matches!(seen, RunSeen::Ended { .. } | RunSeen::Absent)
 }
 
