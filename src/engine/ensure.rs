@@ -1,4 +1,4 @@
-//! Who watches the watchdog: is one alive, start one (in its tmux session where there is tmux), end one. For `ensure`, `up` and `down`.
+//! Who watches the watchdog: is one alive, start one, end one. For `ensure`, `up` and `down`.
 //!
 //! A watchdog is alive when it holds the lock; it is old when it holds the lock and its heartbeat stands still.
 

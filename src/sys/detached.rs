@@ -73,7 +73,10 @@ mod tests {
     fn the_errors_of_the_last_start_are_kept_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
         let words = dir.path().join("words");
-        assert_eq!(end(sh("echo a long first word >&2; echo out; exit 3", &words)), "exit status: 3: a long first word");
+        assert_eq!(
+            end(sh("echo a long first word >&2; echo out; exit 3", &words)),
+            "exit status: 3: a long first word"
+        );
         assert_eq!(end(sh("echo two >&2; exit 4", &words)), "exit status: 4: two");
         assert_eq!(std::fs::read_to_string(&words).unwrap(), "two\n");
     }

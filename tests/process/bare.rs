@@ -1,6 +1,6 @@
 //! A machine without tmux: what has no agents and no services needs none, whatever command is used on it.
 
-use super::{Child, Command, Duration, Instant, World, fs, lives};
+use super::{World, fs, lives};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -21,7 +21,10 @@ fn call(world: &World, bin: &Path, words: &[&str]) -> (Option<i32>, String) {
     let mut wk = world.wk(words[0]);
     wk.args(&words[1..]).env("PATH", bin).stderr(Stdio::piped());
     let out = wk.output().unwrap();
-    (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr))
+    (
+        out.status.code(),
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr),
+    )
 }
 
 #[track_caller]
@@ -89,7 +92,7 @@ fn run_and_ensure_need_no_tmux_and_ensure_starts_one_watchdog() {
     let world = World::new(SLEEPER, &[]);
     let bin = programs(&world);
     let mut run = world.wk("run");
-    let run: Child = run.env("PATH", &bin).stdout(Stdio::null()).spawn().unwrap();
+    let run = run.env("PATH", &bin).stdout(Stdio::null()).spawn().unwrap();
     let mut run = super::World { dir: tempfile::tempdir().unwrap(), dogs: vec![run] };
     let child = world.await_child();
     check(&world, &bin, &["ensure"], 0, "");
@@ -101,9 +104,6 @@ fn run_and_ensure_need_no_tmux_and_ensure_starts_one_watchdog() {
     let first = dog.pid().unwrap();
     check(&world, &bin, &["ensure"], 0, "");
     assert_eq!(dog.pid(), Some(first));
-    let until = Instant::now() + Duration::from_secs(10);
-    let session = fs::read_to_string(format!("/proc/{first}/stat")).unwrap_or_default();
-    assert!(Instant::now() < until && !session.is_empty());
     check(&world, &bin, &["down"], 0, "all units are stopped");
 }
 
@@ -115,6 +115,4 @@ fn with_an_agent_its_absence_is_told() {
     for words in [&["run"][..], &["up"], &["ensure"], &["up", "p"]] {
         check(&world, &bin, words, 69, "program `tmux` is missing");
     }
-    let mut command = Command::new("true");
-    assert!(command.status().unwrap().success());
 }
