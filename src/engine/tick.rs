@@ -355,17 +355,24 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             .chain(commit.mail_failed.clone())
             .chain(commit.tokens_failed.clone())
             .collect();
+        let mut masks = report::Masks::new(config, &decision.next);
         if commit.tokens_failed.is_none() {
             errors.extend(report::ledger(&mut self.files, &decision.next, &seen.usage.logged));
         }
-        errors.extend(report::events(&mut self.files, &seen.now, &decision.events));
+        errors.extend(report::events(&mut self.files, &seen.now, &decision.events, &mut masks));
         let of_plan = |owed: &Owed| decision.next.phase.owed.contains(owed);
         let recorded = |owed: &Owed| match &owed.unit {
             Some(unit) => !commit.failed.contains_key(unit.as_str()),
             None if of_plan(owed) => commit.phase_failed.is_none(),
             None => commit.mail_failed.is_none(),
         };
-        errors.extend(report::outbox(&mut self.files, &decision.next, &seen.outbox_has, recorded));
+        errors.extend(report::outbox(
+            &mut self.files,
+            &decision.next,
+            &seen.outbox_has,
+            recorded,
+            &mut masks,
+        ));
         if !decision.next.mail.owed.is_empty()
             || decision.next.units.values().any(|unit| !unit.owed.is_empty())
         {

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
+mod secrets;
+
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -121,6 +123,18 @@ impl World {
             let _ = dog.wait();
         }
         self.dogs.clear();
+    }
+}
+
+impl World {
+    /// Lets the watchdog finish its tick and leave.
+    fn kill_dogs_softly(&self) {
+        for dog in &self.dogs {
+            let _ = kill_process(Pid::from_child(dog), Signal::TERM);
+        }
+        self.await_that("end of the watchdog", |world| {
+            world.dogs.iter().all(|dog| !lives(dog.id().cast_signed()))
+        });
     }
 }
 
