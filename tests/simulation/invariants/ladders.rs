@@ -5,6 +5,7 @@
 //! after; whether it was right is asked of the world.
 
 use super::{Checker, TRIFLE_MS};
+use crate::cli::Ended;
 use crate::cooperative::{Service, is_zombie};
 use crate::files::Disk;
 use crate::world::World;
@@ -23,6 +24,8 @@ const STALE_LOOK_MS: i64 = 5000;
 const STAMP_SLACK_S: f64 = 2.0;
 /// A request is honoured for so long, ms (policy/operator), and a little.
 const ASKED_MS: i64 = 700_000;
+/// Who asks to be started anew waits for so long at most: for a look, and for a start that has to be made again.
+const ASKS_MS: i64 = 20_000;
 
 /// What is known of all of them.
 #[derive(Debug, Default)]
@@ -49,6 +52,8 @@ struct Climb {
     /// How long its trouble was looked at, with nothing in the way of a tier, ms.
     watched_ms: i64,
     looked_at: i64,
+    /// How long it was seen to have asked to be started anew, with nothing in the way, ms; None: it has not asked.
+    asks_ms: Option<i64>,
     /// The last alert of its open breaker.
     told: Option<i64>,
     /// Its memory was destroyed while this process (by its birth) lived: nobody knows what that one promised.
@@ -137,7 +142,9 @@ impl Checker {
                 spent(world, disk, &service, climb, &tier);
             }
             climb.acts = acts;
-            late(world, config, unit, &service, climb, idle);
+            let passed = t - std::mem::replace(&mut climb.looked_at, t);
+            late(world, config, unit, &service, climb, (idle, passed));
+            asks(world, unit, climb, &file, (idle, passed));
             if !killed && !disk.failed {
                 told(world, report, unit, climb, asked);
             }
@@ -304,11 +311,10 @@ fn late(
     unit: &Unit,
     service: &Service,
     climb: &mut Climb,
-    unhindered: bool,
+    (unhindered, passed): (bool, i64),
 ) {
     let (name, t) = (unit.name.as_str(), world.t);
     let ladder = &unit.ladder;
-    let passed = t - std::mem::replace(&mut climb.looked_at, t);
     let Some(promised) = &unit.cooperative else { return };
     let silent = t - service.silent_since() >= ms(promised.heartbeat_stale_s);
     let lives = world
@@ -328,6 +334,25 @@ fn late(
     if climb.watched_ms > bound {
         let detail = format!("{name}: nothing was done about its silence for {} ms", climb.watched_ms);
         world.violate("ladder-late", detail);
+    }
+}
+
+/// Who asks to be started anew by its exit status is started at once, whatever it was started for before.
+fn asks(world: &mut World, unit: &Unit, climb: &mut Climb, file: &Value, (unhindered, passed): (bool, i64)) {
+    let asked = Some(Ended::Status(crate::cooperative::ASKS));
+    let dead = world.pane_of(unit.name.as_str()).filter(|pane| pane.root.is_none());
+    let asks = dead.is_some_and(|pane| pane.ended.as_ref().is_some_and(|(how, _)| *how == asked));
+    let open = file["restart"]["breaker"] != "closed" || !file["restart"]["not_before_awake_s"].is_null();
+    let fails = world.faults.act_fails + world.faults.act_lies > 0;
+    if !asks || open || fails || !unhindered {
+        climb.asks_ms = None;
+        return;
+    }
+    let waits = climb.asks_ms.map_or(0, |before| before + passed);
+    climb.asks_ms = Some(waits);
+    if waits > ASKS_MS {
+        let detail = format!("{}: it asked to be started anew {waits} ms ago", unit.name);
+        world.violate("ladder-asks", detail);
     }
 }
 
