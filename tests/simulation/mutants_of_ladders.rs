@@ -53,6 +53,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("a marker is taken away while it is meant", marker_eaten, scenes::work, hangs, "marker"),
     mutant("a marker goes to another unit", marker_of_another, scenes::work, hangs, "marker"),
     mutant("who has the pid is signalled", pid_alone, scenes::work, strangers, "stranger"),
+    mutant("another process of the same pid is the same", same_pid, scenes::work, replaced, "other-process"),
+    mutant("what is left of its tree is forgotten", leftovers_forgotten, scenes::work, hangs, "left-behind"),
     mutant(
         "a recovery is not counted",
         recovery_not_counted,
@@ -76,6 +78,7 @@ pub const SCENES: &[Scene] = &[
     ("strangers", scenes::work, strangers),
     ("storms", scenes::work, storms),
     ("markers", scenes::work, markers),
+    ("replaced", scenes::work, replaced),
 ];
 
 /// Who lives hangs now and then, and is ended or ends itself.
@@ -118,6 +121,11 @@ fn storms() -> Ordeal {
 /// Who asks for a restart again and again.
 fn restless() -> Ordeal {
     Ordeal { fates: 60, modes: &[Mode::Restless], ..Ordeal::default() }
+}
+
+/// People start anew what is being ended.
+fn replaced() -> Ordeal {
+    Ordeal { replaces: 120, ..hangs() }
 }
 
 /// People and leftovers.
@@ -276,6 +284,28 @@ fn pid_alone(config: &Config, state: &State, seen: &Observation) -> Decision {
         }
     }
     decision
+}
+
+/// What a process started at is not looked at.
+fn same_pid(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let mut seen = seen.clone();
+    for (name, unit) in &mut seen.units {
+        let known = state.units.get(name).and_then(|state| state.seen.process);
+        if let (PaneSeen::Alive(pane), Some(known)) = (&mut unit.pane, known)
+            && pane.pid == known.pid
+        {
+            pane.pid_start = known.start;
+        }
+    }
+    decide(config, state, &seen)
+}
+
+fn leftovers_forgotten(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let mut seen = seen.clone();
+    for unit in seen.units.values_mut().filter(|unit| matches!(unit.pane, PaneSeen::Dead { .. })) {
+        unit.tree = unit.tree.as_ref().map(|_| Vec::new());
+    }
+    decide(config, state, &seen)
 }
 
 fn recovery_not_counted(config: &Config, state: &State, seen: &Observation) -> Decision {

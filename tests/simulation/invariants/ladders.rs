@@ -8,13 +8,15 @@ use super::{Checker, TRIFLE_MS};
 use crate::cli::Ended;
 use crate::cooperative::{Service, is_zombie};
 use crate::files::Disk;
-use crate::world::World;
+use crate::world::{Effect, World};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use watchkeeper::config::{Config, Tier, Unit};
 use watchkeeper::engine::tick::TickReport;
 use watchkeeper::model::action::{Action, MarkerKind, Signal};
+use watchkeeper::model::seen::Process;
+use watchkeeper::state::unit::EndStep;
 
 /// Last tiers in a row, after which the breaker is open (SPEC 8).
 const FAILED_MAX: u32 = 3;
@@ -144,6 +146,7 @@ impl Checker {
             climb.acts = acts;
             let passed = t - std::mem::replace(&mut climb.looked_at, t);
             late(world, config, unit, &service, climb, (idle, passed));
+            left_behind(world, report, unit);
             asks(world, unit, climb, &file, (idle, passed));
             if !killed && !disk.failed {
                 told(world, report, unit, climb, asked);
@@ -171,7 +174,7 @@ impl Checker {
         if world.living(name).is_some_and(|pane| world.t - pane.cli.born >= enough_ms) {
             climb.resumed = 0;
         }
-        let started = |effect: &&crate::world::Effect| {
+        let started = |effect: &&Effect| {
             effect.unit == name && effect.happened && matches!(effect.what, "new-session" | "respawn")
         };
         if !world.effects.iter().any(|effect| started(&effect)) || file["recovery"]["given"].is_null() {
@@ -321,7 +324,8 @@ fn late(
         .living(name)
         .and_then(|pane| pane.root.as_ref())
         .is_some_and(|root| !is_zombie(world, root.pid));
-    if !silent || !lives || climb.strange == Some(service.born) {
+    // What a person started promised nothing.
+    if !silent || !lives || climb.strange == Some(service.born) || service.by_person {
         climb.watched_ms = 0;
         return;
     }
@@ -334,6 +338,26 @@ fn late(
     if climb.watched_ms > bound {
         let detail = format!("{name}: nothing was done about its silence for {} ms", climb.watched_ms);
         world.violate("ladder-late", detail);
+    }
+}
+
+/// It is not started while one lives that was told to end for it.
+fn left_behind(world: &mut World, report: &TickReport, unit: &Unit) {
+    let name = unit.name.as_str();
+    let started = |effect: &&Effect| {
+        effect.unit == name && effect.happened && matches!(effect.what, "new-session" | "respawn")
+    };
+    let ending = report.before.units.get(&unit.name).and_then(|state| state.ending.as_ref());
+    let (Some(EndStep::Termed { processes, .. } | EndStep::Killed { processes, .. }), true) =
+        (ending.map(|ending| &ending.step), world.effects.iter().any(|effect| started(&effect)))
+    else {
+        return;
+    };
+    let lives = |process: &&Process| {
+        world.orphans.iter().any(|(_, orphan)| (orphan.pid, orphan.start) == (process.pid, process.start))
+    };
+    if let Some(left) = processes.iter().find(lives) {
+        world.violate("left-behind", format!("{name} is started, and {left:?} of its old tree lives"));
     }
 }
 
@@ -409,6 +433,14 @@ pub fn acts_on_ladders(world: &mut World, disk: &Disk, action: &Action, unit: &s
                 if coop.strangers.iter().any(|stranger| is_it(&stranger)) {
                     found.push(("stranger", format!("{signal:?} to {} of somebody else's", process.pid)));
                 }
+            }
+            let meant = &file["ending"]["process"];
+            let another = root.as_ref().filter(|root| {
+                let its = |process: &Process| process.pid == root.pid;
+                processes.iter().any(its) && (meant["pid"] != root.pid || meant["start"] != root.start)
+            });
+            if let Some(root) = another.filter(|_| !meant.is_null() && file["ending"]["cause"] == "ladder") {
+                found.push(("other-process", format!("{signal:?} to {root:?}, and {meant} was meant")));
             }
             let first =
                 file["ending"]["step"]["termed"]["times"] == 1 && file["ending"]["symptom"] == "silent";
