@@ -9,9 +9,11 @@
 
 mod attach;
 mod docker;
+mod docker_traps;
 mod kills;
 mod lab;
 mod local;
 mod logs;
 mod place;
 mod slurm;
+mod traps;
