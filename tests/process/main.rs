@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
+mod damage;
 mod secrets;
+mod unasked;
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;

@@ -12,3 +12,4 @@ pub mod remote;
 pub mod rotate;
 pub mod shim;
 pub mod slurm;
+pub mod tending;
