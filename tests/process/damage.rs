@@ -107,11 +107,14 @@ fn what_is_over_is_not_started_again_for_a_damaged_record() {
     assert!(world.incidents().is_empty(), "{:?}", world.incidents());
 }
 
+/// Each time another failure, so that each has its incident.
+const FAILS: &str = "test -e fixed && exit 0\necho x >> count\nexit $(($(wc -l < count) % 200 + 1))\n";
+
 #[test]
 fn ledger_and_index_that_are_damaged_stop_nothing() {
     let world = World::watched(
-        "command = [\"sh\", \"-c\", \"test -e fixed\"]\nmax_identical = 100\n[process.healing]\nagent = \"off\"",
-        &[],
+        "command = [\"sh\", \"job.sh\"]\n[process.healing]\nagent = \"off\"",
+        &[("job.sh", FAILS)],
     );
     for file in ["attempts.tsv", "incidents/index.jsonl"] {
         for (what, damage) in HOW {

@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod docker;
+pub mod front;
 pub mod local;
 pub mod logs;
 pub mod records;
@@ -13,3 +14,4 @@ pub mod rotate;
 pub mod shim;
 pub mod slurm;
 pub mod tending;
+mod writers;
