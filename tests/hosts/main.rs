@@ -14,4 +14,5 @@ mod lab;
 mod local;
 mod logs;
 mod place;
+mod queries;
 mod slurm;

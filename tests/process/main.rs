@@ -103,8 +103,9 @@ impl World {
         while !done(self) {
             assert!(
                 Instant::now() < until,
-                "no {what}\n{}\n{:#}\n{}",
+                "no {what}\n{}\n{}\n{:#}\n{}",
                 self.says(&["events"]),
+                self.text("heartbeat.json"),
                 self.unit(),
                 self.text("units/p/out.log")
             );
