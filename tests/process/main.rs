@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
+mod bare;
 mod damage;
+mod findings;
+mod hostile;
 mod secrets;
 mod unasked;
 
