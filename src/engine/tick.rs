@@ -167,6 +167,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         if self.ticks == 0 {
             self.image.mark_crashes(&mut seen);
         }
+        let (damaged, again_s) = self.host.tend_records();
+        loaded.troubles.extend(damaged);
+        loaded.due_s = [loaded.due_s, again_s].into_iter().flatten().min_by(f64::total_cmp);
         let news = self.keep_troubles(&loaded.troubles, seen.now.wall);
         seen.troubles.extend(loaded.troubles);
         // A unit that can't be judged is no stranger.
