@@ -95,8 +95,11 @@ pub struct LogSeen {
     pub cursor: LogCursor,
     /// New findings, in the order of the log; bounded (the count of the others is in `more`).
     pub findings: Vec<Finding>,
-    /// Findings that were left out.
+    /// Findings that were left out …
     pub more: u64,
+    /// … and the detectors that made too many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub noisy: Vec<String>,
     /// New bytes came.
     pub grew: bool,
     /// The last value of each metric, by detector.

@@ -92,7 +92,8 @@ fn a_killed_dockerd_ended_nothing() {
     let daemon_of_ours = Daemon { lab: tempfile::Builder::new().prefix("wk-docker-").tempdir().unwrap() };
     let lab = daemon_of_ours.lab.path();
     assert!(daemon(lab, "docker-up"), "a second dockerd did not come up");
-    assert_runs(TEST, "DOCKER_HOST", &format!("unix://{}/docker/docker.sock", lab.display()));
+    let socket = format!("unix://{}/docker/docker.sock", lab.display());
+    assert_runs(TEST, &[("DOCKER_HOST", &socket)]);
 }
 
 fn killed(lab: &Path) {

@@ -15,5 +15,6 @@ mod lab;
 mod local;
 mod logs;
 mod place;
+mod queries;
 mod slurm;
 mod traps;

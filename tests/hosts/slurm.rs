@@ -161,5 +161,5 @@ fn a_controller_that_is_down_ended_nothing() {
     let text = std::fs::read_to_string(conf).unwrap();
     let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("SlurmctldPort")).collect();
     std::fs::write(&down, format!("{}\nSlurmctldPort=1\n", text.join("\n"))).unwrap();
-    assert_runs(TEST, CONF, down.to_str().unwrap());
+    assert_runs(TEST, &[(CONF, down.to_str().unwrap())]);
 }

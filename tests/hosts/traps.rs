@@ -67,7 +67,7 @@ fn on_a_cluster(name: &str, story: fn(Daemons)) {
     }
     let Some(cluster) = Cluster::up() else { panic!("{name}: a second Slurm did not come up") };
     let conf = cluster.lab.path().join("slurm/slurm.conf");
-    assert_runs(&format!("traps::{name}"), CONF, conf.to_str().unwrap());
+    assert_runs(&format!("traps::{name}"), &[(CONF, conf.to_str().unwrap())]);
 }
 
 struct Daemons {

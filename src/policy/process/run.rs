@@ -210,7 +210,7 @@ pub(super) fn ended(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut U
         return notes.due_in(0.05);
     }
     run.judged = run.number;
-    run.draining = 0;
+    (run.draining, run.stuck) = (0, None);
     run.since_awake_s = None;
     run.ended_awake_s = Some(context.now.awake_s);
     let words = context.run().map(end_words).unwrap_or_default();
@@ -545,7 +545,7 @@ pub(super) fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut 
     run.ordered_awake_s = Some(now);
     run.since_awake_s = None;
     run.ended_awake_s = None;
-    run.refused = 0;
+    (run.refused, run.stuck) = (0, None);
     if rule == "process.remedy" {
         run.restarts = run.restarts.saturating_add(1);
         run.total = run.total.saturating_add(1);

@@ -14,4 +14,5 @@ pub mod remote;
 pub mod rotate;
 pub mod shim;
 pub mod slurm;
+pub mod tending;
 mod writers;
