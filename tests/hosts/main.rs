@@ -9,6 +9,7 @@
 
 mod attach;
 mod docker;
+mod docker_traps;
 mod kills;
 mod lab;
 mod local;
@@ -16,3 +17,4 @@ mod logs;
 mod place;
 mod queries;
 mod slurm;
+mod traps;

@@ -80,6 +80,21 @@ fn a_start_that_became_no_process_is_no_run_that_failed() {
 }
 
 #[test]
+fn an_end_that_nobody_knows_is_a_persons() {
+    let mut world = running("");
+    let RunSeen::Alive { id, .. } = world.unit("p").process().run.clone() else { panic!() };
+    world.unit("p").process().run = RunSeen::vanished(id);
+    world.run(600.0);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    assert!(matches!(&world.state_of("p").process.run.standing, Standing::Paused { .. }));
+    world.expect_alerts("run 1 is over, and nobody knows how it ended; `watchkeeper approve p`", 1);
+    assert_eq!(world.incidents.len(), 1);
+    world.ask(Ask::Approve { unit: name("p") });
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+}
+
+#[test]
 fn what_a_run_leaves_behind_is_ended_before_the_next_start() {
     let mut world = running("");
     world.unit("p").ended(FAIL);

@@ -14,6 +14,9 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// Times that a lock is tried for while a shim whose run is over still has it: each takes some 20 ms.
+const LEAVING_TRIES: u32 = 50;
+
 /// Starts a process through a shim; the shim, to be waited for in the end. None = this very run was started before, or its
 /// start is under way. An order that never became a process is carried out now.
 pub fn start(state_dir: &Path, launch: &ProcessLaunch) -> Result<Option<std::process::Child>> {
@@ -34,7 +37,15 @@ pub fn start_with(
     if ordered == Some(launch.number) && began(&dir, launch.number) {
         return Ok(None);
     }
-    let locked = records::try_lock(&folder).map_err(|error| Error::from(error).at(&dir).doing("locking"))?;
+    let over = ordered.is_some_and(|number| records::exit(&dir, number).is_some());
+    let mut locked = false;
+    // A shim that wrote down the end is about to go.
+    for _ in 0..if over { LEAVING_TRIES } else { 1 } {
+        locked = records::try_lock(&folder).map_err(|error| Error::from(error).at(&dir).doing("locking"))?;
+        if locked {
+            break;
+        }
+    }
     match (locked, ordered) {
         (true, _) => {}
         (false, Some(ordered)) if ordered == launch.number => return Ok(None),

@@ -4,6 +4,7 @@
 //! Deliberately not here: when something is started or ended, and what an end means (`policy`).
 
 pub mod attach;
+pub mod batch;
 pub mod docker;
 pub mod front;
 pub mod local;

@@ -74,6 +74,9 @@ pub struct ExitFact {
     pub at: Wall,
     /// What went wrong before it could run.
     pub note: Option<String>,
+    /// The host's name for the run, where one number may have several lives (Slurm requeues jobs); "" = not told.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub handle: String,
 }
 
 impl ExitFact {
