@@ -189,7 +189,8 @@ fn done(out: &mut String, material: &Material<'_>) {
     if !order.remedy.why.is_empty() {
         let _ = writeln!(out, "- because {}", inline(&order.remedy.why, 300));
     }
-    for note in order.notes.iter().take(10) {
+    let said = |note: &&String| !order.remedy.why.contains(note.as_str());
+    for note in order.notes.iter().filter(said).take(10) {
         let _ = writeln!(out, "- {}", inline(note, 300));
     }
     out.push('\n');
@@ -320,16 +321,14 @@ pub fn with_attempts(page: &str, tried: &[Tried], zone: &str) -> Option<String> 
     (page.get(from..to)? != text).then(|| [&page[..from], text.as_str(), &page[to..]].concat())
 }
 
-/// `2026-11-21 11:00:05 (10:00:05 UTC)`.
+/// `2026-11-21 11:00:05 (10:00:05 UTC)`; once where the clocks agree.
 fn when(at: Wall, zone: &str) -> String {
     let tz = zone::find_or_utc(zone);
     let utc = at.to_string();
-    match zone::civil(at, &tz) {
-        Some(local) if zone == "UTC" => local.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        Some(local) => {
-            let time = utc.get(11..19).unwrap_or_default();
-            format!("{} ({time} UTC)", local.strftime("%Y-%m-%d %H:%M:%S"))
-        }
+    let time = utc.get(11..19).unwrap_or_default();
+    match zone::civil(at, &tz).map(|local| local.strftime("%Y-%m-%d %H:%M:%S").to_string()) {
+        Some(local) if local.ends_with(time) => format!("{local} UTC"),
+        Some(local) => format!("{local} ({time} UTC)"),
         None => utc,
     }
 }
@@ -361,6 +360,13 @@ fn spark(values: &[f64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_told_once_where_the_clocks_agree() {
+        assert_eq!(when(Wall(0), "UTC"), "1970-01-01 00:00:00 UTC");
+        assert_eq!(when(Wall(0), "Etc/UTC"), "1970-01-01 00:00:00 UTC");
+        assert_eq!(when(Wall(0), "Europe/Berlin"), "1970-01-01 01:00:00 (00:00:00 UTC)");
+    }
 
     #[test]
     fn the_count_and_the_attempts_are_kept_up_to_date() {
