@@ -24,6 +24,7 @@ mod remote;
 mod rng;
 mod run;
 mod scenes;
+mod service;
 mod threads;
 mod trials;
 mod work;
