@@ -171,27 +171,27 @@ impl Prefix {
         self.locked.is_none()
     }
 
-    /// The readings of a line, likeliest first: how much of the prefix it has, and what follows.
-    pub fn readings<'t>(&self, line: &'t str) -> Vec<(usize, &'t str)> {
+    /// How a line reads: how much of the prefix it has, the most that it can have, and what follows. None = it lacks what
+    /// is known to be carried.
+    pub fn reading<'t>(&self, line: &'t str) -> Option<(usize, &'t str)> {
         if self.strict && self.kin(line) == Kin::Other {
-            return Vec::new();
+            return None;
         }
         if let Some(cut) = self.locked {
-            return self.after(cut, line).map(|rest| vec![(cut, rest)]).unwrap_or_default();
+            return Some((cut, self.after(cut, line)?));
         }
-        let mut cuts: Vec<usize> = vec![self.text.len()];
         let edges = self.text.char_indices().filter(|(_, c)| " |:>]\t".contains(*c));
-        cuts.extend(edges.map(|(i, c)| i + c.len_utf8()).collect::<Vec<_>>().into_iter().rev());
-        cuts.push(0);
-        cuts.dedup();
+        let mut cuts: Vec<usize> = edges.map(|(i, c)| i + c.len_utf8()).collect();
+        cuts.push(self.text.len());
         // White space alone is indentation, and no prefix.
-        cuts.retain(|cut| *cut == 0 || *cut == self.text.len() || !self.text[..*cut].trim().is_empty());
-        cuts.into_iter().filter_map(|cut| Some((cut, self.after(cut, line)?))).collect()
+        cuts.retain(|cut| *cut == self.text.len() || !self.text[..*cut].trim().is_empty());
+        let longest = cuts.into_iter().rev().find_map(|cut| Some((cut, self.after(cut, line)?)));
+        Some(longest.unwrap_or((0, line)))
     }
 
     /// Has the line what is known to be carried?
     pub fn reads(&self, line: &str) -> bool {
-        !self.readings(line).is_empty()
+        self.reading(line).is_some()
     }
 
     /// From now on the lines carry so much of it.

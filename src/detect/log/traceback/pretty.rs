@@ -14,8 +14,9 @@ const HEAD: &str = "Traceback (most recent call last";
 /// The upper edge of a box. Source: rich/traceback.py, rich/box.py.
 static BOX: Pattern = LazyLock::new(|| Regex::new(r"(?:╭─+|\+-+) Traceback \(most recent call last").ok());
 /// IPython's first line. Source: IPython/core/ultratb.py, `prepare_header`.
-static CELL: Pattern =
-    LazyLock::new(|| Regex::new(r"(?:^|\s)([\p{L}_][\w.]*) {2,}Traceback \(most recent call last\)$").ok());
+static CELL: Pattern = LazyLock::new(|| {
+    Regex::new(r"(?:^|[\s:>|\]])([\p{L}_][\w.]*) {2,}Traceback \(most recent call last\)$").ok()
+});
 
 /// `/srv/app.py:6 in main`, and its beginning when the name did not fit.
 static BOXED: Pattern = LazyLock::new(|| Regex::new(r"^(\S.*?):(\d+) in(?: (.+))?$").ok());

@@ -41,16 +41,21 @@ pub fn begins(line: &str) -> Option<usize> {
             return None;
         }
         let group = before.strip_suffix("+ Exception Group ");
-        return Some(group.map_or(before.len(), |before| before.trim_end_matches(' ').len()));
+        return Some(group.map_or(before.len(), |before| before.len() - indent(before)));
     }
     if let Some(at) = line.find(FATAL) {
         return Some(at);
     }
     let at = line.find("File \"")?;
-    let before = line[..at].trim_end_matches(' ');
     let place = find(&FRAME, &line[at..])?;
-    // A frame names its function; only the place of a syntax error does not, and it is indented by two.
-    (place.get(3).is_none() && at >= before.len() + 2).then_some(before.len())
+    // A frame names its function; only the place of a syntax error does not.
+    let indent = indent(&line[..at]);
+    (place.get(3).is_none() && indent == 2).then_some(at - indent)
+}
+
+/// Spaces at the end of what stands before a first line, as many as Python writes.
+fn indent(before: &str) -> usize {
+    (before.len() - before.trim_end_matches(' ').len()).min(2)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,8 +44,8 @@ pub fn begins(line: &str) -> Option<usize> {
         return None;
     }
     let thread = find(&THREAD, line).and_then(|found| Some(found.get(0)?.start()));
-    // A hook of the program's own wrote the line: the lines after it carry no more than its beginning.
-    Some(thread.unwrap_or(0))
+    // A hook of the program's own wrote the line: what it says before belongs to it as a logger's words would.
+    thread.or_else(|| line.find("panicked at "))
 }
 
 /// Does a backtrace of an error (not of a panic) begin here?
@@ -245,6 +245,11 @@ impl Rust {
             let name = HASH.as_ref().map_or(name.clone(), |hash| hash.replace_all(&name, "").into_owned());
             self.function = Some(name);
         }
+    }
+
+    /// The message comes: any line may be it.
+    pub fn guesses(&self) -> bool {
+        self.stage == Stage::Message && self.now.lines.is_empty()
     }
 
     /// Lines of others that may stand between its own.

@@ -113,35 +113,38 @@ impl Tracker {
 
     /// Offers a line to it.
     pub fn offer(&mut self, line: &Line) -> Fit {
-        let readings = self.prefix.readings(&line.text);
-        if readings.is_empty() {
+        let Some((cut, text)) = self.prefix.reading(&line.text) else {
             self.strangers += 1;
             return if self.strangers > STRANGERS_MAX { Fit::Over } else { Fit::Foreign };
-        }
-        let looks: Vec<Fit> = readings.iter().map(|(_, text)| self.machine.look(text)).collect();
-        if let Some(n) = looks.iter().position(|fit| *fit == Fit::Ours) {
-            self.take(line, readings[n].0, readings[n].1);
-            return Fit::Ours;
-        }
-        if let Some(n) = looks.iter().position(|fit| *fit == Fit::Perhaps) {
-            if self.held.is_empty() && self.prefix.is_open() {
-                self.doubt = Some(Box::new(self.machine.clone()));
-            }
-            self.machine.take(readings[n].1);
-            self.held_bytes += line.text.len();
-            if self.held_bytes < TEXT_MAX {
-                self.held.push(line.text.clone());
-            }
-            return Fit::Perhaps;
-        }
+        };
         // A line without anything of the prefix may be another source's, as long as nothing shows what the lines carry.
-        let stranger = readings.iter().all(|(cut, _)| *cut == 0) && self.prefix.is_open()
-            || self.prefix.kin(&line.text) == Kin::Other;
-        if looks.contains(&Fit::Over) && !stranger {
-            return Fit::Over;
+        let stranger = cut == 0 && self.prefix.is_open() || self.prefix.kin(&line.text) == Kin::Other;
+        match self.machine.look(text) {
+            Fit::Ours if !(stranger && self.machine.guesses()) => {
+                self.take(line, cut, text);
+                Fit::Ours
+            }
+            Fit::Ours | Fit::Perhaps => {
+                if cut > 0 && !text.trim().is_empty() {
+                    self.prefix.lock(cut);
+                    self.settle(cut);
+                }
+                if self.held.is_empty() && self.prefix.is_open() {
+                    self.doubt = Some(Box::new(self.machine.clone()));
+                }
+                self.machine.take(text);
+                self.held_bytes += line.text.len();
+                if self.held_bytes < TEXT_MAX {
+                    self.held.push(line.text.clone());
+                }
+                Fit::Perhaps
+            }
+            Fit::Over if !stranger => Fit::Over,
+            Fit::Over | Fit::Foreign => {
+                self.foreign += 1;
+                if self.foreign > self.machine.patience() { Fit::Over } else { Fit::Foreign }
+            }
         }
-        self.foreign += 1;
-        if self.foreign > self.machine.patience() { Fit::Over } else { Fit::Foreign }
     }
 
     fn take(&mut self, line: &Line, cut: usize, text: &str) {
@@ -171,7 +174,7 @@ impl Tracker {
         }
         self.machine = *machine;
         for held in &self.held {
-            if let Some((_, text)) = self.prefix.readings(held).first() {
+            if let Some((_, text)) = self.prefix.reading(held) {
                 self.machine.take(text);
             }
         }
@@ -234,6 +237,18 @@ impl Machine {
             Machine::Go(machine) => machine.take(text),
             Machine::Rust(machine) => machine.take(text),
             Machine::Java(machine) => machine.take(text),
+        }
+    }
+
+    /// Would any line do as the next one?
+    fn guesses(&self) -> bool {
+        match self {
+            Machine::Rust(machine) => machine.guesses(),
+            Machine::Python(_)
+            | Machine::Pretty(_)
+            | Machine::JavaScript(_)
+            | Machine::Go(_)
+            | Machine::Java(_) => false,
         }
     }
 
