@@ -39,6 +39,8 @@ pub const SIGNS: &[&str] = &[
     r#"File ""#,
     // The same in colours, since 3.13.
     r"File \x1b\[",
+    // Within the JSON of a container engine.
+    r#"File \\(?:"|u001b)"#,
     "panic: ",
     "fatal error: ",
     r"goroutine \d",
@@ -47,7 +49,7 @@ pub const SIGNS: &[&str] = &[
     "application panicked ",
     "has overflowed its stack",
     "Stack backtrace:",
-    r#"Exception in thread ""#,
+    r#"Exception in thread \\?""#,
     r"\[UnhandledPromiseRejection: ",
     r"\[AggregateError: ",
     "--trace-uncaught ",

@@ -198,7 +198,7 @@ impl Tracker {
             let mut chain = found.chain;
             chain
                 .iter_mut()
-                .for_each(|cause| cause.message = strip_controls(clean::cut(&cause.message, 1024)));
+                .for_each(|cause| cause.message = without_controls(clean::cut(&cause.message, 1024)));
             let finding = Finding {
                 kind: FindingKind::Traceback,
                 at: self.at,
@@ -206,7 +206,7 @@ impl Tracker {
                 line: self.number,
                 language: Some(found.language),
                 exception: found.exception,
-                message: strip_controls(found.message.trim_end()),
+                message: without_controls(found.message.trim_end()),
                 frames: found.frames,
                 chain,
                 text: self.text.clone(),
@@ -215,6 +215,11 @@ impl Tracker {
             out.push(Traced { finding, trigger: self.trigger });
         }
     }
+}
+
+/// A message as it was printed: tabs stay.
+fn without_controls(message: &str) -> String {
+    message.split('\t').map(strip_controls).collect::<Vec<_>>().join("\t")
 }
 
 impl Machine {
