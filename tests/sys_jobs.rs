@@ -152,6 +152,21 @@ fn a_runner_that_is_killed_leaves_a_job_that_failed() {
     std::fs::write(&fifo, "").unwrap();
 }
 
+#[test]
+fn an_order_whose_runner_never_began_is_no_job_yet() {
+    let lab = Lab::new();
+    let job = job("echo went");
+    // Whoever ordered it was killed before its runner was: nothing ran, so nothing failed.
+    let mut nobody = jobs::start_by(Path::new("true"), &lab.state(), &job).unwrap().unwrap();
+    nobody.wait().unwrap();
+    assert!(lab.state().join("jobs/a.test.1/job.json").exists());
+    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::None);
+    assert_eq!(lab.run(&job), JobSeen::well("went\n"));
+    let mut nobody = jobs::start_by(Path::new("true"), &lab.state(), &job).unwrap().unwrap();
+    nobody.wait().unwrap();
+    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::None, "the one before began, this one did not");
+}
+
 /// Its own children, one that is deaf to TERM, one in a session of its own whose parent is gone: none outlives the deadline.
 #[test]
 fn a_job_that_is_late_is_ended_with_all_that_it_started() {
