@@ -112,6 +112,7 @@ fn bounded(mut left: Vec<String>) -> Vec<String> {
 /// The end of a fix. Where nothing was begun there is nothing to end. The records go when all of it was done.
 fn end(place: &Place, step: impl FnOnce(&Place) -> Result<Vec<String>, String>) -> (Ended, FixSeen) {
     if !fix::is_begun(place) {
+        fix::clear_unbegun(place);
         return ((Some(0), None), FixSeen::default());
     }
     if fix::is_gone(place) {

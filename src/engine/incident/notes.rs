@@ -89,7 +89,8 @@ fn rows<F: Files>(files: &mut F, owed: &[Attempt], secrets: &Secrets, now: &Now)
                 .append(table::ATTEMPTS, line)
                 .map_err(|error| format!("{}: {}", table::ATTEMPTS, error.message()))
         };
-        if files.stamp(table::ATTEMPTS).is_none() {
+        // Whoever made the file may have been killed before its first line.
+        if files.tail(table::ATTEMPTS, 1).is_ok_and(|end| end.is_empty()) {
             append(files, &header())?;
         }
         append(files, &secrets.mask(&row.line()).replace('\n', " "))?;
