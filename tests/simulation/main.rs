@@ -17,6 +17,7 @@ mod mutants;
 mod mutants_of_plans;
 mod ops;
 mod outline;
+mod process;
 mod remote;
 mod rng;
 mod run;
