@@ -100,6 +100,10 @@ fn news(
     };
     state.process.watch.came(&detector, &print, context.now.awake_s);
     verify::came(context, state, &print, notes);
+    if let Some(RunSeen::Unknown { .. }) = context.run() {
+        // Its log speaks, and nobody can say whether it runs: judged when its host can be asked again.
+        return waits(unit, state, found);
+    }
     if !context.is_running() {
         return;
     }
@@ -121,10 +125,6 @@ fn meanwhile(
     group: &[OpenFinding],
     notes: &mut Notes,
 ) {
-    let rank = |state: &UnitState, group: &[OpenFinding]| {
-        let rule = matching(unit, state, group).map(|(rule, _)| rule);
-        unit.rules.iter().position(|other| rule.is_some_and(|rule| rule.name == other.name))
-    };
     let rule = matching(unit, state, group).map(|(rule, _)| rule);
     let stall = group.first().is_some_and(|found| found.finding.kind == FindingKind::Stall);
     if rule.is_none() && !stall {
@@ -135,9 +135,18 @@ fn meanwhile(
         replaced(context, state, "something was found that ends it for good", notes);
         return running(context, unit, state, group, notes);
     }
-    let waits = &state.process.watch.waiting;
-    let (new, old) = (rank(state, group), rank(state, waits));
-    if waits.is_empty() || new.unwrap_or(usize::MAX) < old.unwrap_or(usize::MAX) {
+    waits(unit, state, group);
+}
+
+/// Kept for later: of several groups the one whose rule stands first.
+fn waits(unit: &ProcessUnit, state: &mut UnitState, group: &[OpenFinding]) {
+    let rank = |group: &[OpenFinding]| {
+        let rule = matching(unit, state, group).map(|(rule, _)| rule);
+        let place = unit.rules.iter().position(|other| rule.is_some_and(|rule| rule.name == other.name));
+        place.unwrap_or(usize::MAX)
+    };
+    let old = &state.process.watch.waiting;
+    if old.is_empty() || rank(group) < rank(old) {
         state.process.watch.waiting = group.to_vec();
     }
 }
@@ -151,7 +160,8 @@ pub(super) fn resume(
 ) {
     let watch = &state.process.watch;
     let Some(first) = watch.waiting.first() else { return };
-    if state.process.remedy.is_some() || state.ending.is_some() {
+    let unknown = matches!(context.run(), Some(RunSeen::Unknown { .. }));
+    if state.process.remedy.is_some() || state.ending.is_some() || unknown {
         return;
     }
     let moved = first.finding.kind == FindingKind::Stall
@@ -160,7 +170,11 @@ pub(super) fn resume(
     let rule = matching(unit, state, &watch.waiting).map(|(rule, _)| rule);
     let wants_start = rule
         .is_none_or(|rule| matches!(rule.action, RuleAction::Restart | RuleAction::RestartWithEnv { .. }));
-    if context.is_running() && !moved && wants_start && state.process.run.restarts >= unit.restart.max {
+    let run = &state.process.run;
+    let same = run.failure.as_ref().filter(|failure| failure.fingerprint == first.fingerprint);
+    let none_left =
+        run.restarts >= unit.restart.max || same.is_some_and(|failure| failure.count >= unit.max_identical);
+    if context.is_running() && !moved && wants_start && none_left {
         return; // People were told: it waits for them, or for better times.
     }
     let group = std::mem::take(&mut state.process.watch.waiting);

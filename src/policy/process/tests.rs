@@ -7,17 +7,17 @@ use crate::model::seen::{Ask, Exit, FixSeen, JobSeen};
 use crate::policy::testing::{World, name};
 use crate::state::process::Standing;
 
-const FAIL: Option<Exit> = Some(Exit::Status(1));
+pub(super) const FAIL: Option<Exit> = Some(Exit::Status(1));
 const WELL: Option<Exit> = Some(Exit::Status(0));
 
-fn config(more: &str) -> String {
+pub(super) fn config(more: &str) -> String {
     format!(
         "[[process]]\nname = \"p\"\ncommand = [\"train\"]\nenv = {{ BATCH = 8 }}\nrestart = {{ max = 10, cooldown_s = 10 }}\n{more}\n"
     )
 }
 
 /// It runs, and has just begun to.
-fn running(more: &str) -> World {
+pub(super) fn running(more: &str) -> World {
     let mut world = World::new(&config(more));
     world.ticks(3);
     assert_eq!(world.runs.len(), 1, "{}", world.story());
@@ -325,36 +325,6 @@ fn asked_with(more: &str, healing: &str) -> World {
     assert_eq!(world.runs.len(), 2, "{}", world.story());
     assert_eq!(world.started.len(), 1, "{}", world.story());
     world
-}
-
-#[test]
-fn time_in_which_it_was_over_and_nobody_looked_is_no_silence() {
-    let mut world = running("[process.healing]\nagent = \"off\"\nverify_window_s = 100");
-    world.unit("p").ended(FAIL);
-    world.run(30.0);
-    assert_eq!(world.runs.len(), 2, "{}", world.story());
-    // Another failure, so that the attempt stands.
-    world.unit("p").ended(Some(Exit::Signal(9)));
-    world.pass(500.0);
-    world.tick_now();
-    world.run(30.0);
-    assert_eq!(world.runs.len(), 3, "{}", world.story());
-    let kept = |world: &World| world.ledger.iter().filter(|row| row.ends_with("kept")).count();
-    assert_eq!(kept(&world), 0, "{:?}", world.ledger);
-    world.run(100.0);
-    assert_eq!(kept(&world), 2, "{:?}", world.ledger);
-}
-
-#[test]
-fn a_wall_clock_that_was_set_makes_no_run_older_than_its_order() {
-    let mut world = World::new(&config("deadline_s = 200"));
-    world.ticks(1);
-    world.set_wall(86_400.0);
-    world.run(150.0);
-    assert_eq!(world.runs.len(), 1, "{}", world.story());
-    assert!(world.state_of("p").process.remedy.is_none(), "{}", world.story());
-    world.run(100.0);
-    assert_eq!(world.runs.len(), 2, "{}", world.story());
 }
 
 #[test]

@@ -172,7 +172,7 @@ impl Books {
             let (Some(account), Some(truth)) = (self.accounts.get_mut(name), machine.units.get(name)) else {
                 continue;
             };
-            account.ends(truth);
+            account.ends(truth, effect.number);
             if granted.why.rule == "process.asked" {
                 account.lift(Some(truth));
             }
@@ -277,16 +277,16 @@ impl Books {
 impl Account {
     fn lift(&mut self, truth: Option<&Unit>) {
         if let Some(truth) = truth {
-            self.ends(truth);
+            self.ends(truth, u64::MAX);
         }
         self.restarts = 0;
         self.same = (String::new(), 0);
     }
 
-    /// Counts the ends that came since the last start.
-    fn ends(&mut self, truth: &Unit) {
+    /// Counts the ends that came since the last start, of the runs before this one.
+    fn ends(&mut self, truth: &Unit, before: u64) {
         let counted = self.counted;
-        for end in truth.ends.iter().filter(|end| end.number > counted) {
+        for end in truth.ends.iter().filter(|end| end.number > counted && end.number < before) {
             self.counted = end.number;
             let class = class(truth, end);
             self.same = match class {
