@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use watchkeeper::model::action::{FixJob, FixStep, Job};
 use watchkeeper::sys::fix_branch::{self as fix, Dirty, Place};
 
 /// A repository with a commit, and a folder of ours.
@@ -107,6 +108,13 @@ impl World {
     }
 }
 
+/// A tree that differs in one path.
+fn same_but(all: &BTreeMap<String, String>, path: &str, what: &str) -> BTreeMap<String, String> {
+    let mut all = all.clone();
+    all.insert(path.to_owned(), what.to_owned());
+    all
+}
+
 /// Does all that an agent may do to a tree.
 fn wreck(world: &World) {
     world.write("train.py", "lr = 0.1\n");
@@ -143,27 +151,154 @@ fn the_edits_go_to_a_branch_and_out_of_the_tree_again_exactly() {
     assert_eq!(world.all(), before);
 }
 
-#[test]
-fn uncommitted_work_refuses_or_stays_untouched_and_off_the_branch() {
-    let world = World::new();
+/// Uncommitted work of every sort.
+fn busy(world: &World) {
     world.write("train.py", "lr = 1\nmine = 1\n");
-    world.refused(Dirty::Refuse, "the tree has uncommitted work (1 files: `train.py`)");
     world.write("staged.py", "staged\n");
     world.git(&["add", "staged.py"]);
     world.write("staged.py", "and changed again\n");
-    world.write("notes.txt", "untracked\n");
-    world.chmod("notes.txt", 0o600);
+    world.write("notes/deep/notes.txt", "untracked\n");
+    world.chmod("notes/deep/notes.txt", 0o600);
+    world.chmod("notes/deep", 0o750);
+    world.chmod("run.sh", 0o600);
+    world.remove("link");
+    std::os::unix::fs::symlink("nowhere", world.root().join("link")).unwrap();
+    std::os::unix::fs::symlink("../train.py", world.root().join("notes/link")).unwrap();
+    world.remove("src/net.py");
+    world.write("model.ckpt", "ignored\n");
+}
+
+#[test]
+fn uncommitted_work_refuses_or_is_out_of_the_way_and_comes_back_exactly() {
+    let world = World::new();
+    let clean = world.all();
+    busy(&world);
+    world.refused(Dirty::Refuse, "the tree has uncommitted work (5 files: `link`, `run.sh`, `src/net.py`)");
     let before = world.all();
-    fix::begin(&world.place(), Dirty::Keep).unwrap();
-    world.write("train.py", "lr = 2\nmine = 1\n");
-    world.write("src/net.py", "def f():\n    return 1\n");
-    world.remove("notes.txt");
-    world.write("staged.py", "agent\n");
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    let mut seen = world.all();
+    for (path, what) in [("model.ckpt", "644 ignored\n"), ("notes", "folder"), ("notes/deep", "folder")] {
+        assert_eq!(seen.remove(path).as_deref(), Some(what), "{path}");
+    }
+    assert_eq!(seen, same_but(&clean, "run.sh", "700 #!/bin/sh\n"));
+    assert_eq!(world.git(&["status", "--porcelain", "--", ".", ":!.watchkeeper"]), "");
+    world.write("new.py", "agent\n");
     let edits = fix::collect(&world.place()).unwrap();
-    assert_eq!(world.fixed(), "M\tsrc/net.py", "nothing of the operator's");
-    assert_eq!(edits.left_out.len(), 3, "{:?}", edits.left_out);
+    assert_eq!((world.fixed().as_str(), edits.left_out.len()), ("A\tnew.py", 0), "nothing of the operator's");
+    let mut with = before.clone();
+    with.insert("new.py".into(), "644 agent\n".into());
+    assert_eq!(world.all(), with, "its edits, and the operator's work as it was");
     assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
     assert_eq!(world.all(), before);
+    fix::forget(&world.place()).unwrap();
+    assert_eq!(world.git(&["for-each-ref", "refs/watchkeeper"]), "");
+}
+
+#[test]
+fn what_both_changed_is_merged_and_taken_back_exactly() {
+    let world = World::new();
+    let text = |first: &str, last: &str| format!("{first}\n2\n3\n4\n5\n{last}\n");
+    world.write("train.py", &text("1", "6"));
+    world.git(&["commit", "-q", "-am", "two"]);
+    world.write("train.py", &text("1", "operator"));
+    let before = world.all();
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    world.write("train.py", &text("agent", "6"));
+    fix::collect(&world.place()).unwrap();
+    assert_eq!(world.all()["train.py"], format!("644 {}", text("agent", "operator")));
+    assert_eq!(world.git(&["show", "watchkeeper/fix-one:train.py"]) + "\n", text("agent", "6"));
+    assert_eq!(fix::unfit(&world.place()).unwrap(), Vec::<String>::new());
+    assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
+    assert_eq!(world.all(), before);
+}
+
+#[test]
+fn work_that_does_not_fit_any_more_is_kept_and_said() {
+    let world = World::new();
+    world.write("train.py", "lr = operator\n");
+    world.write("mine.py", "operator\n");
+    let before = world.all();
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    world.write("train.py", "lr = agent\n");
+    world.write("mine.py", "agent\n");
+    fix::collect(&world.place()).unwrap();
+    let told = fix::unfit(&world.place()).unwrap();
+    let stash = "`refs/watchkeeper/stash/one` (`git stash apply` takes it)";
+    assert!(
+        told.len() == 2 && told[1].contains("`train.py`: you and the agent") && told[1].contains(stash),
+        "{told:?}"
+    );
+    assert_eq!(world.all()["train.py"], "644 lr = agent\n");
+    assert_eq!(fix::keep(&world.place()).unwrap(), told, "it is not forgotten");
+    // What is told works.
+    let kept = world.git(&["show", "refs/watchkeeper/stash/one:train.py"]);
+    assert_eq!(kept, "lr = operator");
+    world.git(&["checkout", "-q", "--", "."]);
+    world.remove("mine.py");
+    world.git(&["stash", "apply", "-q", "refs/watchkeeper/stash/one"]);
+    assert_eq!(world.all(), before);
+
+    // The attempt did not help: what was there before is there again.
+    let world = World::new();
+    world.write("train.py", "lr = operator\n");
+    let before = world.all();
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    world.write("train.py", "lr = agent\n");
+    fix::collect(&world.place()).unwrap();
+    assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
+    assert_eq!(world.all(), before);
+}
+
+#[test]
+fn a_second_fix_builds_on_one_that_was_kept_and_is_refused_only_for_the_operators_work() {
+    let world = World::new();
+    let place = |n: &str| {
+        let store = world.place().state_dir.join("fix").join(n);
+        Place { incident: n.into(), store, ..world.place() }
+    };
+    fix::begin(&place("one"), Dirty::Refuse).unwrap();
+    world.write("train.py", "lr = 0.1\n");
+    world.write("new.py", "one\n");
+    fix::collect(&place("one")).unwrap();
+    assert_eq!(fix::keep(&place("one")).unwrap(), Vec::<String>::new());
+    fix::forget(&place("one")).unwrap();
+    fix::clear(&place("one"));
+    let kept = world.all();
+    fix::begin(&place("two"), Dirty::Refuse).unwrap();
+    world.write("new.py", "two\n");
+    world.write("src/net.py", "def f(): return 2\n");
+    let edits = fix::collect(&place("two")).unwrap();
+    assert!(edits.left_out.is_empty() && !edits.diff.contains("lr = 0.1"), "{edits:?}");
+    let log = world.git(&["log", "--format=%s", "watchkeeper/fix-two"]);
+    assert_eq!(log, "Fix for two\nFix for one\none");
+    fix::restore(&place("two")).unwrap();
+    assert_eq!(world.all(), kept, "the first one stays");
+    fix::clear(&place("two"));
+    // Somebody goes on with a file of it: that is work.
+    world.write("train.py", "lr = 0.2\n");
+    let said = fix::begin(&place("three"), Dirty::Refuse).unwrap_err();
+    assert!(said.contains("(1 files: `train.py`)"), "{said}");
+    // Somebody removes the branch: what is in the tree is nowhere else.
+    world.write("train.py", "lr = 0.1\n");
+    world.git(&["branch", "-D", "watchkeeper/fix-one", "watchkeeper/fix-two"]);
+    let said = fix::begin(&place("three"), Dirty::Refuse).unwrap_err();
+    assert!(said.contains("(1 files: `train.py`)"), "{said}");
+}
+
+#[test]
+fn whoever_removes_the_repository_does_not_take_the_operators_work_with_it() {
+    let world = World::new();
+    busy(&world);
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    std::fs::remove_dir_all(world.root().join(".git")).unwrap();
+    assert!(fix::is_gone(&world.place()));
+    let said = fix::rescued(&world.place());
+    assert!(said.contains("is gone") && said.contains("fix/one/work"), "{said}");
+    assert!(said.ends_with("not put back from there: `link`, `run.sh`, `train.py`"), "{said}");
+    let work = world.place().store.join("work");
+    assert_eq!(std::fs::read_to_string(work.join("train.py")).unwrap(), "lr = 1\nmine = 1\n");
+    assert_eq!(std::fs::read_to_string(world.root().join("staged.py")).unwrap(), "and changed again\n");
+    assert_eq!(std::fs::read_to_string(world.root().join("notes/deep/notes.txt")).unwrap(), "untracked\n");
 }
 
 #[test]
@@ -321,10 +456,10 @@ fn links_never_lead_out_of_the_tree() {
 fn what_can_not_be_answered_for_is_refused() {
     let world = World::new();
     world.write(".git/MERGE_HEAD", "0000000000000000000000000000000000000000\n");
-    world.refused(Dirty::Keep, "a merge is under way");
+    world.refused(Dirty::Stash, "a merge is under way");
     let empty = tempfile::tempdir().unwrap();
     let place = Place { dir: empty.path().into(), ..world.place() };
-    assert!(fix::begin(&place, Dirty::Keep).unwrap_err().contains("is in no git tree"));
+    assert!(fix::begin(&place, Dirty::Stash).unwrap_err().contains("is in no git tree"));
     let said = fix::collect(&World::new().place()).unwrap_err();
     assert_eq!(said, "nothing is known of the tree before the agent");
 }
@@ -350,4 +485,81 @@ fn an_agent_that_edits_nothing_leaves_no_branch() {
     let edits = fix::collect(&world.place()).unwrap();
     assert_eq!((edits.branch.as_str(), edits.paths.len()), ("", 0));
     assert_eq!(world.git(&["branch", "--list", "watchkeeper/*"]), "");
+}
+
+/// Runs a step of a fix as the watchdog does, beside a git that kills it at the call of that number; true = it was killed.
+fn job(world: &World, step: FixStep, script: &str, killed_at: usize) -> bool {
+    let place = world.place();
+    let dir = place.state_dir.join("jobs/p.heal.1");
+    std::fs::create_dir_all(&dir).unwrap();
+    let job = Job {
+        id: "p.heal.1".into(),
+        argv: vec!["sh".into(), "-c".into(), script.into()],
+        env: BTreeMap::new(),
+        dir: world.root().to_string_lossy().into_owned(),
+        deadline_s: 60,
+        env_remove: Vec::new(),
+        stdin: None,
+        awaited: true,
+        fix: Some(FixJob { incident: "one".into(), attempt: "p-1".into(), step }),
+    };
+    std::fs::write(dir.join("job.json"), serde_json::to_string(&job).unwrap()).unwrap();
+    for file in ["output", "errors"] {
+        std::fs::write(dir.join(file), "").unwrap();
+    }
+    let bin = world.dir.path().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let script = format!(
+        "#!/bin/sh\nN=$(($(cat '{0}/count') + 1)); echo $N > '{0}/count'\nif [ $N = {killed_at} ]; then kill -9 $PPID; exit 1; fi\n\
+         PATH='{path}'; exec git \"$@\"\n",
+        bin.display()
+    );
+    std::fs::write(bin.join("git"), script).unwrap();
+    std::fs::set_permissions(bin.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(bin.join("count"), "0").unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_watchkeeper"))
+        .args(["job".as_ref(), dir.as_os_str()])
+        .env("PATH", format!("{}:{path}", bin.display()))
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .status()
+        .unwrap();
+    !ended.success()
+}
+
+/// Killed at each call of git, before, during and after the agent: the operator's work comes back exactly.
+#[test]
+fn whoever_is_killed_while_work_is_put_aside_or_back_loses_none_of_it() {
+    const AGENT: &str = "echo 'lr = agent' > train.py; echo agent > new.py; rm run.sh";
+    let run = |killed_at: usize| {
+        let world = World::new();
+        world.write("train.py", "lr = operator\n");
+        world.write("notes.txt", "untracked\n");
+        world.remove("src/net.py");
+        world.git(&["add", "notes.txt"]);
+        let before = world.all();
+        let killed = job(&world, FixStep::Dirty, AGENT, killed_at);
+        if killed {
+            assert!(!job(&world, FixStep::Restore, "", 0), "call {killed_at}");
+        } else {
+            assert_eq!(world.all()["train.py"], "644 lr = agent\n", "call {killed_at}");
+            // Killed while it is taken back, too.
+            for at in (2..200).step_by(7) {
+                if !job(&world, FixStep::Restore, "", at) {
+                    break;
+                }
+            }
+        }
+        assert_eq!(world.all(), before, "killed at call {killed_at} of git");
+        killed
+    };
+    // Two at once, each some calls apart; all of them with EVERY=1.
+    let apart = if std::env::var_os("EVERY").is_some() { 2 } else { 13 };
+    let last = std::thread::scope(|scope| {
+        let runs = [3, 4].map(|first| {
+            scope.spawn(move || (first..).step_by(apart).take(100).find(|at| !run(*at)).unwrap())
+        });
+        runs.map(|run| run.join().unwrap())
+    });
+    assert!(last.iter().all(|calls| (30..150).contains(calls)), "{last:?} calls of git");
 }

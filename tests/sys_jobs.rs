@@ -152,6 +152,31 @@ fn a_runner_that_is_killed_leaves_a_job_that_failed() {
     std::fs::write(&fifo, "").unwrap();
 }
 
+/// Its own children, one that is deaf to TERM, one in a session of its own whose parent is gone: none outlives the deadline.
+#[test]
+fn a_job_that_is_late_is_ended_with_all_that_it_started() {
+    let lab = Lab::new();
+    let pids = lab.dir.path().join("pids");
+    let script = format!(
+        "echo $$ >> {pids}; (trap '' TERM; echo $(sh -c 'echo $PPID') >> {pids}; while :; do sleep 0.1; done) & \
+         (setsid sh -c 'trap \"\" TERM; echo $$ >> {pids}; while :; do sleep 0.1; done' &) ; sleep 600",
+        pids = pids.display()
+    );
+    let seen = lab.run(&Job { deadline_s: 1, ..job(&script) });
+    let JobSeen::Ended { failed: Some(why), .. } = &seen else { panic!("{seen:?}") };
+    assert!(why.starts_with("it was ended after 1 s"), "{why}");
+    let pids = std::fs::read_to_string(&pids).unwrap();
+    assert_eq!(pids.lines().count(), 3, "{pids}");
+    for pid in pids.lines() {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let alive = stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'));
+        if alive {
+            let _ = std::process::Command::new("kill").args(["-9", pid]).status();
+        }
+        assert!(!alive, "{pid} of {pids} lives: {stat}");
+    }
+}
+
 #[test]
 fn an_awaited_end_is_followed_by_a_tick() {
     for (awaited, script, poked) in [(true, "true", true), (false, "true", false), (false, "echo news", true)]

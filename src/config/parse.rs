@@ -8,10 +8,12 @@ use super::interpolate::Places;
 use super::problem::{Problem, Severity, Sink};
 use super::raw::{DEPTH_MAX, Table, is_shallow};
 use super::sequence::sequence;
-use super::types::Config;
+use super::types::{Config, Tier, Unit};
 use super::units::{Context, units};
 use super::watchdog::{defaults, watchdog};
+use crate::base::names::UnitName;
 use crate::base::text::digest;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
@@ -102,6 +104,9 @@ fn read_document<'a>(document: &'a DeTable<'a>, source: &Source<'a>, sink: &'a S
     let mut context = Context::new(sink, &places, &defaults, backends, source.read);
     let units = units(&root, &mut context);
     let sequence = sequence(&root, &context, &units);
+    if watchdog.triage.is_none() {
+        note_unasked(&units, &context, sink);
+    }
     later_sections(&root);
     root.finish();
     let state_dir = match source.state_override {
@@ -117,6 +122,15 @@ fn read_document<'a>(document: &'a DeTable<'a>, source: &Source<'a>, sink: &'a S
         backends: context.backends.into_made(),
         state_dir,
         digest: digest(source.text.as_bytes()),
+    }
+}
+
+/// Legal, for it means extend; but nothing behind that tier ever comes.
+fn note_unasked(units: &BTreeMap<UnitName, Unit>, context: &Context<'_>, sink: &Sink<'_>) {
+    for unit in units.values().filter(|unit| unit.ladder.tiers.contains(&Tier::Triage)) {
+        let at = context.named.get(&unit.name).copied().unwrap_or(0);
+        let text = "its ladder has the tier `triage`, but [watchdog] has no `triage` command: what is behind that tier never comes";
+        sink.note(at, text);
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Context<'a> {
     /// Every name that stands in the file, right or wrong.
     pub names: BTreeMap<&'a str, UnitKind>,
     /// Where names were defined.
-    named: BTreeMap<UnitName, usize>,
+    pub named: BTreeMap<UnitName, usize>,
     /// Whose each session is, and where that is said.
     sessions: BTreeMap<String, (UnitName, usize)>,
 }

@@ -34,8 +34,14 @@ static SHAPE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(&SHAPES.join
 /// `Authorization: Bearer …`, `https://user:secret@host`: what stays, then the secret.
 static CARRIED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let header = r"(?i:\b(?:bearer|basic|token)\s+)[A-Za-z0-9._~+/=-]{8,}";
-    let address = r"://[^\s/:@]*:[^\s/@]+@";
+    // A password may hold an `@` that nobody escaped.
+    let address = r#"://[^\s/:@]*:[^\s/"'<>]+@"#;
     Regex::new(&format!("{header}|{address}")).ok()
+});
+
+/// `-u name:password`, as curl takes it: flag, name, password.
+static USER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"((?:^|[\s"'])(?:-u|-U|--user|--proxy-user)[ =]["']?)([^\s:/"']+):([^\s"']+)"#).ok()
 });
 
 /// `key = value`, `"key": "value"`, `--key value`, also with escaped quotes: key, joint, value.
@@ -53,8 +59,8 @@ const PLAIN: &[&str] = &["true", "false", "null", "none", "nil", "undefined", "s
 
 /// The text with what looks like a secret replaced.
 pub fn mask(text: &str) -> String {
-    let Some((shape, carried, named)) =
-        SHAPE.as_ref().zip(CARRIED.as_ref()).zip(NAMED.as_ref()).map(|((a, b), c)| (a, b, c))
+    let (Some(shape), Some(carried), Some(user), Some(named)) =
+        (SHAPE.as_ref(), CARRIED.as_ref(), USER.as_ref(), NAMED.as_ref())
     else {
         // A pattern above is broken (a test would say so): better no text than a secret.
         return MASK.to_owned();
@@ -71,6 +77,15 @@ pub fn mask(text: &str) -> String {
         // "token usage" is no token: one has a digit, or is long.
         let likely = secret.len() >= 24 || secret.bytes().any(|b| b.is_ascii_digit());
         if likely { format!("{scheme} {MASK}") } else { whole.to_owned() }
+    });
+    let text = user.replace_all(&text, |found: &Captures<'_>| {
+        let part = |n: usize| found.get(n).map_or("", |part| part.as_str());
+        // `1000:1000` and `root:root` are users of a container; what is masked stays so.
+        let numbers = [part(2), part(3)].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()));
+        match numbers || part(2) == part(3) || part(3).starts_with('[') {
+            true => part(0).to_owned(),
+            false => format!("{}{}:{MASK}", part(1), part(2)),
+        }
     });
     named.replace_all(&text, |found: &Captures<'_>| named_value(found)).into_owned()
 }
@@ -130,6 +145,10 @@ mod tests {
         check("curl -H 'authorization: bearer AAAABBBBCCCC1'", "curl -H 'authorization: bearer [masked]'");
         check("https://me:hunter2@example.org/x", "https://me:[masked]@example.org/x");
         check("postgres://:p4ss@db", "postgres://:[masked]@db");
+        check("https://me:p@ss@example.org/x", "https://me:[masked]@example.org/x");
+        check("+ curl -u me:pw https://h/", "+ curl -u me:[masked] https://h/");
+        check("curl --user 'me:p w'", "curl --user 'me:[masked] w'");
+        check("[\"curl -u me:pw\"]", "[\"curl -u me:[masked]\"]");
     }
 
     #[test]
@@ -154,6 +173,9 @@ mod tests {
             "bearer of bad news",
             "see https://example.org:8080/path",
             "sk-learn and task-list",
+            "docker run -u 1000:1000 x; run --user root:root",
+            "git push -u origin main:dev",
+            "see https://example.org:8080/a and mail me@example.org",
             "fn password(secret: &str)",
         ] {
             check(text, text);

@@ -8,6 +8,7 @@ pub mod mask;
 pub mod pause;
 pub mod reset_time;
 pub mod screen;
+pub mod secrets;
 pub mod source;
 pub mod transcript;
 pub mod wait;

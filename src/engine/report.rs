@@ -3,6 +3,7 @@
 use super::observe::Memory;
 use crate::base::time::Now;
 use crate::config::Config;
+use crate::detect::secrets::Secrets;
 use crate::model::seen::Observation;
 use crate::policy::proposal::{Decision, Event};
 use crate::policy::summary_text;
@@ -10,16 +11,44 @@ use crate::state::State;
 use crate::state::mail::Owed;
 use crate::state::table;
 use crate::sys::{Files, Sync};
+use std::collections::BTreeMap;
 
 /// Events written per tick, at most: a fleet gone mad must not fill the disk.
 const EVENTS_MAX: usize = 2000;
 
+/// The secrets of each unit, made when something is written about it.
+#[derive(Debug)]
+pub struct Masks<'a> {
+    config: &'a Config,
+    state: &'a State,
+    known: BTreeMap<String, Secrets>,
+}
+
+impl<'a> Masks<'a> {
+    /// Of the units of a config.
+    pub fn new(config: &'a Config, state: &'a State) -> Masks<'a> {
+        Masks { config, state, known: BTreeMap::new() }
+    }
+
+    /// A record without the values that its unit is given as secrets. What only looks like one stays: a record is no page.
+    fn hide(&mut self, unit: Option<&str>, record: String) -> String {
+        let Some(name) = unit else { return record };
+        let secrets = self.known.entry(name.to_owned()).or_insert_with(|| {
+            let state = self.state.units.get_key_value(name);
+            state
+                .map(|(name, state)| super::incident::secrets_of(self.config, name, state))
+                .unwrap_or_default()
+        });
+        secrets.hide(&record)
+    }
+}
+
 /// Appends this tick's events to the day's file. The first error is returned; the tick goes on.
-pub fn events<F: Files>(files: &mut F, now: &Now, events: &[Event]) -> Option<String> {
+pub fn events<F: Files>(files: &mut F, now: &Now, events: &[Event], masks: &mut Masks<'_>) -> Option<String> {
     let path = table::events(now.wall);
     let mut first = None;
     for event in events.iter().take(EVENTS_MAX) {
-        let record = serde_json::to_string(event).unwrap_or_default();
+        let record = masks.hide(event.unit.as_deref(), serde_json::to_string(event).unwrap_or_default());
         if let Err(error) = files.append(&path, &record) {
             first.get_or_insert(format!("writing {path}: {}", error.message()));
         }
@@ -33,12 +62,13 @@ pub fn outbox<F: Files>(
     state: &State,
     outbox_has: &[String],
     recorded: impl Fn(&Owed) -> bool,
+    masks: &mut Masks<'_>,
 ) -> Option<String> {
     let mut first = None;
     let owed =
         state.units.values().flat_map(|unit| &unit.owed).chain(&state.mail.owed).chain(&state.phase.owed);
     for alert in owed.filter(|alert| !outbox_has.contains(&alert.id) && recorded(alert)) {
-        let record = serde_json::to_string(alert).unwrap_or_default();
+        let record = masks.hide(alert.unit.as_deref(), serde_json::to_string(alert).unwrap_or_default());
         if let Err(error) = files.append(table::OUTBOX, &record) {
             first.get_or_insert(format!("writing {}: {}", table::OUTBOX, error.message()));
         }

@@ -236,6 +236,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
         decision.events.extend(events);
 
+        self.trim_logs(config, &before);
         let mut unwritten = self.report(config, &seen, &decision, &commit);
         unwritten.extend(incidents);
         let error = unwritten.iter().chain(&failed).next();
@@ -273,6 +274,19 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         });
         self.trouble("incidents", text);
         errors
+    }
+
+    /// Keeps the logs of processes short; `before` = the state as it was read from the disk. Only what was read by it goes.
+    fn trim_logs(&mut self, config: &Config, before: &State) {
+        for (name, process) in config.units.iter().filter_map(|(name, unit)| Some((name, unit.process()?))) {
+            if config.watchdog.observe_only {
+                return;
+            }
+            let (place, read) = (policy::process::place(process), policy::process::cursor(before, name));
+            let why = self.host.trim_log(name, &place, &read, process.log_max);
+            let text = why.map(|why| format!("the log of `{name}` grows on: {}", one_line(&why, 300)));
+            self.trouble(&format!("log {name}"), text);
+        }
     }
 
     /// Carries out what was granted and recorded.
@@ -355,17 +369,24 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             .chain(commit.mail_failed.clone())
             .chain(commit.tokens_failed.clone())
             .collect();
+        let mut masks = report::Masks::new(config, &decision.next);
         if commit.tokens_failed.is_none() {
             errors.extend(report::ledger(&mut self.files, &decision.next, &seen.usage.logged));
         }
-        errors.extend(report::events(&mut self.files, &seen.now, &decision.events));
+        errors.extend(report::events(&mut self.files, &seen.now, &decision.events, &mut masks));
         let of_plan = |owed: &Owed| decision.next.phase.owed.contains(owed);
         let recorded = |owed: &Owed| match &owed.unit {
             Some(unit) => !commit.failed.contains_key(unit.as_str()),
             None if of_plan(owed) => commit.phase_failed.is_none(),
             None => commit.mail_failed.is_none(),
         };
-        errors.extend(report::outbox(&mut self.files, &decision.next, &seen.outbox_has, recorded));
+        errors.extend(report::outbox(
+            &mut self.files,
+            &decision.next,
+            &seen.outbox_has,
+            recorded,
+            &mut masks,
+        ));
         if !decision.next.mail.owed.is_empty()
             || decision.next.units.values().any(|unit| !unit.owed.is_empty())
         {

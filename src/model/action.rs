@@ -101,8 +101,14 @@ pub enum FixStep {
     /// The job's program runs; what the tree was is written down before, its edits go to a branch after. Nothing runs while
     /// the tree holds uncommitted work.
     Clean,
-    /// The same; uncommitted work stays where it is.
+    /// The same; uncommitted work is put aside, and back after.
     Dirty,
+    /// No program, for the agent is not ours to run: what the tree was is written down. Refused over uncommitted work.
+    OpenClean,
+    /// The same; uncommitted work is put aside.
+    OpenDirty,
+    /// No program: what was edited since then goes to a branch, and what was put aside comes back.
+    Collect,
     /// No program: the tree becomes again what it was.
     Restore,
     /// No program: the branch is left for a person.

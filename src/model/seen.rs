@@ -149,6 +149,8 @@ pub struct FixSeen {
     pub left: Vec<String>,
     /// The tree holds edits that a later step has to keep or take back.
     pub open: bool,
+    /// What people must hear: work of theirs that does not stand in the tree; bounded.
+    pub told: Vec<String>,
 }
 
 /// Of a job's standard output that much is read, from its end, bytes.

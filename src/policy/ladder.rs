@@ -20,7 +20,7 @@ use crate::model::action::{Action, Marker, MarkerKind};
 use crate::state::mail::Level;
 use crate::state::unit::{
     Asked, Breaker, DeliveryStep, EndCause, Ending, Force, LadderState, Message, Purpose, StaleSince,
-    SymptomKind, Then, UnitState,
+    SymptomKind, Then, TriageState, UnitState,
 };
 
 /// The policy's row.
@@ -72,8 +72,8 @@ fn stale_since(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Not
 /// All is well again: the ladder starts at its first tier, and its breaker is closed.
 fn start_over(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     let ladder = &state.ladder;
-    let clean = ladder.tier == 0 && ladder.failed == 0 && ladder.alert_awake_s.is_none();
-    if clean && ladder.breaker == Breaker::Closed {
+    let told = ladder.alert_awake_s.is_some() || ladder.triage.trouble.is_some();
+    if ladder.tier == 0 && ladder.failed == 0 && !told && ladder.breaker == Breaker::Closed {
         return;
     }
     let by_progress = context.agent().is_some() && ladder.symptom.is_none_or(is_stall);
@@ -85,7 +85,7 @@ fn start_over(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Note
         (true, None) | (false, _) => return,
     };
     let (remedy_awake_s, asked, stale) = (ladder.remedy_awake_s, ladder.asked.clone(), ladder.stale.clone());
-    let triage = ladder.triage.clone();
+    let triage = TriageState { trouble: None, ..ladder.triage.clone() };
     let was = std::mem::replace(
         &mut state.ladder,
         LadderState { remedy_awake_s, asked, stale, triage, ..LadderState::default() },
@@ -254,7 +254,7 @@ fn tell(context: &UnitContext<'_>, state: &mut UnitState, symptom: &Symptom, not
                 notes.due_in(context.unit.ladder.cooldown_s);
             }
         }
-        Tier::Triage => asking::unasked(context, state, notes),
+        Tier::Triage => asking::unasked(context, state, symptom, notes),
         Tier::Nudge | Tier::RequestRestart | Tier::Terminate | Tier::KillStart => {}
     }
 }

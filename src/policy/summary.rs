@@ -412,6 +412,9 @@ fn needs(
     if let Some(words) = shown_to_a_person(sight, unit, state, observed) {
         return Some(words);
     }
+    if let Some(why) = state.ladder.triage.trouble.as_ref().filter(|_| state.is_up()) {
+        return Some(format!("silent, and {why}"));
+    }
     let at_its_end = state.ladder.alert_awake_s.is_some();
     at_its_end.then(|| {
         let what = match state.ladder.symptom {

@@ -386,6 +386,14 @@ mod tests {
             "idle: tier 1 of 3",
         );
         check(
+            &with(alive(ScreenState::Idle), |unit| {
+                unit.ladder.tier = 1;
+                unit.ladder.triage.trouble = Some("triage failed (no such program)".into());
+            }),
+            Urgency::Person,
+            "idle: silent, and triage failed (no such program); tier 1 of 3",
+        );
+        check(
             &with(alive(ScreenState::Idle), |unit| unit.seen.foreign = true),
             Urgency::Person,
             "idle: session `crew-b` is not ours: rename or end it",

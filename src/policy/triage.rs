@@ -4,7 +4,7 @@
 //! Pure pieces for the ladder. Deliberately not here: when it is a tier's turn, cooldown, proof and vetoes (ladder).
 
 use super::context::UnitContext;
-use crate::base::text::strip_controls;
+use crate::base::text::{one_line, strip_controls};
 use crate::config::Triage;
 use crate::detect::{mask, screen};
 use crate::model::action::Job;
@@ -17,18 +17,22 @@ pub const STARTS_MAX: usize = 3;
 const LINES: usize = 50;
 /// Longest line that it is given, characters.
 const LINE_MAX: usize = 500;
+/// Longest reason of a failure, characters.
+const WHY_MAX: usize = 200;
 /// What a job is named after.
 pub const WHAT: &str = "triage";
 
 /// What the command says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Nudge it again.
     Retry,
     /// End it: with the usual proof, and past no veto.
     Terminate,
-    /// Give it another window. Also anything else: a failure, a time-out, words that mean nothing.
+    /// Give it another window.
     Extend,
+    /// Nothing that can be used, in words that follow "triage": means [`Answer::Extend`].
+    Unusable(String),
 }
 
 /// The question about this unit: the last lines of its screen, masked, and facts as variables.
@@ -54,17 +58,23 @@ pub fn job(context: &UnitContext<'_>, triage: &Triage, number: u64, symptom: &st
     }
 }
 
-/// The answer; None while there is none.
+/// The answer; None while there is none. What the command wrote is not repeated.
 pub fn answer(seen: &JobSeen) -> Option<Answer> {
     match seen {
         JobSeen::None | JobSeen::Running => None,
-        JobSeen::Ended { failed: Some(_), .. } => Some(Answer::Extend),
+        JobSeen::Ended { failed: Some(why), .. } => {
+            Some(Answer::Unusable(format!("failed ({})", one_line(why, WHY_MAX))))
+        }
         JobSeen::Ended { failed: None, output, .. } => {
             let last = output.lines().map(str::trim).rfind(|line| !line.is_empty());
             Some(match last {
                 Some("retry") => Answer::Retry,
                 Some("terminate") => Answer::Terminate,
-                Some(_) | None => Answer::Extend,
+                Some("extend") => Answer::Extend,
+                Some(_) => {
+                    Answer::Unusable("ended with a line that is none of retry, terminate, extend".into())
+                }
+                None => Answer::Unusable("said nothing".into()),
             })
         }
     }
@@ -98,23 +108,18 @@ mod tests {
         check("it hangs\nterminate\n\n", Answer::Terminate);
         check("  retry  \n", Answer::Retry);
         check("extend", Answer::Extend);
-        check("terminate\nor not", Answer::Extend);
-        check("TERMINATE", Answer::Extend);
-        check("terminate it", Answer::Extend);
-        check("", Answer::Extend);
-        check("\u{1b}[1mterminate\u{1b}[0m", Answer::Extend);
+        let unusable = |output: &str, words: &str| check(output, Answer::Unusable(words.into()));
+        for garbage in ["terminate\nor not", "TERMINATE", "terminate it", "\u{1b}[1mterminate\u{1b}[0m"] {
+            unusable(garbage, "ended with a line that is none of retry, terminate, extend");
+        }
+        unusable(" \n\n", "said nothing");
     }
 
     #[test]
-    fn a_failure_means_extend_and_what_runs_has_not_answered() {
-        let failed = JobSeen::Ended {
-            failed: Some("exit 1".into()),
-            status: Some(1),
-            output: "terminate".into(),
-            fix: None,
-        };
-        assert_eq!(answer(&failed), Some(Answer::Extend));
-        assert_eq!(answer(&JobSeen::failed("its deadline")), Some(Answer::Extend));
+    fn a_failure_is_no_answer_and_what_runs_has_not_answered() {
+        let output = "terminate".into();
+        let failed = JobSeen::Ended { failed: Some("exit 1".into()), status: Some(1), output, fix: None };
+        assert_eq!(answer(&failed), Some(Answer::Unusable("failed (exit 1)".into())));
         assert_eq!(answer(&JobSeen::Running), None);
         assert_eq!(answer(&JobSeen::None), None);
     }

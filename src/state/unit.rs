@@ -498,6 +498,9 @@ pub struct TriageState {
     pub retry: bool,
     /// It said "terminate" about this process, and nothing moved since.
     pub passed: Option<TriagePass>,
+    /// Why there was no answer the last time, in words; told once while it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A question to the triage command.

@@ -1,22 +1,26 @@
 //! A healing agent's edits, apart from the operator's work: what the tree was is written down before the agent is asked;
 //! afterwards its edits are a commit on a branch of their own, and can be taken out of the tree again exactly.
 //!
-//! Nothing is ever checked out, stashed, cleaned or reset: the operator's branch, index and files stay what and where they
-//! are, while the agent's edits also stand in the tree, so that a restart runs with them. All commits are made with an index of
-//! our own. Each step may be repeated after a crash. Left alone, always: ignored files, submodules, files too large to be an
-//! edit, the state directory. Deliberately not here: asking the agent, and judging whether it helped (`policy`).
+//! The operator's branch and index stay what they are, and so do the files, while the agent's edits also stand in the tree, so
+//! that a restart runs with them. All commits are made with an index of our own. Uncommitted work is out of the tree only while
+//! the agent is at work (`fix_stash`), and only where the config says so. Each step may be repeated after a crash. Left alone,
+//! always: ignored files, submodules, files too large to be an edit, the state directory. Deliberately not here: asking the
+//! agent, and judging whether it helped (`policy`).
 
 use super::files::{make_dir, read_bounded, write_plain};
 use super::fix_git::Git;
 use super::fix_tree::{self as tree, Entry};
+use super::{fix_head as head, fix_kept as kept, fix_stash as stash};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// What the tree was, what the agent did, and the index: files of a fix's folder.
+const SNAPSHOT: &str = "snapshot.json";
+const EDITS: &str = "edits.json";
+pub(super) const INDEX: &str = "index";
 /// Longest record that is read.
 const RECORD_MAX: u64 = 64 << 20;
-/// Longest index that is kept.
-const INDEX_MAX: u64 = 1 << 30;
 /// Most paths that may differ from the commit: more is a tree that nobody can answer for.
 const PATHS_MAX: usize = 20_000;
 /// Longest diff that is handed on, bytes.
@@ -49,8 +53,8 @@ pub struct Place {
 pub enum Dirty {
     /// The agent is not asked.
     Refuse,
-    /// It stays in the tree; it is kept beside it too, and never goes to the fix's branch.
-    Keep,
+    /// It is put aside while the agent is at work, and put back after.
+    Stash,
 }
 
 /// What the tree was.
@@ -65,8 +69,28 @@ pub struct Snapshot {
     pub head: String,
     /// The branch, as a reference; None = detached.
     pub branch: Option<String>,
-    /// What differed from the commit: the operator's own work.
+    /// What differed from the commit: the operator's own work, and edits of fixes that were kept before.
     pub work: BTreeMap<String, Entry>,
+    /// Those of them that are edits of fixes that were kept before.
+    pub ours: BTreeSet<String>,
+    /// What the agent's commit builds on: the commit, with those edits; "" = the commit itself.
+    pub base: String,
+    /// The operator's work is put aside while the agent is at work.
+    pub stashed: bool,
+    /// Folders of work that consists in the absence of a file: they stay.
+    pub folders: BTreeSet<String>,
+}
+
+impl Snapshot {
+    /// What the agent's commit builds on.
+    pub(super) fn base(&self) -> &str {
+        if self.base.is_empty() { &self.head } else { &self.base }
+    }
+
+    /// Is this work in the tree while the agent is at work?
+    fn stays(&self, path: &str) -> bool {
+        !self.stashed || self.ours.contains(path)
+    }
 }
 
 /// What an agent did.
@@ -107,12 +131,14 @@ pub fn is_tree(dir: &Path) -> bool {
 
 /// Is it known what the tree was?
 pub fn is_begun(place: &Place) -> bool {
-    place.store.join("snapshot.json").exists()
+    place.store.join(SNAPSHOT).exists()
 }
 
-/// Writes down what the tree is. Done again, it keeps what it wrote first: the agent may have been at work since.
+/// Writes down what the tree is, and puts uncommitted work aside if that is wanted. Done again, it keeps what it wrote first:
+/// the agent may have been at work since.
 pub fn begin(place: &Place, dirty: Dirty) -> Result<Snapshot, String> {
-    if let Some(known) = load::<Snapshot>(&place.store.join("snapshot.json"))? {
+    if let Some(known) = load::<Snapshot>(&place.store.join(SNAPSHOT))? {
+        stash::put_aside(&begun(place)?.0, place, &known)?;
         return Ok(known);
     }
     let git = open(&place.dir)?;
@@ -120,7 +146,7 @@ pub fn begin(place: &Place, dirty: Dirty) -> Result<Snapshot, String> {
     let head = git
         .line(&["rev-parse", "--verify", "HEAD^{commit}"])
         .map_err(|_| "the repository has no commit yet".to_owned())?;
-    let branch = branch(&git)?;
+    let branch = head::branch(&git)?;
     let status = tree::status(&git, &git.root.clone(), &place.state_dir)?;
     if status.len() > PATHS_MAX {
         return Err(format!(
@@ -128,8 +154,22 @@ pub fn begin(place: &Place, dirty: Dirty) -> Result<Snapshot, String> {
             status.len()
         ));
     }
-    let tracked: Vec<&String> =
-        status.iter().filter(|(_, how)| **how == tree::How::Tracked).map(|(path, _)| path).collect();
+    let before = kept::before(&git, place, &head);
+    let mut work = BTreeMap::new();
+    let mut ours = BTreeSet::new();
+    for path in status.keys() {
+        let entry = tree::entry(&git, path)?;
+        if before.has(path, &entry) {
+            ours.insert(path.clone());
+        }
+        work.insert(path.clone(), entry);
+    }
+    let is_work = |path: &&String| !ours.contains(*path);
+    let tracked: Vec<&String> = status
+        .iter()
+        .filter(|(path, how)| **how == tree::How::Tracked && is_work(path))
+        .map(|(path, _)| path)
+        .collect();
     if dirty == Dirty::Refuse && !tracked.is_empty() {
         let names = tracked.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         return Err(format!(
@@ -137,59 +177,83 @@ pub fn begin(place: &Place, dirty: Dirty) -> Result<Snapshot, String> {
             tracked.len()
         ));
     }
-    let mut work = BTreeMap::new();
-    for path in status.keys() {
-        work.insert(path.clone(), tree::entry(&git, path)?);
-    }
-    protect(&git, place, &work)?;
-    let snapshot = Snapshot { v: 1, root: git.root.clone(), head, branch, work };
+    let stashed = dirty == Dirty::Stash && status.keys().any(|path| is_work(&path));
+    let base = before.base(&git, place, &head, &ours, &work)?;
+    let folders = stash::folders(&git.root, &work);
+    let snapshot =
+        Snapshot { v: 1, root: git.root.clone(), head, branch, work, ours, base, stashed, folders };
     make_dir(&place.store).map_err(|e| e.message())?;
-    keep_index(&git, &place.store.join("index"))?;
-    save(&place.store.join("snapshot.json"), &snapshot)?;
+    head::keep_index(&git, &place.store.join(INDEX))?;
+    stash::protect(&git, place, &snapshot, &status)?;
+    save(&place.store.join(SNAPSHOT), &snapshot)?;
+    stash::put_aside(&git, place, &snapshot)?;
     Ok(snapshot)
 }
 
 /// After the agent: its edits become a commit on a branch of their own. Branch and index of the operator are put back if it
-/// moved them. May be repeated.
+/// moved them, and so is the work that was put aside. May be repeated.
 pub fn collect(place: &Place) -> Result<Edits, String> {
-    if let Some(known) = load::<Edits>(&place.store.join("edits.json"))? {
-        return Ok(known);
-    }
     let (git, snapshot) = begun(place)?;
-    let mut left_out = put_back_head(&git, &snapshot)?;
-    put_back_index(&git, place)?;
-    let now = tree::status(&git, &git.root.clone(), &place.state_dir)?;
+    let edits = match load::<Edits>(&place.store.join(EDITS))? {
+        Some(known) => known,
+        // The agent never ran.
+        None if snapshot.stashed && !stash::is_aside(place) => {
+            let none = Edits { v: 1, ..Edits::default() };
+            save(&place.store.join(EDITS), &none)?;
+            none
+        }
+        None => collected(&git, place, &snapshot)?,
+    };
+    stash::put_back(&git, place, &snapshot, &edits)?;
+    Ok(edits)
+}
+
+fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, String> {
+    let mut left_out = head::put_back(git, snapshot)?;
+    match snapshot.stashed {
+        true => head::plain_index(git, &snapshot.head)?,
+        false => head::put_back_index(git, place)?,
+    }
+    let now = tree::status(git, &git.root.clone(), &place.state_dir)?;
     if now.len() > PATHS_MAX {
         return Err(format!("{} paths differ from the commit before the agent", now.len()));
     }
     let all: BTreeSet<&String> = now.keys().chain(snapshot.work.keys()).collect();
     let mut paths = BTreeMap::new();
     for path in all {
-        let after = tree::entry(&git, path)?;
+        let after = tree::entry(git, path)?;
         let before = snapshot.work.get(path).cloned();
         let is_new = before.is_none() && now.get(path) == Some(&tree::How::Untracked);
-        match (&before, &after) {
-            (Some(before), after) if before == after => {}
-            (_, Entry::Left { why }) => {
+        let same = match &before {
+            Some(Entry::Left { .. }) => before.as_ref() == Some(&after),
+            Some(_) if !snapshot.stays(path) => {
+                after == tree::with_mode_of(tree::committed(git, &snapshot.head, path)?, &after)
+            }
+            Some(before) => *before == after,
+            None => false,
+        };
+        match (same, &after) {
+            (true, _) => {}
+            (false, Entry::Left { why }) => {
                 // What is too large to be an edit, a nested repository: nobody knows whose it is.
                 left_out.push(format!("`{path}`: {why}"));
             }
-            _ => {
+            (false, _) => {
                 let before = if is_new { Some(Entry::Absent) } else { before };
                 paths.insert(path.clone(), Change { before, after });
             }
         }
     }
-    let (commit, more) = commit(&git, place, &snapshot, &paths)?;
+    let (commit, more) = commit(git, place, snapshot, &paths)?;
     left_out.extend(more);
-    let name = free_branch(&git, &place.incident, commit.as_deref())?;
+    let name = free_branch(git, &place.incident, commit.as_deref())?;
     let mut edits = Edits { v: 1, paths, left_out, ..Edits::default() };
     if let Some(commit) = commit {
         git.call(&["update-ref", &format!("refs/heads/{name}"), &commit])?;
-        edits.diff = diff(&git, &snapshot.head, &commit)?;
+        edits.diff = diff(git, snapshot.base(), &commit)?;
         (edits.branch, edits.commit) = (name, commit);
     }
-    save(&place.store.join("edits.json"), &edits)?;
+    save(&place.store.join(EDITS), &edits)?;
     Ok(edits)
 }
 
@@ -198,6 +262,7 @@ pub fn collect(place: &Place) -> Result<Edits, String> {
 pub fn restore(place: &Place) -> Result<Left, String> {
     let edits = collect(place)?;
     let (git, snapshot) = begun(place)?;
+    let back = stash::back(place)?;
     let mut left = Left::new();
     // Removals first: a file may stand where a folder has to be.
     let mut later = Vec::new();
@@ -210,10 +275,10 @@ pub fn restore(place: &Place) -> Result<Left, String> {
         if now == before {
             continue;
         }
-        if now != change.after {
+        if now != *back.tree.get(path).unwrap_or(&change.after) {
             left.push(format!("`{path}` was changed since the agent: it is left as it is"));
         } else if before == Entry::Absent {
-            left.extend(tree::remove(&git.root, path).err());
+            left.extend(tree::remove_within(&git.root, path, &snapshot.folders).err());
         } else {
             later.push((path, before));
         }
@@ -221,26 +286,35 @@ pub fn restore(place: &Place) -> Result<Left, String> {
     for (path, before) in later {
         left.extend(tree::put(&git, path, &before).err());
     }
+    // What both had changed is the operator's again by now; what could not be put back still is not.
+    left.extend(
+        back.left.iter().filter(|(path, _)| !edits.paths.contains_key(*path)).map(|(_, why)| why.clone()),
+    );
     // The index knows the files' times: without this every restored file looks changed to a plain look.
     let _ = git.ask(&["update-index", "-q", "--refresh"], Vec::new());
     Ok(left)
 }
 
 /// The edits hold. The branch is left for a person, who also finds them in the tree.
-pub fn keep(place: &Place) -> Result<Edits, String> {
-    collect(place)
+pub fn keep(place: &Place) -> Result<Left, String> {
+    let edits = collect(place)?;
+    let (git, snapshot) = begun(place)?;
+    let back = stash::back(place)?;
+    kept::remember(&git, place, &snapshot, &edits, &back)?;
+    Ok(back.left.into_values().collect())
 }
 
 /// The edits hold, and go into the branch that they came from, if that is still where it was. Then their own branch goes.
 pub fn merge(place: &Place) -> Result<Left, String> {
     let edits = collect(place)?;
     let (git, snapshot) = begun(place)?;
+    let unfit = Left::from_iter(stash::back(place)?.left.into_values());
     if edits.commit.is_empty() {
-        return Ok(Left::new());
+        return Ok(unfit);
     }
     let stays = |why: &str| Ok(vec![format!("{why}: `{}` is left for you to merge", edits.branch)]);
     let Some(into) = &snapshot.branch else { return stays("the tree is on no branch") };
-    if branch(&git)?.as_ref() != Some(into) {
+    if head::branch(&git)?.as_ref() != Some(into) {
         return stays("another branch is checked out by now");
     }
     let tip = git.line(&["rev-parse", "--verify", into])?;
@@ -266,13 +340,56 @@ pub fn merge(place: &Place) -> Result<Left, String> {
             }
         },
     )?;
-    Ok(Left::new())
+    Ok(unfit)
+}
+
+/// What of the operator's work could not be put back beside the agent's edits, in words.
+pub fn unfit(place: &Place) -> Result<Left, String> {
+    Ok(stash::back(place)?.left.into_values().collect())
+}
+
+/// The repository that the fix began in is there no more, or is another one.
+pub fn is_gone(place: &Place) -> bool {
+    begun(place).is_ok_and(|(git, snapshot)| {
+        let is_there = git.ask(&["cat-file", "-e", &format!("{}^{{commit}}", snapshot.head)], Vec::new());
+        is_there.is_ok_and(|ran| !ran.ok())
+    })
+}
+
+/// What is left without the repository, in words: work that was put aside comes from the copies.
+pub fn rescued(place: &Place) -> String {
+    let Ok((git, snapshot)) = begun(place) else { return "nothing is known of the tree".to_owned() };
+    let mut said = format!(
+        "the git repository of `{}` is gone: what the agent edited can't be told apart, put on a branch or taken back",
+        git.root.display()
+    );
+    let missing = stash::rescue(place, &snapshot);
+    if let Some(copies) = stash::copies(place) {
+        said.push_str(&format!("; your uncommitted work as it was before is in `{}`", copies.display()));
+    }
+    if !missing.is_empty() {
+        let names = missing.iter().take(5).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        said.push_str(&format!("; not put back from there: {names}"));
+    }
+    said
 }
 
 /// Lets go of what protected the operator's work; the records may be removed by then.
 pub fn forget(place: &Place) -> Result<(), String> {
     let git = open(&place.dir)?;
-    git.ask(&["update-ref", "-d", &guard(&place.incident)], Vec::new()).map(|_| ())
+    for name in [guard(place), stash::name(place)] {
+        git.ask(&["update-ref", "-d", &name], Vec::new())?;
+    }
+    Ok(())
+}
+
+/// The records of a fix that is over; what is remembered of one that was kept stays.
+pub fn clear(place: &Place) {
+    for file in [SNAPSHOT, EDITS, INDEX] {
+        let _ = std::fs::remove_file(place.store.join(file));
+    }
+    stash::clear(place);
+    let _ = std::fs::remove_dir(&place.store);
 }
 
 /// `watchkeeper/fix-<incident>`
@@ -295,18 +412,8 @@ fn free_branch(git: &Git, incident: &str, commit: Option<&str>) -> Result<String
 }
 
 /// Keeps the objects of the operator's uncommitted work from being collected.
-fn guard(incident: &str) -> String {
-    format!("refs/watchkeeper/{incident}")
-}
-
-fn protect(git: &Git, place: &Place, work: &BTreeMap<String, Entry>) -> Result<(), String> {
-    let mut listing = Vec::new();
-    for (n, blob) in work.values().filter_map(Entry::blob).enumerate() {
-        listing.extend(format!("100644 blob {blob}\t{n}\0").into_bytes());
-    }
-    let id = git.fed(&["mktree", "-z"], listing)?;
-    let id = String::from_utf8_lossy(&id).trim().to_owned();
-    git.call(&["update-ref", &guard(&place.incident), &id]).map(|_| ())
+pub(super) fn guard(place: &Place) -> String {
+    format!("refs/watchkeeper/{}", place.incident)
 }
 
 fn open(dir: &Path) -> Result<Git, String> {
@@ -318,8 +425,8 @@ fn open(dir: &Path) -> Result<Git, String> {
     Ok(Git { root: PathBuf::from(top.strip_suffix('\n').unwrap_or(&top)), index: None })
 }
 
-fn begun(place: &Place) -> Result<(Git, Snapshot), String> {
-    let snapshot = load::<Snapshot>(&place.store.join("snapshot.json"))?
+pub(super) fn begun(place: &Place) -> Result<(Git, Snapshot), String> {
+    let snapshot = load::<Snapshot>(&place.store.join(SNAPSHOT))?
         .ok_or_else(|| "nothing is known of the tree before the agent".to_owned())?;
     Ok((Git { root: snapshot.root.clone(), index: None }, snapshot))
 }
@@ -334,98 +441,6 @@ fn may_begin(git: &Git) -> Result<(), String> {
     Ok(())
 }
 
-/// The branch as a reference; None = detached.
-fn branch(git: &Git) -> Result<Option<String>, String> {
-    let ran = git.ask(&["symbolic-ref", "--quiet", "HEAD"], Vec::new())?;
-    let name = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
-    match ran.status {
-        Some(0) => Ok(Some(name)),
-        Some(1) => Ok(None),
-        Some(_) | None => Err(format!("git symbolic-ref: {}", ran.why())),
-    }
-}
-
-fn index_path(git: &Git) -> Result<PathBuf, String> {
-    let path = git.line(&["rev-parse", "--git-path", "index"])?;
-    Ok(git.root.join(path))
-}
-
-/// The agent committed, or switched branches: the operator's branch and HEAD go back to where they were. The tree is not
-/// touched, so what it committed is seen as its edits.
-fn put_back_head(git: &Git, snapshot: &Snapshot) -> Result<Left, String> {
-    let mut said = Left::new();
-    if let Some(wanted) = &snapshot.branch {
-        if branch(git)?.as_ref() != Some(wanted) {
-            git.call(&["symbolic-ref", "-m", "watchkeeper: back to where it was", "HEAD", wanted])?;
-        }
-        let tip = git.line(&["rev-parse", "--verify", wanted])?;
-        if tip != snapshot.head {
-            git.call(&[
-                "update-ref",
-                "-m",
-                "watchkeeper: commits go to the fix's branch",
-                wanted,
-                &snapshot.head,
-                &tip,
-            ])?;
-            said.push(format!("the agent committed to `{wanted}` itself ({tip}): that is on the fix's branch as one commit now"));
-        }
-    } else {
-        let now = git.line(&["rev-parse", "--verify", "HEAD^{commit}"])?;
-        if branch(git)?.is_some() || now != snapshot.head {
-            git.call(&[
-                "update-ref",
-                "--no-deref",
-                "-m",
-                "watchkeeper: back to where it was",
-                "HEAD",
-                &snapshot.head,
-            ])?;
-        }
-    }
-    Ok(said)
-}
-
-/// Keeps a copy of the index, with its time: git looks into a file only when the index is no younger than it (the "racy"
-/// problem), so an index that came back with a later time would hide edits of the same second and size.
-fn keep_index(git: &Git, copy: &Path) -> Result<(), String> {
-    let path = index_path(git)?;
-    let Some(index) = read_bounded(&path, INDEX_MAX).map_err(|e| e.message())? else { return Ok(()) };
-    write_plain(copy, &index).map_err(|e| e.message())?;
-    same_time(&path, copy)
-}
-
-fn same_time(from: &Path, to: &Path) -> Result<(), String> {
-    let set = || {
-        let time = std::fs::metadata(from)?.modified()?;
-        std::fs::File::options().write(true).open(to)?.set_modified(time)
-    };
-    set().map_err(|error: std::io::Error| format!("`{}`: {error}", to.display()))
-}
-
-/// What the agent staged is unstaged: the index is again, entry by entry, what the operator had.
-fn put_back_index(git: &Git, place: &Place) -> Result<(), String> {
-    let Some(before) = read_bounded(&place.store.join("index"), INDEX_MAX).map_err(|e| e.message())? else {
-        return Ok(());
-    };
-    let kept = git.with_index(&place.store.join("index"));
-    let list = ["ls-files", "--stage", "-z"];
-    if kept.call(&list)? == git.call(&list)? {
-        return Ok(());
-    }
-    let path = index_path(git)?;
-    let lock = path.with_extension("lock");
-    tree::write_new(&lock, &before).map_err(|why| format!("the index is in use ({why})"))?;
-    let placed = same_time(&place.store.join("index"), &lock)
-        .and_then(|()| std::fs::rename(&lock, &path).map_err(|error| error.to_string()));
-    if placed.is_err() {
-        let _ = std::fs::remove_file(&lock);
-    }
-    placed?;
-    let _ = git.ask(&["update-index", "-q", "--refresh"], Vec::new());
-    Ok(())
-}
-
 /// The commit: the operator's last one and the agent's edits to what the operator had not touched. None = no such edits.
 fn commit(
     git: &Git,
@@ -433,30 +448,24 @@ fn commit(
     snapshot: &Snapshot,
     paths: &BTreeMap<String, Change>,
 ) -> Result<(Option<String>, Left), String> {
-    let index = place.store.join("fix-index");
-    let _ = std::fs::remove_file(&index);
-    let own = git.with_index(&index);
-    own.call(&["read-tree", &snapshot.head])?;
     let mut left = Left::new();
-    let mut lines = Vec::new();
+    let mut entries = Vec::new();
     for (path, change) in paths {
-        // In the snapshot = it held work of the operator's before.
-        if snapshot.work.contains_key(path) {
+        // (Of an older version: work stayed in the tree.)
+        if snapshot.work.contains_key(path) && !snapshot.stashed && !snapshot.ours.contains(path) {
             left.push(format!(
                 "`{path}`: it held uncommitted work of yours, so the agent's edits to it are in the tree only"
             ));
             continue;
         }
-        lines.extend(tree::index_line(git, path, &change.after, snapshot.head.len())?);
+        entries.push((path, &change.after));
     }
-    own.fed(&["update-index", "-z", "--index-info"], lines)?;
-    let id = own.line(&["write-tree"])?;
-    let _ = std::fs::remove_file(&index);
-    if id == git.line(&["rev-parse", "--verify", &format!("{}^{{tree}}", snapshot.head)])? {
+    let id = tree::of(git, &place.store.join("fix-index"), Some(snapshot.base()), entries.into_iter())?;
+    if id == git.line(&["rev-parse", "--verify", &format!("{}^{{tree}}", snapshot.base())])? {
         return Ok((None, left));
     }
     let message = format!("Fix for {}\n\nEdits of the healing agent, as they were tried.\n", place.incident);
-    let made = git.fed(&["commit-tree", &id, "-p", &snapshot.head], message.into_bytes())?;
+    let made = git.fed(&["commit-tree", &id, "-p", snapshot.base()], message.into_bytes())?;
     Ok((Some(String::from_utf8_lossy(&made).trim().to_owned()), left))
 }
 
@@ -470,12 +479,12 @@ fn diff(git: &Git, from: &str, to: &str) -> Result<String, String> {
     Ok(text)
 }
 
-fn load<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+pub(super) fn load<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
     let Some(bytes) = read_bounded(path, RECORD_MAX).map_err(|e| e.message())? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|error| format!("`{}`: {error}", path.display()))
 }
 
-fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), String> {
+pub(super) fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), String> {
     let text = serde_json::to_vec_pretty(value).map_err(|error| error.to_string())?;
     if let Some(dir) = path.parent() {
         make_dir(dir).map_err(|e| e.message())?;

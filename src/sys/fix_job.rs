@@ -31,27 +31,63 @@ pub(super) fn run(
     };
     match order.step {
         FixStep::Clean => around(&place, Dirty::Refuse, program),
-        FixStep::Dirty => around(&place, Dirty::Keep, program),
+        FixStep::Dirty => around(&place, Dirty::Stash, program),
+        FixStep::OpenClean => opened(&place, Dirty::Refuse),
+        FixStep::OpenDirty => opened(&place, Dirty::Stash),
+        FixStep::Collect => collected(&place, (Some(0), None)),
         FixStep::Restore => end(&place, fix::restore),
-        FixStep::Keep => end(&place, |place| fix::keep(place).map(|_| Vec::new())),
+        FixStep::Keep => end(&place, fix::keep),
         FixStep::Merge => end(&place, fix::merge),
     }
 }
 
+/// Where there is no tree nothing can be kept apart: the agent is asked all the same, and that is said.
+fn no_tree(place: &Place) -> FixSeen {
+    let text = format!(
+        "`{}` is in no git tree: edits of the agent can't be told apart, nor taken back",
+        place.dir.display()
+    );
+    FixSeen { left: vec![text], ..FixSeen::default() }
+}
+
+/// Before an agent that is not ours to run begins.
+fn opened(place: &Place, dirty: Dirty) -> (Ended, FixSeen) {
+    if !fix::is_tree(&place.dir) {
+        return ((Some(0), None), no_tree(place));
+    }
+    match fix::begin(place, dirty) {
+        Ok(_) => ((Some(0), None), FixSeen { open: true, ..FixSeen::default() }),
+        Err(why) => refused(place, &why),
+    }
+}
+
+/// What could not be put aside, nor back, is still to be taken back.
+fn refused(place: &Place, why: &str) -> (Ended, FixSeen) {
+    let open = fix::is_begun(place);
+    ((None, Some(format!("the agent was not asked: {why}"))), FixSeen { open, ..FixSeen::default() })
+}
+
 fn around(place: &Place, dirty: Dirty, program: impl FnOnce() -> Ended) -> (Ended, FixSeen) {
     if !fix::is_tree(&place.dir) {
-        let text = format!(
-            "`{}` is in no git tree: edits of the agent can't be told apart, nor taken back",
-            place.dir.display()
-        );
-        return (program(), FixSeen { left: vec![text], ..FixSeen::default() });
+        return (program(), no_tree(place));
     }
     if let Err(why) = fix::begin(place, dirty) {
-        return ((None, Some(format!("the agent was not asked: {why}"))), FixSeen::default());
+        return refused(place, &why);
     }
-    let ended = program();
-    match fix::collect(place) {
-        Ok(edits) => (ended, seen(edits)),
+    collected(place, program())
+}
+
+/// After the agent: its edits, apart from the operator's work.
+fn collected(place: &Place, ended: Ended) -> (Ended, FixSeen) {
+    if !fix::is_begun(place) {
+        return (ended, no_tree(place));
+    }
+    if fix::is_gone(place) {
+        let why = fix::rescued(place);
+        return ((None, Some(why.clone())), FixSeen { told: vec![why], ..FixSeen::default() });
+    }
+    match fix::collect(place).and_then(|edits| Ok((edits, fix::unfit(place)?))) {
+        Ok((edits, told)) => (ended, FixSeen { told: bounded(told), ..seen(edits) }),
         Err(why) => {
             let why = format!("the agent's edits could not be put on a branch: {why}");
             ((None, Some(why)), FixSeen { open: true, ..FixSeen::default() })
@@ -61,7 +97,7 @@ fn around(place: &Place, dirty: Dirty, program: impl FnOnce() -> Ended) -> (Ende
 
 fn seen(edits: Edits) -> FixSeen {
     let open = !edits.paths.is_empty();
-    FixSeen { branch: edits.branch, patch: edits.diff, left: bounded(edits.left_out), open }
+    FixSeen { branch: edits.branch, patch: edits.diff, left: bounded(edits.left_out), open, told: Vec::new() }
 }
 
 fn bounded(mut left: Vec<String>) -> Vec<String> {
@@ -78,10 +114,14 @@ fn end(place: &Place, step: impl FnOnce(&Place) -> Result<Vec<String>, String>) 
     if !fix::is_begun(place) {
         return ((Some(0), None), FixSeen::default());
     }
+    if fix::is_gone(place) {
+        let why = fix::rescued(place);
+        return ((None, Some(why)), FixSeen::default());
+    }
     match step(place) {
         Ok(left) if left.is_empty() => {
             let _ = fix::forget(place);
-            let _ = std::fs::remove_dir_all(&place.store);
+            fix::clear(place);
             ((Some(0), None), FixSeen::default())
         }
         Ok(left) => {

@@ -4,7 +4,7 @@
 
 use super::fix_git::Git;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -103,7 +103,7 @@ pub(super) fn entry(git: &Git, path: &str) -> Result<Entry, String> {
     Ok(Entry::File { blob: store(git, bytes)?, mode: meta.permissions().mode() & 0o7777 })
 }
 
-fn store(git: &Git, bytes: Vec<u8>) -> Result<String, String> {
+pub(super) fn store(git: &Git, bytes: Vec<u8>) -> Result<String, String> {
     let id = git.fed(&["hash-object", "-w", "--no-filters", "--stdin"], bytes)?;
     Ok(String::from_utf8_lossy(&id).trim().to_owned())
 }
@@ -167,20 +167,54 @@ pub(super) fn with_mode_of(before: Entry, now: &Entry) -> Entry {
     }
 }
 
-/// Removes a file or link, and the folders that it alone was in.
-pub(super) fn remove(root: &Path, path: &str) -> Result<(), String> {
-    let full = root.join(path);
-    std::fs::remove_file(&full).map_err(|error| format!("`{path}`: {error}"))?;
-    for parent in full.ancestors().skip(1).take_while(|parent| *parent != root) {
-        if std::fs::remove_dir(parent).is_err() {
+/// Removes a file or link, and the folders that it alone was in, but not those that were there before.
+pub(super) fn remove_within(root: &Path, path: &str, stay: &BTreeSet<String>) -> Result<(), String> {
+    std::fs::remove_file(root.join(path)).map_err(|error| format!("`{path}`: {error}"))?;
+    for parent in Path::new(path).ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+        if stay.contains(parent.to_string_lossy().as_ref()) || std::fs::remove_dir(root.join(parent)).is_err()
+        {
             break;
         }
     }
     Ok(())
 }
 
+/// A link to a target, in the place of whatever stands there.
+pub(super) fn link(target: &[u8], to: &Path) -> Result<(), String> {
+    let _ = std::fs::remove_file(to);
+    std::os::unix::fs::symlink(std::ffi::OsString::from_vec(target.to_vec()), to)
+        .map_err(|error| format!("`{}`: {error}", to.display()))
+}
+
+/// Sets the permission bits of a file.
+pub(super) fn chmod(path: &Path, mode: u32) -> Result<(), String> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(|error| format!("`{}`: {error}", path.display()))
+}
+
+/// The tree of a commit, or an empty one, with these entries; made with an index of our own.
+pub(super) fn of<'a>(
+    git: &Git,
+    index: &Path,
+    commit: Option<&str>,
+    entries: impl Iterator<Item = (&'a String, &'a Entry)>,
+) -> Result<String, String> {
+    let _ = std::fs::remove_file(index);
+    let own = git.with_index(index);
+    own.call(&["read-tree", commit.unwrap_or("--empty")])?;
+    let id_len = git.line(&["rev-parse", "--verify", "HEAD"])?.len();
+    let mut lines = Vec::new();
+    for (path, entry) in entries {
+        lines.extend(index_line(git, path, entry, id_len)?);
+    }
+    own.fed(&["update-index", "-z", "--index-info"], lines)?;
+    let id = own.line(&["write-tree"])?;
+    let _ = std::fs::remove_file(index);
+    Ok(id)
+}
+
 /// Is each folder above a path a folder, and no link to elsewhere?
-fn parents_are_folders(root: &Path, path: &str) -> bool {
+pub(super) fn parents_are_folders(root: &Path, path: &str) -> bool {
     let mut at: PathBuf = root.to_owned();
     let parts: Vec<Component<'_>> = Path::new(path).components().collect();
     parts.iter().take(parts.len().saturating_sub(1)).all(|part| {

@@ -12,8 +12,8 @@ use super::{clock, exe, fix_job};
 use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 use crate::base::time::Wall;
-use crate::model::action::{JOB_LATE, Job};
-use crate::model::seen::{JOB_OUTPUT_MAX, JobSeen};
+use crate::model::action::{JOB_LATE, Job, Signal};
+use crate::model::seen::{JOB_OUTPUT_MAX, JobSeen, Process};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -35,6 +35,8 @@ const INPUT_MAX: usize = 4 << 20;
 const PRUNED_MAX: usize = 1000;
 /// Between TERM and KILL: git removes its lock files on TERM.
 const GRACE: Duration = Duration::from_secs(5);
+/// KILL is repeated so often: what is being killed may fork.
+const KILLS_MAX: usize = 10;
 /// How often a job is looked at by its own runner.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -181,6 +183,9 @@ pub fn prune(state_dir: &Path, keep: &BTreeSet<String>) {
 pub fn run(dir: &Path) -> Result<()> {
     // Without a terminal nothing that it starts can ask anybody anything.
     let _ = rustix::process::setsid();
+    // And nothing gets away from it: a child whose parent ends becomes its own.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let read =
         read_bounded(&dir.join(JOB), FILE_MAX)?.ok_or_else(|| Error::again("there is no job").at(dir))?;
     let job: Job = serde_json::from_slice(&read).map_err(|error| Error::again(error.to_string()).at(dir))?;
@@ -252,39 +257,66 @@ enum Ended {
     Flooded,
 }
 
-/// Waits for the end; TERM at the deadline or when it writes too much, KILL after the grace.
+/// Waits for the end, or makes it at the deadline and when it writes too much.
 fn supervise(child: &mut Child, deadline: Duration, flooded: impl Fn() -> bool) -> Ended {
     let began = Instant::now();
-    let group = rustix::process::Pid::from_raw(child.id().cast_signed());
-    let send = |signal| {
-        if let Some(group) = group {
-            let _ = rustix::process::kill_process_group(group, signal);
-        }
-    };
-    let over = |flood: bool| if flood { Ended::Flooded } else { Ended::Late };
-    // When TERM was sent, and whether for too much output.
-    let mut termed: Option<(Instant, bool)> = None;
     loop {
         if let Ok(Some(status)) = child.try_wait() {
-            return termed.map_or(Ended::Itself(status), |(_, flood)| over(flood));
+            return Ended::Itself(status);
         }
-        match termed {
-            None => {
-                let flood = flooded();
-                if flood || began.elapsed() >= deadline {
-                    termed = Some((Instant::now(), flood));
-                    send(rustix::process::Signal::TERM);
-                }
-            }
-            Some((at, flood)) if at.elapsed() >= GRACE => {
-                send(rustix::process::Signal::KILL);
-                let _ = child.wait();
-                return over(flood);
-            }
-            Some(_) => {}
+        let over = match flooded() {
+            true => Some(Ended::Flooded),
+            false => (began.elapsed() >= deadline).then_some(Ended::Late),
+        };
+        if let Some(ended) = over {
+            end_all(child);
+            return ended;
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// TERM to the program and all that came from it; KILL after the grace to what is left of them.
+fn end_all(child: &mut Child) {
+    let began = Instant::now();
+    signal_all(child, Signal::Term);
+    while began.elapsed() < GRACE {
+        let gone = matches!(child.try_wait(), Ok(Some(_)));
+        if gone && below_us().is_empty() {
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+    for _ in 0..KILLS_MAX {
+        signal_all(child, Signal::Kill);
+        std::thread::sleep(LOOK);
+        if below_us().is_empty() {
+            break;
+        }
+    }
+    let _ = child.wait();
+}
+
+fn signal_all(child: &mut Child, signal: Signal) {
+    let number = match signal {
+        Signal::Term => rustix::process::Signal::TERM,
+        Signal::Kill => rustix::process::Signal::KILL,
+    };
+    // Its group first: what it forks meanwhile has the signal, too. Once it was waited for, the number is anybody's.
+    let waited_for = matches!(child.try_wait(), Ok(Some(_)));
+    let group = rustix::process::Pid::from_raw(child.id().cast_signed());
+    if let Some(group) = group.filter(|_| !waited_for) {
+        let _ = rustix::process::kill_process_group(group, number);
+    }
+    let _ = super::real_host::send_all(&below_us(), signal);
+}
+
+/// All living processes that came from this one: whoever loses its parent becomes ours, in whatever session it is.
+fn below_us() -> Vec<Process> {
+    let own = super::outside::pid().cast_signed();
+    let mut tree = super::proc::tree(&super::proc::all(), own);
+    tree.retain(|process| process.pid != own);
+    tree
 }
 
 fn verdict(dir: &Path, job: &Job, ended: &Ended) -> (Option<i32>, Option<String>) {

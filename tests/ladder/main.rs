@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
 mod failopen;
+mod triage;
 
 #[path = "../lab/mod.rs"]
 mod lab;

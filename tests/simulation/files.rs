@@ -7,11 +7,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use watchkeeper::base::error::{Error, Result};
+use watchkeeper::base::time::Wall;
 use watchkeeper::sys::{Files, Replaced, Sync};
 
 #[derive(Clone, Debug, Default)]
 pub struct File {
     pub bytes: Vec<u8>,
+    /// Its last change on the local wall clock, where the world says it.
+    modified: Option<Wall>,
     /// What a power loss leaves; None = no file.
     durable: Option<Vec<u8>>,
     version: u64,
@@ -35,6 +38,8 @@ pub struct Disk {
     pub faults: DiskFaults,
     pub rng: Rng,
     versions: u64,
+    /// When a name in it was last made, removed or exchanged, by folder.
+    folders: BTreeMap<String, u64>,
     /// Paths written since the last look at it.
     pub written: BTreeSet<String>,
     /// unit.json files whose memory was destroyed by somebody else since the last look at it.
@@ -50,6 +55,7 @@ impl Disk {
             faults: DiskFaults::default(),
             rng,
             versions: 0,
+            folders: BTreeMap::new(),
             written: BTreeSet::new(),
             destroyed: BTreeSet::new(),
             failed: false,
@@ -64,11 +70,40 @@ impl Disk {
     pub fn put(&mut self, path: &str, bytes: Vec<u8>) {
         self.versions += 1;
         let version = self.versions;
-        self.files.insert(path.to_owned(), File { durable: Some(bytes.clone()), bytes, version });
+        let file = File { durable: Some(bytes.clone()), bytes, version, modified: None };
+        if self.files.insert(path.to_owned(), file).is_none() {
+            self.touch_folder(path);
+        }
+    }
+
+    /// The same, at a known time.
+    pub fn put_at(&mut self, path: &str, bytes: &[u8], at: Wall) {
+        self.put(path, bytes.to_vec());
+        if let Some(file) = self.files.get_mut(path) {
+            file.modified = Some(at);
+        }
     }
 
     pub fn delete(&mut self, path: &str) {
         self.files.remove(path);
+        self.touch_folder(path);
+    }
+
+    /// Another one after each change.
+    pub fn version(&self, path: &str) -> Option<u64> {
+        self.files.get(path).map(|file| file.version)
+    }
+
+    /// The last change of a file whose time is known.
+    pub fn modified(&self, path: &str) -> Option<Wall> {
+        self.files.get(path)?.modified
+    }
+
+    fn touch_folder(&mut self, path: &str) {
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            self.folders.insert(folder.to_owned(), self.versions);
+            self.versions += 1;
+        }
     }
 
     pub fn append_line(&mut self, path: &str, line: &str) {
@@ -87,6 +122,7 @@ impl Disk {
         let file = self.files.entry(path.to_owned()).or_default();
         file.bytes = bytes.to_vec();
         file.version = version;
+        self.folders.extend(path.rsplit_once('/').map(|(folder, _)| (folder.to_owned(), version)));
         match sync {
             Sync::Durable => file.durable = Some(bytes.to_vec()),
             Sync::Cheap => {}
@@ -165,7 +201,13 @@ impl Files for SimFiles {
         if self.ops.step() != Step::Works {
             return None;
         }
-        self.disk.borrow().files.get(path).map(|file| format!("v{}", file.version))
+        let disk = self.disk.borrow();
+        let folder = disk.folders.get(path).map(|version| format!("f{version}"));
+        disk.files.get(path).map(|file| format!("v{}", file.version)).or(folder)
+    }
+
+    fn modified(&mut self, path: &str) -> Option<Wall> {
+        self.disk.borrow().modified(path)
     }
 
     fn replace(&mut self, path: &str, expected: Option<&[u8]>, bytes: &[u8], sync: Sync) -> Result<Replaced> {
@@ -245,7 +287,7 @@ impl Files for SimFiles {
         let mut disk = self.disk.borrow_mut();
         let rate = disk.faults.write_fails;
         disk.may_fail(rate, "removing", path)?;
-        disk.files.remove(path);
+        disk.delete(path);
         disk.written.insert(path.to_owned());
         if step == Step::DiesAfter { dead() } else { Ok(()) }
     }

@@ -1,5 +1,6 @@
 //! The fleet that is simulated: a dozen units of every kind, read from an `agents.toml` by the real reader.
 
+use super::ordeal::Ordeal;
 use super::outline::Outline;
 use super::world::UnitTruth;
 use std::collections::BTreeMap;
@@ -10,6 +11,24 @@ use watchkeeper::policy::{guard_text, launch};
 /// What the wakes say: each its own words, so that arrivals can be told apart.
 pub const BOSS_WAKE: &str = "Hourly look: is everybody at work?";
 pub const TESTER_WAKE: &str = "Run the whole suite again.";
+
+/// Who is watched.
+#[derive(Clone, Debug, Default)]
+pub enum Crew {
+    /// A dozen agents and services of every kind, perhaps with a plan.
+    #[default]
+    Agents,
+    /// A few cooperative services and an agent with checkpoints, and what they go through.
+    Ladders(Ordeal),
+}
+
+/// The config of these; `edition` changes the environment of some units, as an operator's edit would.
+pub fn text_of(crew: &Crew, edition: u32, outline: Option<&Outline>) -> String {
+    match crew {
+        Crew::Agents => text(edition, outline),
+        Crew::Ladders(_) => ladders(edition),
+    }
+}
 
 /// The config; `edition` changes the environment of some units, as an operator's edit would.
 pub fn text(edition: u32, outline: Option<&Outline>) -> String {
@@ -125,6 +144,66 @@ command = ["./queue.sh"]
     );
     text.push_str(&outline.map(Outline::text).unwrap_or_default());
     text
+}
+
+/// A small fleet, for the ladders.
+fn ladders(edition: u32) -> String {
+    format!(
+        r#"
+[watchdog]
+signal_interval = 30
+stall_idle = 120
+stall_grace = 60
+wait_max_s = 1200
+advance_grace_s = 100
+max_disruptions = 2
+stagger_s = 2
+
+[defaults]
+backend = "demo"
+
+[[service]]
+name = "api"
+command = ["./api"]
+env = {{ EDITION = "{edition}" }}
+cooperative = {{ heartbeat_stale_s = 60 }}
+
+[[service]]
+name = "cache"
+command = ["./cache"]
+cooperative = {{}}
+[service.ladder]
+tiers = ["warn", "request-restart", "terminate"]
+cooldown_s = 30
+grace_s = 3
+quiet_s = 40
+breaker_s = 300
+
+[[service]]
+name = "relay"
+command = ["./relay"]
+cooperative = {{ heartbeat_stale_s = 45, version = false }}
+ladder = {{ tiers = ["terminate", "kill-start", "alert"], cooldown_s = 60, grace_s = 8, quiet_s = 30 }}
+
+[[service]]
+name = "queue"
+command = ["./queue.sh"]
+
+[[agent]]
+name = "boss"
+kind = "persistent"
+account = "team-a"
+prompt = "boss.md"
+
+[[agent]]
+name = "writer"
+kind = "loop"
+account = "team-b"
+prompt = "builder.md"
+parent = "boss"
+recovery = {{ max = 2 }}
+"#
+    )
 }
 
 /// Reads it.

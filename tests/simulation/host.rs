@@ -1,8 +1,9 @@
 //! What the watchdog sees of the world and does to it. What it must never do is noticed here, where it happens.
 
 use super::cli::{Ended, Play};
+use super::cooperative;
 use super::files::Disk;
-use super::invariants::acts_on_the_plan;
+use super::invariants::{acts_on_ladders, acts_on_the_plan, asked_gently};
 use super::ops::{Ops, Step};
 use super::remote::Remote;
 use super::world::{Effect, STAMP, World};
@@ -109,14 +110,16 @@ impl Host for SimHost {
     }
 
     fn process_start(&mut self, pid: i32) -> Option<u64> {
-        self.world.borrow().start_of(pid)
+        let world = self.world.borrow();
+        world.start_of(pid).filter(|_| !cooperative::is_zombie(&world, pid))
     }
 
     fn process_tree(&mut self, pid: i32) -> Vec<Process> {
         let world = self.world.borrow();
         let pane = world.panes.values().find(|pane| pane.root.as_ref().is_some_and(|root| root.pid == pid));
         let processes = pane.into_iter().flat_map(|pane| pane.tools.iter().chain(&pane.root));
-        processes.map(|p| Process { pid: p.pid, start: p.start }).collect()
+        let living = processes.filter(|p| !cooperative::is_zombie(&world, p.pid));
+        living.map(|p| Process { pid: p.pid, start: p.start }).collect()
     }
 
     fn tools_cpu_ms(&mut self, pid: i32, _: &[String]) -> Option<u64> {
@@ -149,6 +152,14 @@ impl Host for SimHost {
         Ok(remote.tip())
     }
 
+    fn head(&mut self, _: &std::path::Path) -> Result<String, String> {
+        let works = self.ops.step() == Step::Works;
+        let world = self.world.borrow();
+        let repo = world.coop.as_ref().map(|coop| &coop.repo).ok_or("it lies in no git repository")?;
+        let says = works && world.t >= repo.busy_until;
+        says.then(|| repo.head.clone()).ok_or_else(|| "git is at work there (simulated)".into())
+    }
+
     fn branch(&mut self, query: &BranchQuery) -> Result<BranchFacts, String> {
         let works = self.ops.step() == Step::Works;
         let world = self.world.borrow();
@@ -161,7 +172,8 @@ impl Host for SimHost {
 
     fn job(&mut self, id: &str) -> JobSeen {
         if id != watchkeeper::policy::fetch::JOB {
-            return JobSeen::None;
+            let world = self.world.borrow();
+            return world.coop.as_ref().map(|coop| coop.job(id, world.t)).unwrap_or_default();
         }
         self.world.borrow().remote.as_ref().map(Remote::job).unwrap_or_default()
     }
@@ -188,6 +200,8 @@ impl Host for SimHost {
         let unit = unit_of(world, action);
         check(world, &disk, action, &unit, &self.grace_s);
         acts_on_the_plan(world, &disk, action, &unit);
+        acts_on_ladders(world, &disk, action, &unit);
+        drop(disk);
         let may_fail = !matches!(action, Action::Signal { .. });
         let silent = !answers && !is_beside_tmux(action);
         let lost = may_fail && (world.rng.chance(world.faults.act_fails) || silent);
@@ -296,7 +310,10 @@ fn unit_of(world: &World, action: &Action) -> String {
         }
         Action::Run { launch } => launch.unit.to_string(),
         Action::CancelRun { unit, .. } | Action::WriteFile { unit, .. } => unit.to_string(),
-        Action::Mark { .. } | Action::Unmark { .. } | Action::RunJob { .. } => String::new(),
+        Action::Mark { marker, .. } | Action::Unmark { marker, .. } => {
+            marker.unit.as_ref().map(ToString::to_string).unwrap_or_default()
+        }
+        Action::RunJob { job } => cooperative::unit_of_job(world, &job.id),
     }
 }
 
@@ -383,7 +400,7 @@ fn check(world: &mut World, disk: &Disk, action: &Action, unit: &str, grace_s: &
                 }
             }
         }
-        Action::Signal { processes, signal: Signal::Kill } => {
+        Action::Signal { processes, signal: Signal::Kill } if !asked_gently(world, disk, unit) => {
             let grace = grace_s.get(unit).copied().unwrap_or(0.0);
             for process in processes.iter().filter(|p| world.start_of(p.pid) == Some(p.start)) {
                 // A child that was born after TERM may be killed with its parent.
@@ -487,9 +504,13 @@ fn effect(world: &mut World, action: &Action) -> Result<(), String> {
             if let Some(remote) = world.remote.as_mut().filter(|_| job.id == watchkeeper::policy::fetch::JOB)
             {
                 remote.start(t, job.deadline_s);
+            } else if let Some(coop) = &mut world.coop {
+                coop.start(job, t, &mut world.rng);
             }
         }
-        Action::Adopt { .. } | Action::Mark { .. } | Action::Unmark { .. } => {}
+        Action::Mark { text, .. } => cooperative::mark(world, &unit_of(world, action), text),
+        Action::Unmark { seen, .. } => cooperative::unmark(world, &unit_of(world, action), seen.as_deref()),
+        Action::Adopt { .. } => {}
         // The simulated world has no processes outside tmux.
         Action::Run { .. } | Action::WriteFile { .. } | Action::CancelRun { .. } => {}
     }

@@ -2,11 +2,12 @@
 
 use super::faults::{self, Mode, Swarm};
 use super::files::{Disk, SimFiles};
-use super::fleet;
+use super::fleet::{self, Crew};
 use super::friction::{self, Friction};
 use super::host::SimHost;
 use super::invariants::Checker;
 use super::ops::Ops;
+use super::ordeal;
 use super::outline::Outline;
 use super::remote::Remote;
 use super::rng::Rng;
@@ -59,6 +60,8 @@ pub struct Plan {
     pub swarm: Option<Swarm>,
     /// The fleet has a plan, and these troubles with it. None: every third seed has one, with troubles of its own.
     pub work: Option<Option<Friction>>,
+    /// Who is watched.
+    pub crew: Crew,
     /// Only this invariant counts; None = all.
     pub hunted: Option<&'static str>,
 }
@@ -71,6 +74,7 @@ pub struct Sim {
     pub edition: u32,
     pub outline: Option<Outline>,
     pub friction: Friction,
+    pub crew: Crew,
     pub config: Config,
     pub swarm: Swarm,
     pub dog: Option<Watchdog<SimHost, SimFiles>>,
@@ -95,7 +99,7 @@ impl Sim {
             None => plan.seed.is_multiple_of(3).then(|| Friction::draw(&mut own)),
         };
         let outline = friction.is_some().then(|| Outline::new(&mut own));
-        let config = fleet::config(&fleet::text(0, outline.as_ref()));
+        let config = fleet::config(&fleet::text_of(&plan.crew, 0, outline.as_ref()));
         let swarm = plan.swarm.clone().unwrap_or_else(|| Swarm::draw(&mut rng));
         let mut world = World::new(Rng::new(rng.next()), fleet::truths(&config));
         world.remote = outline.is_some().then(|| Remote::new(Rng::new(own.next())));
@@ -109,6 +113,7 @@ impl Sim {
             edition: 0,
             outline,
             friction: friction.unwrap_or_default(),
+            crew: plan.crew.clone(),
             config,
             swarm,
             dog: None,
@@ -125,12 +130,15 @@ impl Sim {
         };
         faults::install(&sim);
         friction::install(&sim);
+        let coop = ordeal::coop(&sim, &sim.config, &mut own);
+        sim.world.borrow_mut().coop = coop;
+        ordeal::install(&sim);
         sim
     }
 
     /// The config as people wrote it last.
     pub fn reread(&mut self) {
-        self.config = fleet::config(&fleet::text(self.edition, self.outline.as_ref()));
+        self.config = fleet::config(&fleet::text_of(&self.crew, self.edition, self.outline.as_ref()));
         friction::install(self);
     }
 
@@ -162,6 +170,7 @@ impl Sim {
         let request = Request { id: id.clone(), at: world.local(), from: "cli".into(), ask: ask.clone() };
         let line = serde_json::to_string(&request).unwrap_or_default();
         self.disk.borrow_mut().append_line("inbox.jsonl", &line);
+        self.check.ladders.asked(ask.unit().map_or("", |unit| unit.as_str()), world.t);
         let epoch = match &ask {
             Ask::Nudge { unit, .. } => world.units.get(unit.as_str()).map_or(0, |unit| unit.epoch),
             _ => 0,
@@ -283,6 +292,7 @@ pub fn run(plan: &Plan) -> Result<Stats, Box<Failure>> {
         }
         faults::between(&mut sim);
         friction::between(&mut sim);
+        ordeal::between(&mut sim);
     }
     if plan.liveness {
         super::liveness::recover(&mut sim)?;

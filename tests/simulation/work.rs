@@ -16,6 +16,7 @@ fn plan(seed: u64, friction: Friction) -> Plan {
         liveness: true,
         swarm: Some(scenes::work()),
         work: Some(Some(friction)),
+        crew: super::fleet::Crew::Agents,
         hunted: None,
     }
 }

@@ -2,6 +2,7 @@
 //! It knows the truth; what the watchdog sees of it is `host.rs`.
 
 use super::cli::{Around, Cli, Ended, Play, Sent, Temper};
+use super::cooperative::{self, Coop};
 use super::outline::kickoff_phase;
 use super::remote::Remote;
 use super::rng::Rng;
@@ -170,6 +171,8 @@ pub struct World {
     pub tick: u64,
     /// Where the work of a fleet with a plan is pushed.
     pub remote: Option<Remote>,
+    /// What cooperative services are like.
+    pub coop: Option<Coop>,
     /// The story is printed as it happens.
     aloud: bool,
 }
@@ -206,6 +209,7 @@ impl World {
             missed_before: BTreeSet::new(),
             tick: 0,
             remote: None,
+            coop: None,
             aloud: std::env::var_os("STORY").is_some(),
         }
     }
@@ -252,7 +256,7 @@ impl World {
         }
     }
 
-    fn new_proc(&mut self) -> Proc {
+    pub fn new_proc(&mut self) -> Proc {
         let pid = self.new_pid();
         Proc { pid, start: (self.awake() / 10).max(1) as u64 + self.boot as u64 }
     }
@@ -260,7 +264,12 @@ impl World {
     /// The start of the living process of that pid.
     pub fn start_of(&self, pid: i32) -> Option<u64> {
         let in_panes = self.panes.values().flat_map(|pane| pane.root.iter().chain(&pane.tools));
-        in_panes.chain(self.orphans.iter().map(|(_, p)| p)).find(|p| p.pid == pid).map(|p| p.start)
+        let strangers = self.coop.iter().flat_map(|coop| &coop.strangers);
+        in_panes
+            .chain(self.orphans.iter().map(|(_, p)| p))
+            .chain(strangers)
+            .find(|p| p.pid == pid)
+            .map(|p| p.start)
     }
 
     pub fn pane_of(&self, unit: &str) -> Option<&Pane> {
@@ -339,6 +348,9 @@ impl World {
             Some(pane) => (pane.unit.clone(), format!("{:?}", pane.cli.play)),
             None => return,
         };
+        if cooperative::is_one(self, &unit) {
+            return cooperative::step(self, id);
+        }
         let ended = self.with_cli(id, Cli::step).flatten();
         if let Some(pane) = self.panes.get_mut(&id)
             && let Some(wait) = pane.cli.waits_until.filter(|wait| *wait < 1_000_000_000_000)
@@ -353,6 +365,7 @@ impl World {
         }
         self.tools(id);
         self.push(id);
+        cooperative::checkpoint(self, id);
         let is = self.panes.get(&id).map(|pane| format!("{:?}", pane.cli.play)).unwrap_or_default();
         if kind_word(&is) != kind_word(&was) {
             self.tell(format!("{unit}: {} → {}", kind_word(&was), kind_word(&is)));
@@ -394,17 +407,25 @@ impl World {
     pub fn end_root(&mut self, id: u64, how: Option<Ended>) {
         let at = self.local();
         let Some(pane) = self.panes.get_mut(&id) else { return };
-        pane.root = None;
+        let root = pane.root.take();
         pane.ended = Some((how, at));
         pane.person = None;
         pane.output_at = at.0;
         let tools = std::mem::take(&mut pane.tools);
         let unit = pane.unit.clone();
         for tool in tools {
-            if self.rng.chance(300) {
+            if self.rng.chance(300) || self.is_deaf(&tool) {
                 self.orphans.push((unit.clone(), tool));
             }
         }
+        if let Some(root) = root {
+            cooperative::ended(self, &root);
+        }
+    }
+
+    /// It ignores TERM.
+    fn is_deaf(&self, process: &Proc) -> bool {
+        self.coop.as_ref().is_some_and(|coop| coop.deaf.contains(&(process.pid, process.start)))
     }
 
     pub fn start_server(&mut self) {
@@ -467,6 +488,7 @@ impl World {
                 kicked: None,
             },
         );
+        cooperative::started(self, unit, id);
     }
 
     /// Somebody else takes the session's name.
@@ -501,7 +523,8 @@ impl World {
 
     /// A signal reaches a process. KILL ends it; TERM most.
     pub fn signal(&mut self, pid: i32, start: u64, kill: bool) {
-        if self.start_of(pid) != Some(start) {
+        let deaf = !kill && self.is_deaf(&Proc { pid, start });
+        if self.start_of(pid) != Some(start) || deaf || cooperative::is_zombie(self, pid) {
             return;
         }
         if let Some(at) = self.orphans.iter().position(|(_, p)| p.pid == pid) {
@@ -631,6 +654,9 @@ impl World {
         self.boot_t = self.t - 20_000;
         if let Some(remote) = &mut self.remote {
             remote.kill_runner();
+        }
+        if let Some(coop) = &mut self.coop {
+            coop.reboot();
         }
     }
 }

@@ -10,7 +10,8 @@ pub mod frames;
 pub mod keep;
 pub mod report;
 
-use super::mask::mask;
+use super::mask::{self, mask};
+use super::secrets::{self, Secrets};
 use crate::base::text::one_line;
 use crate::base::time::Wall;
 use crate::model::finding::FindingKind;
@@ -43,6 +44,8 @@ pub struct Material<'a> {
     pub frames: Vec<FrameSeen>,
     /// The files that were asked for.
     pub configs: Vec<ConfigSeen>,
+    /// What must not be read anywhere.
+    pub secrets: &'a Secrets,
 }
 
 /// How often a failure came.
@@ -127,7 +130,32 @@ pub fn files(material: &Material<'_>) -> Vec<(String, Vec<u8>)> {
     files.push(("repeats.json".to_owned(), pretty(&json!(material.repeats))));
     files.push(("fix/action.json".to_owned(), pretty(&action(order))));
     // The page and the frames are masked piece by piece, and once more as a whole: what slipped through in a corner is caught.
-    files.into_iter().map(|(name, text)| (name, mask(&text).into_bytes())).collect()
+    files.into_iter().map(|(name, text)| (name, material.secrets.mask(&text).into_bytes())).collect()
+}
+
+/// The order without secrets. Before anything is cut or wrapped: half of a secret would not be known as one.
+pub fn masked(order: &IncidentOrder, secrets: &Secrets) -> IncidentOrder {
+    let mut order = order.clone();
+    let hide = |text: &mut String| *text = secrets.mask(text);
+    let finding = &mut order.finding;
+    [&mut finding.message, &mut finding.text].into_iter().for_each(hide);
+    finding.exception.iter_mut().for_each(hide);
+    finding.captures.values_mut().for_each(hide);
+    for cause in &mut finding.chain {
+        [&mut cause.exception, &mut cause.message].into_iter().for_each(hide);
+    }
+    order.notes.iter_mut().for_each(hide);
+    hide(&mut order.remedy.why);
+    for set in [&mut order.remedy.set, &mut order.place.overlay] {
+        for (name, value) in set.iter_mut() {
+            let pair = secrets.mask(&format!("{name}={value}"));
+            *value = pair.strip_prefix(&format!("{name}=")).unwrap_or(mask::MASK).to_owned();
+        }
+    }
+    for argv in [&mut order.place.command, &mut order.remedy.argv] {
+        *argv = secrets::argv(argv).iter().map(|arg| secrets.hide(arg)).collect();
+    }
+    order
 }
 
 fn pretty(value: &serde_json::Value) -> String {

@@ -7,6 +7,7 @@ use crate::detect::incident::Material;
 use crate::detect::incident::configs::{CONFIG_MAX, ConfigSeen};
 use crate::detect::incident::excerpt::{BYTES_AROUND, Begins, Excerpt, cut, find};
 use crate::detect::incident::frames::{self, FrameSeen, SourceSeen};
+use crate::detect::secrets::Secrets;
 use crate::detect::source::library::{hot, is_library};
 use crate::detect::source::{SOURCE_MAX, Syntax};
 use crate::model::finding::{Finding, Frame};
@@ -25,10 +26,12 @@ const SEARCH_MAX: usize = 4 << 20;
 /// Older parts of a log that are searched: `out.log.1` is the newest of them (`sys::hosts`).
 const OLDER_MAX: usize = 4;
 
-/// All of it.
+/// All of it, of an order whose secrets are hidden already; `told` is the same one as it was found.
 pub(super) fn material<'a, H: Host>(
     host: &mut H,
+    told: &IncidentOrder,
     order: &'a IncidentOrder,
+    secrets: &'a Secrets,
     unit: &UnitState,
     now: &'a Now,
 ) -> Material<'a> {
@@ -40,10 +43,19 @@ pub(super) fn material<'a, H: Host>(
         repeats: repeats(&unit.incident, order),
         zone: &now.zone,
         state: serde_json::to_string_pretty(&state).unwrap_or_default(),
-        excerpt: excerpt(host, order),
+        excerpt: hidden(excerpt(host, told), secrets),
         frames: sources(host, order),
         configs: configs(host, order),
+        secrets,
     }
+}
+
+/// Before lines are shortened for the page.
+fn hidden(mut excerpt: Excerpt, secrets: &Secrets) -> Excerpt {
+    for (line, _) in &mut excerpt.lines {
+        *line = secrets.hide(line);
+    }
+    excerpt
 }
 
 fn configs<H: Host>(host: &mut H, order: &IncidentOrder) -> Vec<ConfigSeen> {

@@ -10,12 +10,14 @@ mod tidy;
 
 use crate::base::names::UnitName;
 use crate::base::time::Now;
-use crate::config::Config;
+use crate::config::{Config, ProcessHost};
 use crate::detect::incident::{self as pages, IndexLine, Repeats, report};
+use crate::detect::secrets::Secrets;
 use crate::model::incident::IncidentOrder;
 use crate::model::process::ProcessSeen;
 use crate::state::attempts::Attempt;
 use crate::state::incident::{IncidentState, Known};
+use crate::state::unit::UnitState;
 use crate::state::{State, table};
 use crate::sys::{Files, Host, Replaced, Sync};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,8 +118,9 @@ pub fn write<H: Host, F: Files>(
     let mut fresh: BTreeSet<&UnitName> = BTreeSet::new();
     let owing = || state.units.iter().filter(|(name, unit)| !unit.incident.is_empty() && recorded(name));
     for (name, unit) in owing() {
+        let secrets = secrets_of(config, name, unit);
         for order in unit.incident.owed.iter().take(room) {
-            match folder(host, files, order, unit, memory, now) {
+            match folder(host, files, order, &secrets, unit, memory, now) {
                 Ok(Folder::New) => {
                     room -= 1;
                     fresh.insert(name);
@@ -133,7 +136,7 @@ pub fn write<H: Host, F: Files>(
         for known in &unit.incident.known {
             errors.extend(count(files, known, memory, now).err());
         }
-        errors.extend(notes::write(files, &unit.incident, now));
+        errors.extend(notes::write(files, &unit.incident, &secrets, now));
     }
     let day = now.wall.day();
     let is_new_day = memory.day != day;
@@ -147,6 +150,24 @@ pub fn write<H: Host, F: Files>(
     errors
 }
 
+/// The values that nothing of a unit's may show.
+pub(super) fn secrets_of(config: &Config, name: &UnitName, unit: &UnitState) -> Secrets {
+    let Some(known) = config.units.get(name) else { return Secrets::default() };
+    let env = known.env.iter().chain(&unit.process.run.env);
+    let none: &[String] = &[];
+    let (command, args, healer) = match known.process() {
+        None => (none, none, none),
+        Some(process) => {
+            let args = match &process.host {
+                ProcessHost::Slurm { args } | ProcessHost::Docker { args, .. } => args.as_slice(),
+                ProcessHost::Local | ProcessHost::Attach { .. } => none,
+            };
+            (process.command.as_slice(), args, process.healing.command.as_slice())
+        }
+    };
+    Secrets::of(env, command.iter().chain(args).chain(healer))
+}
+
 /// What became of an owed folder.
 enum Folder {
     New,
@@ -156,14 +177,16 @@ enum Folder {
 fn folder<H: Host, F: Files>(
     host: &mut H,
     files: &mut F,
-    order: &IncidentOrder,
-    unit: &crate::state::unit::UnitState,
+    told: &IncidentOrder,
+    secrets: &Secrets,
+    unit: &UnitState,
     memory: &mut Memory,
     now: &Now,
 ) -> Result<Folder, String> {
+    let order = &pages::masked(told, secrets);
     let there = memory.names(files).is_some_and(|names| names.contains(&order.id));
     if !there {
-        let material = gather::material(host, order, unit, now);
+        let material = gather::material(host, told, order, secrets, unit, now);
         let made = pages::files(&material);
         files.put_folder(&format!("{FOLDER}/{}", order.id), &made).map_err(|error| error.message())?;
         memory.names = None;

@@ -5,7 +5,7 @@ use crate::base::text::digest;
 use crate::base::time::Now;
 use crate::detect::incident::readable;
 use crate::detect::incident::report::{self, Tried};
-use crate::detect::mask::mask;
+use crate::detect::secrets::{self, Secrets};
 use crate::model::incident::FixNote;
 use crate::state::attempts::{Attempt, Ledger, Part, header};
 use crate::state::incident::IncidentState;
@@ -44,24 +44,31 @@ fn digest_of(note: &FixNote) -> String {
 }
 
 /// Writes the rows and notes that are owed.
-pub(super) fn write<F: Files>(files: &mut F, state: &IncidentState, now: &Now) -> Vec<String> {
+pub(super) fn write<F: Files>(
+    files: &mut F,
+    state: &IncidentState,
+    secrets: &Secrets,
+    now: &Now,
+) -> Vec<String> {
     let mut errors = Vec::new();
     if !state.rows.is_empty() {
-        errors.extend(rows(files, &state.rows, now).err());
+        errors.extend(rows(files, &state.rows, secrets, now).err());
     }
     for note in &state.fixes {
-        if let Err(why) = fix(files, note) {
+        if let Err(why) = fix(files, note, secrets) {
             errors.push(format!("incident {}: {why}", note.incident));
         }
     }
     errors
 }
 
-fn rows<F: Files>(files: &mut F, owed: &[Attempt], now: &Now) -> Result<(), String> {
+fn rows<F: Files>(files: &mut F, owed: &[Attempt], secrets: &Secrets, now: &Now) -> Result<(), String> {
     let mut ledger = ledger(files);
     let has: BTreeSet<String> = ledger.lines.iter().map(Attempt::key).collect();
-    let missing: Vec<&Attempt> = owed.iter().filter(|row| !has.contains(&row.key())).collect();
-    ledger.lines.extend(missing.iter().map(|row| (*row).clone()));
+    // Before anything is shortened: half of a secret would not be known as one.
+    let masked = |row: &Attempt| Attempt { description: secrets.mask(&row.description), ..row.clone() };
+    let missing: Vec<Attempt> = owed.iter().filter(|row| !has.contains(&row.key())).map(masked).collect();
+    ledger.lines.extend(missing.iter().cloned());
     // The pages first: as long as a row is missing, both are done again.
     let incidents: BTreeSet<&str> = missing
         .iter()
@@ -76,7 +83,7 @@ fn rows<F: Files>(files: &mut F, owed: &[Attempt], now: &Now) -> Result<(), Stri
             edit(files, &path, |page| report::with_attempts(page, &of, &now.zone))?;
         }
     }
-    for row in missing {
+    for row in &missing {
         let append = |files: &mut F, line: &str| {
             files
                 .append(table::ATTEMPTS, line)
@@ -85,7 +92,7 @@ fn rows<F: Files>(files: &mut F, owed: &[Attempt], now: &Now) -> Result<(), Stri
         if files.stamp(table::ATTEMPTS).is_none() {
             append(files, &header())?;
         }
-        append(files, &mask(&row.line()).replace('\n', " "))?;
+        append(files, &secrets.mask(&row.line()).replace('\n', " "))?;
     }
     Ok(())
 }
@@ -102,7 +109,7 @@ fn tried(told: crate::state::attempts::Told) -> Tried {
 }
 
 /// The answer, the diff, and last the action, which says that all of it is there.
-fn fix<F: Files>(files: &mut F, note: &FixNote) -> Result<(), String> {
+fn fix<F: Files>(files: &mut F, note: &FixNote, secrets: &Secrets) -> Result<(), String> {
     let place = |file: &str| table::in_incident(&note.incident, file);
     if !crate::model::incident::is_id(&note.incident) || files.stamp(&place("report.md")).is_none() {
         return Ok(());
@@ -114,7 +121,7 @@ fn fix<F: Files>(files: &mut F, note: &FixNote) -> Result<(), String> {
         if !text.is_empty() {
             // Tabs and carriage returns belong to a diff: only what a terminal would obey goes.
             let plain = if file.ends_with(".md") { readable(text, TEXT_MAX) } else { without_escapes(text) };
-            edit(files, &place(file), |_| Some(mask(&plain)))?;
+            edit(files, &place(file), |_| Some(secrets.mask(&plain)))?;
         }
     }
     let action = json!({
@@ -124,12 +131,12 @@ fn fix<F: Files>(files: &mut F, note: &FixNote) -> Result<(), String> {
         "action": note.remedy.action,
         "source": note.remedy.source,
         "set": note.remedy.set,
-        "argv": note.remedy.argv,
+        "argv": secrets::argv(&note.remedy.argv),
         "why": note.remedy.why,
         "branch": note.branch,
         "trouble": note.trouble,
     });
-    let text = mask(&format!("{}\n", serde_json::to_string_pretty(&action).unwrap_or_default()));
+    let text = secrets.mask(&format!("{}\n", serde_json::to_string_pretty(&action).unwrap_or_default()));
     edit(files, &place("fix/action.json"), |_| Some(text.clone()))
 }
 

@@ -3,21 +3,19 @@
 //! What ends an agent behind this tier needs the answer "terminate" about this very process; everything else is another
 //! window. Deliberately not here: how the question is put and what an answer is (triage), proof and vetoes (ladder).
 
-use crate::base::text::one_line;
 use crate::config::Tier;
 use crate::model::action::Action;
 use crate::model::seen::JobSeen;
 use crate::policy::activity;
 use crate::policy::context::UnitContext;
 use crate::policy::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use crate::policy::symptom::{Symptom, is_stall, symptom};
+use crate::policy::symptom::{Symptom, is_stall, symptom, what};
 use crate::policy::triage::{self, Answer};
+use crate::state::mail::Level;
 use crate::state::unit::{DeliveryStep, LadderState, SymptomKind, TriageAsked, TriagePass, UnitState};
 
 /// An answer is waited for so much longer than the command gets, seconds: its end has to be seen, too.
 const SLACK_S: f64 = 10.0;
-/// Longest reason of a failure in an event, characters.
-const WHY_MAX: usize = 200;
 
 /// Takes an answer, and forgets what is no longer about what stands.
 pub(super) fn settle(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
@@ -40,29 +38,25 @@ pub(super) fn settle(context: &UnitContext<'_>, state: &mut UnitState, notes: &m
     if asked.process != context.process() {
         return drop_question(state);
     }
-    let seen = context.job(&asked.job);
-    let answer = match triage::answer(seen) {
+    let answer = match triage::answer(context.job(&asked.job)) {
         Some(answer) => answer,
-        None if context.now.awake_s >= asked.until_awake_s => Answer::Extend,
+        None if context.now.awake_s >= asked.until_awake_s => {
+            Answer::Unusable("gave no answer in time".into())
+        }
         None => return,
     };
     drop_question(state);
+    if let Answer::Unusable(why) = &answer {
+        return unusable(context, state, notes, &symptom, format!("triage {why}"));
+    }
+    state.ladder.triage.trouble = None;
     match answer {
-        Answer::Extend => extend(context, state, notes, &why(seen)),
+        Answer::Extend | Answer::Unusable(_) => extend(context, state, notes, "triage says extend"),
         Answer::Retry => {
             state.ladder.triage.retry = true;
             said(context, notes, "triage says retry: one more nudge");
         }
         Answer::Terminate => terminate(context, state, &symptom, &asked, notes),
-    }
-}
-
-/// In words, why it is another window. What the command wrote is not repeated.
-fn why(seen: &JobSeen) -> String {
-    match seen {
-        JobSeen::Ended { failed: Some(why), .. } => format!("triage failed ({})", one_line(why, WHY_MAX)),
-        JobSeen::Ended { failed: None, .. } => "triage says neither retry nor terminate".to_owned(),
-        JobSeen::None | JobSeen::Running => "triage gave no answer in time".to_owned(),
     }
 }
 
@@ -89,6 +83,26 @@ fn terminate(
     said(context, notes, &format!("triage says terminate: {} is next", tier.word()));
 }
 
+/// Another window for want of an answer: as long as it is so, nothing behind the tier comes, and people are told once.
+fn unusable(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    notes: &mut Notes,
+    symptom: &Symptom,
+    why: String,
+) {
+    extend(context, state, notes, &why);
+    if state.ladder.triage.trouble.is_none() {
+        let text = format!(
+            "`{}` {}, and {why}; as long as there is no answer it gets another window each time",
+            context.name,
+            what(symptom.kind)
+        );
+        state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
+    }
+    state.ladder.triage.trouble = Some(why);
+}
+
 /// Another window.
 fn extend(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes, why: &str) {
     state.ladder.tier_awake_s = Some(context.now.awake_s);
@@ -108,9 +122,15 @@ fn drop_question(state: &mut UnitState) {
 }
 
 /// Nobody can be asked: another window.
-pub(super) fn unasked(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
+pub(super) fn unasked(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    symptom: &Symptom,
+    notes: &mut Notes,
+) {
     if context.config.watchdog.triage.is_none() && state.ladder.triage.asked.is_none() {
-        extend(context, state, notes, "its ladder has `triage`, and [watchdog] names no command for it");
+        let why = "[watchdog] has no `triage` command".to_owned();
+        unusable(context, state, notes, symptom, why);
     }
 }
 

@@ -64,17 +64,20 @@ fn only_terminate_ends_it() {
         assert!((14..=20).contains(&asked), "{asked}; {}", world.story());
         world.expect_events(words, asked);
         assert!(world.state_of("a").jobs.is_empty() && world.typed("a").len() <= 1);
+        // A command that gives no answer is a person's affair; one that says extend has given one.
+        world.expect_alerts("it gets another window each time", usize::from(!words.contains("says extend")));
     }
-    check(JobSeen::well("extend"), "neither retry nor terminate: it gets another window");
-    check(JobSeen::well("terminate it now"), "neither retry nor terminate");
-    check(JobSeen::well("terminate\n$(rm -rf /)\n"), "neither retry nor terminate");
-    check(JobSeen::well("\u{1b}]0;terminate\u{7}"), "neither retry nor terminate");
-    check(JobSeen::well(""), "neither retry nor terminate");
-    check(JobSeen::failed("no such program"), "triage failed (no such program)");
+    check(JobSeen::well("extend"), "triage says extend: it gets another window");
+    let garbage = "triage ended with a line that is none of retry, terminate, extend: it gets another window";
+    check(JobSeen::well("terminate it now"), garbage);
+    check(JobSeen::well("terminate\n$(rm -rf /)\n"), garbage);
+    check(JobSeen::well("\u{1b}]0;terminate\u{7}"), garbage);
+    check(JobSeen::well(""), "triage said nothing: it gets");
+    check(JobSeen::failed("no such program"), "State a: triage failed (no such program)");
     let output = "terminate".to_owned();
     check(
         JobSeen::Ended { failed: Some("exit 1".into()), status: Some(1), output, fix: None },
-        "triage failed (exit 1)",
+        "State a: triage failed (exit 1)",
     );
 }
 
@@ -138,8 +141,9 @@ fn without_an_answer_it_is_another_window_after_the_time() {
     let asked = world.times("a", "triage").len();
     assert!((2..=3).contains(&asked), "{asked}; {}", world.story());
     assert!(!world.acts("a").contains(&"terminate"), "{}", world.story());
-    let done = world.events.iter().filter(|event| event.contains("no answer in time")).count();
+    let done = world.events.iter().filter(|event| event.contains("gave no answer in time: it")).count();
     assert!(done + 1 >= asked, "{}", world.story());
+    world.expect_alerts("gave no answer in time", 1);
 }
 
 #[test]
@@ -148,8 +152,10 @@ fn without_a_command_nothing_behind_it_comes() {
     world.unit("a").idle();
     world.run(2.0 * 3600.0);
     assert_eq!(tiers(&world), ["nudge"], "{}", world.story());
-    let events = world.events.iter().filter(|event| event.contains("names no command")).count();
+    let events =
+        world.events.iter().filter(|event| event.contains("[watchdog] has no `triage` command")).count();
     assert!((3..=7).contains(&events), "{events}");
+    world.expect_alerts("`a` is stalled, and [watchdog] has no `triage` command", 1);
 }
 
 /// Killed between the record and the start: the same question again, and no second one. Its end is seen by the next watchdog.

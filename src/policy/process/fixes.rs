@@ -130,7 +130,12 @@ fn words(step: FixStep) -> &'static str {
     match step {
         FixStep::Restore => "taken back",
         FixStep::Merge => "merged",
-        FixStep::Keep | FixStep::Clean | FixStep::Dirty => "left on their branch",
+        FixStep::Keep
+        | FixStep::Clean
+        | FixStep::Dirty
+        | FixStep::OpenClean
+        | FixStep::OpenDirty
+        | FixStep::Collect => "left on their branch",
     }
 }
 

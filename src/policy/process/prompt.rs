@@ -4,6 +4,7 @@
 use super::super::context::UnitContext;
 use crate::base::text::strip_controls;
 use crate::config::{ProcessHost, ProcessUnit};
+use crate::detect::secrets::{self, Secrets};
 use crate::model::process::Brief;
 use crate::state::process::RemedyState;
 use crate::state::unit::UnitState;
@@ -31,7 +32,7 @@ pub(super) fn text(
         .collect();
     let slots: [(&str, String); 9] = [
         ("{unit}", context.name.to_string()),
-        ("{command}", unit.command.join(" ")),
+        ("{command}", secrets::argv(&unit.command).join(" ")),
         ("{dir}", context.unit.dir.to_string_lossy().into_owned()),
         ("{detector}", remedy.detector.clone()),
         ("{why}", remedy.remedy.why.clone()),
@@ -58,7 +59,9 @@ pub(super) fn text(
         }
     }
     out.push_str(rest);
-    crate::detect::mask::mask(&bounded(&strip_controls(&out), PROMPT_MAX))
+    let env = context.unit.env.iter().chain(&state.process.run.env);
+    let secrets = Secrets::of(env, unit.command.iter().chain(&unit.healing.command));
+    bounded(&secrets.mask(&strip_controls(&out)), PROMPT_MAX)
 }
 
 /// What the state knows, a line each.

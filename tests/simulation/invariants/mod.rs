@@ -7,12 +7,14 @@ mod books;
 mod fleet;
 mod grants;
 mod kills;
+mod ladders;
 mod mail;
 mod phases;
 mod pings;
 mod restarts;
 mod texts;
 
+pub use ladders::{acts_on_ladders, asked_gently};
 pub use mail::outbox;
 pub use phases::{acts_on_the_plan, view};
 
@@ -20,6 +22,7 @@ use crate::cli::Kind;
 use crate::files::Disk;
 use crate::world::World;
 use books::{books, same_answer};
+use ladders::Ladders;
 use phases::Phases;
 use pings::Pings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +95,7 @@ pub struct Checker {
     /// Of a fleet with a plan.
     pub phases: Phases,
     pub pings: Pings,
+    pub ladders: Ladders,
 }
 
 impl Checker {
@@ -116,6 +120,7 @@ impl Checker {
             ticks: 0,
             phases: Phases::default(),
             pings: Pings::default(),
+            ladders: Ladders::default(),
         }
     }
 
@@ -163,6 +168,7 @@ impl Checker {
             self.arrived(world, arrival);
         }
         self.lifted(report);
+        self.climbs(world, config, report, disk, killed);
         self.starts(world, config, report);
         self.looks(world, config, report, disk, killed);
         self.hosts(world, report, killed);
@@ -172,7 +178,7 @@ impl Checker {
             }
             self.fleet_rules(world, config, report, disk);
             self.events(world, report);
-            books(world, report);
+            books(world, config, report);
             // What stood still was decided otherwise.
             let still = config.sequence.is_some() && (disk.failed || self.phases.is_held(disk));
             if self.thorough && !still && self.ticks.is_multiple_of(8) {
@@ -220,6 +226,8 @@ impl Checker {
             }
             self.owed.retain(|_, owner| owner != unit);
             self.pings.forgotten(Some(unit));
+            let service = world.coop.as_ref().and_then(|coop| coop.services.get(unit));
+            self.ladders.forgotten(unit, service.map(|service| service.born));
         }
     }
 

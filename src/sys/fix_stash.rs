@@ -1,0 +1,314 @@
+//! Uncommitted work while an agent edits its tree: protected first, then put aside, then put back exactly; and merged with the
+//! agent's edits where both changed a file.
+//!
+//! It stands in three places before the tree is touched: as objects under `refs/watchkeeper/`, as a stash commit that
+//! `git stash apply` takes, and as plain files in our own folder. So a kill at any step, and even the loss of the repository,
+//! leaves a way back. Deliberately not here: the agent's edits (`fix_branch`).
+
+use super::files::{make_dir, write_plain};
+use super::fix_branch::{Edits, INDEX, Place, Snapshot, guard, load, save};
+use super::fix_git::Git;
+use super::fix_head as head;
+use super::fix_tree::{self as tree, Entry, How};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// All of the work is out of the tree.
+const ASIDE: &str = "aside";
+/// What became of it.
+const BACK: &str = "back.json";
+/// Copies of it.
+const WORK: &str = "work";
+/// Copies that are made, and their bytes together.
+const COPIES_MAX: usize = 5000;
+const COPIED_MAX: usize = 256 << 20;
+
+/// What became of the work that was put aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Back {
+    v: u32,
+    /// What stands at paths that the agent had changed too.
+    pub(super) tree: BTreeMap<String, Entry>,
+    /// What could not be put back, by path, in words.
+    pub(super) left: BTreeMap<String, String>,
+}
+
+/// The stash commit's name.
+pub(super) fn name(place: &Place) -> String {
+    let attempt = place.store.file_name().unwrap_or_default().to_string_lossy();
+    format!("refs/watchkeeper/stash/{attempt}")
+}
+
+/// The folder with copies of the operator's work, if there are any.
+pub(super) fn copies(place: &Place) -> Option<PathBuf> {
+    Some(place.store.join(WORK)).filter(|dir| dir.exists())
+}
+
+/// Folders that are there although a file of theirs is not.
+pub(super) fn folders(root: &Path, work: &BTreeMap<String, Entry>) -> BTreeSet<String> {
+    let absent = work.iter().filter(|(_, entry)| **entry == Entry::Absent);
+    let above = absent.flat_map(|(path, _)| Path::new(path).ancestors().skip(1));
+    above
+        .filter(|dir| !dir.as_os_str().is_empty() && root.join(dir).is_dir())
+        .map(|dir| dir.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Keeps the work from being lost, before anything else.
+pub(super) fn protect(
+    git: &Git,
+    place: &Place,
+    snapshot: &Snapshot,
+    status: &BTreeMap<String, How>,
+) -> Result<(), String> {
+    let mut listing = Vec::new();
+    for (n, blob) in snapshot.work.values().filter_map(Entry::blob).enumerate() {
+        listing.extend(format!("100644 blob {blob}\t{n}\0").into_bytes());
+    }
+    let id = git.fed(&["mktree", "-z"], listing)?;
+    let id = String::from_utf8_lossy(&id).trim().to_owned();
+    git.call(&["update-ref", &guard(place), &id])?;
+    copy(git, place, snapshot)?;
+    if snapshot.stashed {
+        let commit = commit(git, place, snapshot, status)?;
+        git.call(&["update-ref", &name(place), &commit])?;
+    }
+    Ok(())
+}
+
+/// Plain files: whoever removes the repository does not remove these.
+fn copy(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<(), String> {
+    let mut room = COPIED_MAX;
+    for (path, entry) in own(snapshot).take(COPIES_MAX) {
+        let Some(blob) = entry.blob() else { continue };
+        let bytes = git.call(&["cat-file", "blob", blob])?;
+        let Some(left) = room.checked_sub(bytes.len()) else { break };
+        room = left;
+        let to = place.store.join(WORK).join(path);
+        let parent = to.parent().unwrap_or(&place.store);
+        make_dir(parent).map_err(|e| e.message())?;
+        match entry {
+            Entry::Link { .. } => tree::link(&bytes, &to),
+            Entry::File { mode, .. } => {
+                write_plain(&to, &bytes).map_err(|e| e.message()).and_then(|()| tree::chmod(&to, *mode))
+            }
+            Entry::Absent | Entry::Left { .. } => Ok(()),
+        }?;
+    }
+    Ok(())
+}
+
+/// The operator's own work.
+fn own(snapshot: &Snapshot) -> impl Iterator<Item = (&String, &Entry)> {
+    let is_own =
+        |path: &String, entry: &Entry| !snapshot.ours.contains(path) && !matches!(entry, Entry::Left { .. });
+    snapshot.work.iter().filter(move |(path, entry)| is_own(path, entry))
+}
+
+/// A commit as `git stash` makes it: the tree, then its parents: the commit, the index, the files that git does not know.
+fn commit(
+    git: &Git,
+    place: &Place,
+    snapshot: &Snapshot,
+    status: &BTreeMap<String, How>,
+) -> Result<String, String> {
+    let index = place.store.join("stash-index");
+    let tracked = own(snapshot).filter(|(path, _)| status.get(*path) == Some(&How::Tracked));
+    let worktree = tree::of(git, &index, Some(&snapshot.head), tracked)?;
+    let untracked = own(snapshot).filter(|(path, _)| status.get(*path) != Some(&How::Tracked));
+    let others = tree::of(git, &index, None, untracked)?;
+    let staged = match place.store.join(INDEX) {
+        kept if kept.exists() => git.with_index(&kept).line(&["write-tree"])?,
+        _ => git.line(&["rev-parse", "--verify", &format!("{}^{{tree}}", snapshot.head)])?,
+    };
+    let made = |tree: &str, parents: &[&str], what: &str| {
+        let mut args = vec!["commit-tree", tree];
+        for parent in parents {
+            args.extend(["-p", parent]);
+        }
+        let message = format!("{what} before the healing of {}\n", place.incident);
+        let id = git.fed(&args, message.into_bytes())?;
+        Ok::<_, String>(String::from_utf8_lossy(&id).trim().to_owned())
+    };
+    let index = made(&staged, &[&snapshot.head], "The index")?;
+    let others = made(&others, &[], "Untracked files")?;
+    made(&worktree, &[&snapshot.head, &index, &others], "Uncommitted work")
+}
+
+/// Is all of it out of the tree?
+pub(super) fn is_aside(place: &Place) -> bool {
+    place.store.join(ASIDE).exists()
+}
+
+/// What the agent finds at a path of the work that is put aside.
+fn clean(git: &Git, snapshot: &Snapshot, path: &str, work: &Entry) -> Result<Entry, String> {
+    Ok(tree::with_mode_of(tree::committed(git, &snapshot.head, path)?, work))
+}
+
+/// Puts the operator's work aside. What can't be put aside is no reason to lose any: then all of it is put back.
+pub(super) fn put_aside(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<(), String> {
+    if !snapshot.stashed || is_aside(place) {
+        return Ok(());
+    }
+    let kept = format!("it is in `git stash apply {}`", name(place));
+    if place.store.join(BACK).exists() {
+        return Err(format!("your work could not all be put back before: {kept}"));
+    }
+    let done = clear_tree(git, snapshot).and_then(|()| {
+        head::plain_index(git, &snapshot.head)?;
+        write_plain(&place.store.join(ASIDE), b"").map_err(|e| e.message())
+    });
+    let Err(why) = done else { return Ok(()) };
+    let back = put_back(git, place, snapshot, &Edits::default());
+    match back.and_then(|()| self::back(place)) {
+        Ok(back) if back.left.is_empty() => {
+            let _ = super::fix_branch::forget(place);
+            super::fix_branch::clear(place);
+            Err(format!("your work could not be put aside: {why}"))
+        }
+        Ok(_) | Err(_) => Err(format!("your work could not be put aside, nor all of it back: {why}; {kept}")),
+    }
+}
+
+fn clear_tree(git: &Git, snapshot: &Snapshot) -> Result<(), String> {
+    let mut later = Vec::new();
+    // Removals first: a file may stand where a folder has to be.
+    for (path, work) in own(snapshot) {
+        let (now, clean) = (tree::entry(git, path)?, clean(git, snapshot, path, work)?);
+        if now == clean {
+            continue;
+        }
+        if now != *work {
+            return Err(format!("`{path}` changes while we look"));
+        }
+        match clean {
+            // Its folder stays, as it is.
+            Entry::Absent => {
+                std::fs::remove_file(git.root.join(path)).map_err(|error| format!("`{path}`: {error}"))?
+            }
+            Entry::File { .. } | Entry::Link { .. } => later.push((path, clean)),
+            Entry::Left { .. } => {}
+        }
+    }
+    later.into_iter().try_for_each(|(path, clean)| tree::put(git, path, &clean))
+}
+
+/// Puts it back: exactly, where the agent changed nothing; merged, where both changed a file and that can be done; else the
+/// agent's version stands, and it is said where the operator's is. May be repeated.
+pub(super) fn put_back(git: &Git, place: &Place, snapshot: &Snapshot, edits: &Edits) -> Result<(), String> {
+    if !snapshot.stashed || place.store.join(BACK).exists() {
+        return Ok(());
+    }
+    let mut back = Back { v: 1, ..Back::default() };
+    let mut later = Vec::new();
+    for (path, work) in own(snapshot) {
+        let (now, clean) = (tree::entry(git, path)?, clean(git, snapshot, path, work)?);
+        let agents = edits.paths.get(path).map(|change| &change.after);
+        let wanted = match agents {
+            None => Some(work.clone()),
+            Some(agents) if agents == work => Some(work.clone()),
+            Some(agents) => merged(git, place, &clean, agents, work)?,
+        };
+        if agents.is_some() {
+            back.tree.insert(path.clone(), wanted.clone().unwrap_or_else(|| now.clone()));
+        }
+        let yours = format!("yours is in `{}` (`git stash apply` takes it)", name(place));
+        let words = match &wanted {
+            Some(wanted) if now == *wanted => continue,
+            // A mode that only we changed is no change of somebody's.
+            Some(_) if now == *agents.unwrap_or(&clean) || now == clean => None,
+            Some(_) => Some(format!("`{path}` was changed meanwhile, and is left as it is; {yours}")),
+            None => Some(format!(
+                "`{path}`: you and the agent changed the same lines: the agent's stand in the tree, {yours}"
+            )),
+        };
+        match (words, wanted) {
+            (Some(words), _) => drop(back.left.insert(path.clone(), words)),
+            (None, Some(Entry::Absent)) => {
+                let said = tree::remove_within(&git.root, path, &snapshot.folders).err();
+                said.map(|why| back.left.insert(path.clone(), why));
+            }
+            (None, Some(wanted)) => later.push((path, wanted)),
+            (None, None) => {}
+        }
+    }
+    for (path, wanted) in later {
+        if let Err(why) = tree::put(git, path, &wanted) {
+            back.left.insert(path.clone(), format!("{why}; yours is in `{}`", name(place)));
+        }
+    }
+    head::put_back_index(git, place)?;
+    save(&place.store.join(BACK), &back)
+}
+
+/// Both versions in one file; None when their lines conflict, or it is no text.
+fn merged(
+    git: &Git,
+    place: &Place,
+    base: &Entry,
+    agents: &Entry,
+    work: &Entry,
+) -> Result<Option<Entry>, String> {
+    let (Entry::File { .. }, Entry::File { .. }, Entry::File { mode, .. }) = (base, agents, work) else {
+        return Ok(None);
+    };
+    let mut files = Vec::new();
+    for (entry, file) in [(agents, "merge-agent"), (base, "merge-base"), (work, "merge-work")] {
+        let bytes = git.call(&["cat-file", "blob", entry.blob().unwrap_or_default()])?;
+        let path = place.store.join(file);
+        write_plain(&path, &bytes).map_err(|e| e.message())?;
+        files.push(path.to_string_lossy().into_owned());
+    }
+    let mut args = vec!["merge-file", "-p"];
+    args.extend(files.iter().map(String::as_str));
+    let ran = git.ask(&args, Vec::new());
+    for file in &files {
+        let _ = std::fs::remove_file(file);
+    }
+    let ran = ran?;
+    match ran.ok() {
+        true => Ok(Some(Entry::File { blob: tree::store(git, ran.stdout)?, mode: *mode })),
+        false => Ok(None),
+    }
+}
+
+/// What became of the work that was put aside.
+pub(super) fn back(place: &Place) -> Result<Back, String> {
+    load(&place.store.join(BACK)).map(Option::unwrap_or_default)
+}
+
+/// The repository is gone, and with it all that could be compared: what is missing in the tree comes from the copies. Names of
+/// what could not be put back.
+pub(super) fn rescue(place: &Place, snapshot: &Snapshot) -> Vec<String> {
+    let mut left = Vec::new();
+    for (path, entry) in own(snapshot).filter(|_| snapshot.stashed && !place.store.join(BACK).exists()) {
+        let (from, to) = (place.store.join(WORK).join(path), snapshot.root.join(path));
+        if *entry == Entry::Absent {
+            continue;
+        }
+        let missing =
+            std::fs::symlink_metadata(&to).is_err() && tree::parents_are_folders(&snapshot.root, path);
+        let copied = missing
+            && match entry {
+                Entry::Link { .. } => std::fs::read_link(&from)
+                    .and_then(|target| std::os::unix::fs::symlink(target, &to))
+                    .is_ok(),
+                Entry::File { .. } => std::fs::copy(&from, &to).is_ok(),
+                Entry::Absent | Entry::Left { .. } => false,
+            };
+        if !copied {
+            left.push(path.clone());
+        }
+    }
+    left
+}
+
+/// The records go.
+pub(super) fn clear(place: &Place) {
+    for file in [ASIDE, BACK] {
+        let _ = std::fs::remove_file(place.store.join(file));
+    }
+    let _ = std::fs::remove_dir_all(place.store.join(WORK));
+}
