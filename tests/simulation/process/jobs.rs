@@ -34,7 +34,14 @@ impl Machine {
         }
         let unit = job.id.split('.').next().unwrap_or_default().to_owned();
         let deed = match job.fix.as_ref().map(|fix| fix.step) {
-            Some(step @ (FixStep::Restore | FixStep::Keep | FixStep::Merge)) => Deed::Step(step),
+            Some(
+                step @ (FixStep::Restore
+                | FixStep::Keep
+                | FixStep::Merge
+                | FixStep::OpenClean
+                | FixStep::OpenDirty
+                | FixStep::Collect),
+            ) => Deed::Step(step),
             Some(FixStep::Clean | FixStep::Dirty) | None => {
                 if self.rng.chance(self.temper.babbles) {
                     *self.rng.pick(&[Deed::Babbles, Deed::NeverEnds, Deed::GivesUp])

@@ -107,7 +107,10 @@ fn orders(sim: &mut Sim, goal: Goal) {
             || word == "finished" && unit.last_end().is_none_or(|end| !end.is_well());
         let spent = word == "spent" && !(hopeless && goal == Goal::GivenUp);
         let left_alone = !state["failopen"]["since_awake_s"].is_null();
-        let stalled = unit.body.is_some() && word != "finished" && !state["hold"].is_null();
+        // It runs on, and people were told that it is not ended; or something is withheld until they approve.
+        let waits =
+            state["process"]["watch"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty());
+        let stalled = unit.body.is_some() && word != "finished" && (waits || !state["hold"].is_null());
         drop(machine);
         if recent {
             continue;
