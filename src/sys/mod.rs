@@ -4,6 +4,7 @@
 //! every program has a deadline, every read a size.
 
 pub mod clock;
+pub mod detached;
 pub mod env;
 pub mod exe;
 pub mod files;

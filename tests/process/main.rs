@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
+mod bare;
+mod findings;
+mod hostile;
 mod secrets;
 
 use rustix::process::{Pid, Signal, kill_process};

@@ -5,6 +5,7 @@
 
 use super::super::belief;
 use super::super::context::UnitContext;
+use super::super::launch::phase_in_force;
 use super::super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reason, What};
 use super::{code, failure, orphans, record};
 use crate::base::time::human_s;
@@ -507,6 +508,7 @@ fn launch(
     if let Some(remedy) = &state.process.remedy {
         env.extend(remedy.remedy.set.clone());
     }
+    env.extend([phase_in_force(context)]);
     ProcessLaunch {
         unit: context.name.clone(),
         number,

@@ -679,7 +679,7 @@ fn a_remedy_that_is_given_up_is_closed_in_the_ledger() {
     assert!(world.state_of("p").process.heal.fixes.is_empty());
     assert_eq!(
         world.state_of("p").process.run.standing,
-        Standing::Aborted { why: "the healing agent: the healing agent says so".into() }
+        Standing::Aborted { why: "the healing agent: it gave no reason".into() }
     );
 }
 
