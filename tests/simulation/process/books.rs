@@ -183,7 +183,9 @@ impl Books {
             bad.extend(account.over_budget(name, process));
             let attempt = report.decision.next.units.get(name).and_then(last_begun);
             let Some(attempt) = attempt else { continue };
-            let new = Begun { number: effect.number, at: machine.t, class: account.same.0.clone() };
+            let before = truth.ends.iter().rev().find(|end| end.number < effect.number);
+            let class = before.and_then(|end| class(truth, end)).unwrap_or_else(|| UNCLEAR.to_owned());
+            let new = Begun { number: effect.number, at: machine.t, class };
             let first = account.begun.entry(attempt.clone()).or_insert(new);
             if first.number != effect.number {
                 let text = format!("{name}: {attempt} led to runs {} and {}", first.number, effect.number);

@@ -189,6 +189,13 @@ fn seen(machine: &Machine, query: &RunQuery) -> RunSeen {
             since: Some(body.since),
             suspended: false,
         },
+        (None, _) if unit.unborn => RunSeen::Ended {
+            id: id(unit.ordered, ""),
+            exit: None,
+            out_of_memory: false,
+            at: None,
+            note: Some("the start did not happen: the shim was killed before it".into()),
+        },
         (None, Some(end)) if machine.t - end.at < WRITING_MS && !end.unseen => {
             RunSeen::Unknown { why: "its end is being written down".into() }
         }
@@ -413,7 +420,7 @@ fn effect(machine: &mut Machine, action: &Action) -> Result<(), String> {
         Action::Run { launch } => {
             let name = launch.unit.as_str();
             let Some(unit) = machine.units.get(name) else { return Err("no such unit".into()) };
-            if unit.ordered == launch.number {
+            if unit.ordered == launch.number && !unit.unborn {
                 return Ok(());
             }
             if unit.ordered > launch.number || unit.body.is_some() {

@@ -129,6 +129,8 @@ pub struct Unit {
     pub script: Script,
     /// The last order that its host knows of.
     pub ordered: u64,
+    /// … did not become a process: the shim was killed before it.
+    pub unborn: bool,
     pub body: Option<Body>,
     pub ends: Vec<End>,
     pub said: Vec<Said>,
@@ -150,6 +152,7 @@ impl Unit {
         Unit {
             script,
             ordered: 0,
+            unborn: false,
             body: None,
             ends: Vec::new(),
             said: Vec::new(),
@@ -345,7 +348,6 @@ impl Machine {
         let handle = format!("{}.{}.boot-{}", process.pid, process.start, self.boot);
         let stubborn = self.rng.chance(self.temper.stubborn);
         let stillborn = self.rng.chance(self.temper.stillborn);
-        let look = self.looks;
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.ordered = number;
         unit.env.clone_from(env);
@@ -369,13 +371,8 @@ impl Machine {
             cpu_at: t,
             stubborn,
         };
+        unit.unborn = stillborn;
         if stillborn {
-            let note = Some("the start did not happen: the shim was killed before it".to_owned());
-            let (exit, handle) = (None, String::new());
-            let (born, at) = (t, t);
-            let end =
-                End { number, handle, exit, born, at, wall: None, note, ordered: false, unseen: true, look };
-            unit.ends.push(end);
             return self.tell(format!("{name}: run {number} is not born"));
         }
         unit.body = Some(body);
