@@ -82,8 +82,19 @@ pub(super) fn found(
         open.retain(|old| !is_same(old));
         open.push(found);
     }
-    let extra = open.len().saturating_sub(OPEN_MAX);
-    open.drain(..extra);
+    thin(open);
+}
+
+/// The oldest go; of the detector that has most of them, for the noise of one must not hide what another found.
+fn thin(open: &mut Vec<OpenFinding>) {
+    while open.len() > OPEN_MAX {
+        let has = |found: &OpenFinding| {
+            open.iter().filter(|other| other.finding.detector == found.finding.detector).count()
+        };
+        let most = open.iter().map(has).max().unwrap_or(0);
+        let Some(at) = open.iter().position(|found| has(found) == most) else { return };
+        open.remove(at);
+    }
 }
 
 fn news(
@@ -102,7 +113,7 @@ fn news(
     verify::came(context, state, &print, notes);
     if let Some(RunSeen::Unknown { .. }) = context.run() {
         // Its log speaks, and nobody can say whether it runs: judged when its host can be asked again.
-        return waits(unit, state, found);
+        return wait(unit, state, found);
     }
     if !context.is_running() {
         return;
@@ -135,18 +146,18 @@ fn meanwhile(
         replaced(context, state, "something was found that ends it for good", notes);
         return running(context, unit, state, group, notes);
     }
-    waits(unit, state, group);
+    wait(unit, state, group);
 }
 
-/// Kept for later: of several groups the one whose rule stands first.
-fn waits(unit: &ProcessUnit, state: &mut UnitState, group: &[OpenFinding]) {
+/// What waits for its turn: of several the one whose rule stands first.
+fn wait(unit: &ProcessUnit, state: &mut UnitState, group: &[OpenFinding]) {
     let rank = |group: &[OpenFinding]| {
         let rule = matching(unit, state, group).map(|(rule, _)| rule);
         let place = unit.rules.iter().position(|other| rule.is_some_and(|rule| rule.name == other.name));
         place.unwrap_or(usize::MAX)
     };
-    let old = &state.process.watch.waiting;
-    if old.is_empty() || rank(group) < rank(old) {
+    let waits = &state.process.watch.waiting;
+    if waits.is_empty() || rank(group) < rank(waits) {
         state.process.watch.waiting = group.to_vec();
     }
 }
@@ -170,13 +181,10 @@ pub(super) fn resume(
     let rule = matching(unit, state, &watch.waiting).map(|(rule, _)| rule);
     let wants_start = rule
         .is_none_or(|rule| matches!(rule.action, RuleAction::Restart | RuleAction::RestartWithEnv { .. }));
-    let run = &state.process.run;
-    let same = run.failure.as_ref().filter(|failure| failure.fingerprint == first.fingerprint);
-    let none_left =
-        run.restarts >= unit.restart.max || same.is_some_and(|failure| failure.count >= unit.max_identical);
-    if context.is_running() && !moved && wants_start && none_left {
+    if context.is_running() && !moved && wants_start && state.process.run.stuck.is_some() {
         return; // People were told: it waits for them, or for better times.
     }
+    state.process.run.stuck = None;
     let group = std::mem::take(&mut state.process.watch.waiting);
     if context.is_running() && !moved {
         running(context, unit, state, &group, notes);
@@ -214,7 +222,9 @@ fn matching<'u>(
     state: &UnitState,
     group: &[OpenFinding],
 ) -> Option<(&'u Rule, usize)> {
-    let counts: Vec<u32> = group.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
+    // (What has no folder is not counted, and came all the same.)
+    let counts: Vec<u32> =
+        group.iter().map(|found| state.incident.count(&found.fingerprint).max(1)).collect();
     let cases: Vec<Case<'_>> = group
         .iter()
         .zip(&counts)
@@ -290,7 +300,8 @@ pub(super) fn ended(
     let mut near = near.into_iter();
     open.retain(|_| near.next() == Some(true));
     let words = exit.message.clone();
-    let mut counts: Vec<u32> = open.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
+    let mut counts: Vec<u32> =
+        open.iter().map(|found| state.incident.count(&found.fingerprint).max(1)).collect();
     let print = fingerprint(&exit);
     open.push(OpenFinding {
         finding: exit,
@@ -508,6 +519,7 @@ fn order(
     let text = format!("remedy: {} ({}); {}", remedy.action, remedy.source.human(), remedy.why);
     notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     notes.due_in(0.05);
+    state.process.run.stuck = None;
     state.process.remedy = Some(RemedyState {
         remedy,
         detector: found.finding.detector.clone(),
@@ -526,15 +538,19 @@ fn order(
 pub(super) fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, why: String) {
     if context.is_running() {
         // Not ended for what could not be started again; its real end is judged when it comes.
+        state.process.remedy = None;
+        if let Some(unit) = context.unit.process() {
+            wait(unit, state, std::slice::from_ref(found));
+        }
+        if state.process.run.stuck.as_ref() == Some(&why) {
+            return;
+        }
         let text = format!(
             "`{0}` runs on, and is not ended for a restart: {why}; `watchkeeper approve {0}` gives it new ones",
             context.name
         );
         state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
-        state.process.remedy = None;
-        if found.finding.kind == FindingKind::Stall {
-            state.process.watch.waiting = vec![found.clone()];
-        }
+        state.process.run.stuck = Some(why);
         return;
     }
     let text = format!(

@@ -10,6 +10,7 @@ mod host;
 mod jobs;
 mod ledger;
 mod machine;
+mod mutants;
 mod recover;
 mod run;
 mod script;
