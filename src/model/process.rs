@@ -85,6 +85,8 @@ pub struct LogCursor {
     pub judged: u64,
     /// … and traces that were given away by a line before this one.
     pub traced: u64,
+    /// Bytes up to here were read: what is read again, for it stands behind `offset`, is no news.
+    pub read: u64,
 }
 
 /// What a log said since it was last looked at.

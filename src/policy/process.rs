@@ -124,6 +124,12 @@ pub fn may_end(context: &UnitContext<'_>) -> bool {
     }
 }
 
+/// A stall for which it was to be ended moves again: no proof any more.
+pub fn moves_again(context: &UnitContext<'_>) -> bool {
+    let remedy = context.unfolded.process.remedy.as_ref();
+    context.unit.process().zip(remedy).is_some_and(|(unit, remedy)| stall::has_moved(context, unit, remedy))
+}
+
 /// How a run of another host is ended; None when its processes are this machine's, or it does not run.
 pub fn cancel(context: &UnitContext<'_>) -> Option<Action> {
     let unit = context.unit.process()?;
@@ -259,5 +265,7 @@ fn code(exit: Exit) -> i32 {
     }
 }
 
+#[cfg(test)]
+mod late_tests;
 #[cfg(test)]
 mod tests;

@@ -111,6 +111,10 @@ fn news(
     };
     state.process.watch.came(&detector, &print, context.now.awake_s);
     verify::came(context, state, &print, notes);
+    if let Some(RunSeen::Unknown { .. }) = context.run() {
+        // Its log speaks, and nobody can say whether it runs: judged when its host can be asked again.
+        return wait(unit, state, found);
+    }
     if !context.is_running() {
         return;
     }
@@ -167,7 +171,8 @@ pub(super) fn resume(
 ) {
     let watch = &state.process.watch;
     let Some(first) = watch.waiting.first() else { return };
-    if state.process.remedy.is_some() || state.ending.is_some() {
+    let unknown = matches!(context.run(), Some(RunSeen::Unknown { .. }));
+    if state.process.remedy.is_some() || state.ending.is_some() || unknown {
         return;
     }
     let moved = first.finding.kind == FindingKind::Stall

@@ -95,6 +95,8 @@ fn due(context: &UnitContext<'_>, state: &mut UnitState, remedy: RemedyState, no
             notes.event(context.now.wall, Some(context.name), EventKind::State, text);
             verify::concluded(context, state, &remedy, Status::Kept, "it moved again by itself");
             state.process.remedy = None;
+            // Nothing was tried, and nothing failed.
+            state.process.run.failure = None;
         }
         _ => {}
     }

@@ -82,6 +82,15 @@ pub(super) fn approval(state: &mut UnitState) {
     }
 }
 
+/// Has the clock of the stall that a remedy is about moved since?
+pub(super) fn has_moved(context: &UnitContext<'_>, unit: &ProcessUnit, remedy: &RemedyState) -> bool {
+    let Some(RunSeen::Alive { .. }) = context.run() else { return false };
+    let detector = unit.detectors.iter().find(|detector| detector.name == remedy.detector);
+    let began = context.unfolded.process.run.since_awake_s;
+    let clock = detector.zip(began).and_then(|(detector, began)| since(detector, context.clocks, began));
+    remedy.stall && clock.is_some_and(|(stands, limit)| context.now.awake_s.since_s(stands) < limit)
+}
+
 /// The comparisons that prove it, or why it must not be ended now.
 pub(super) fn proof(
     context: &UnitContext<'_>,

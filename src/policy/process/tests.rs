@@ -7,17 +7,17 @@ use crate::model::seen::{Ask, Exit, FixSeen, JobSeen, Paused};
 use crate::policy::testing::{World, name};
 use crate::state::process::Standing;
 
-const FAIL: Option<Exit> = Some(Exit::Status(1));
+pub(super) const FAIL: Option<Exit> = Some(Exit::Status(1));
 const WELL: Option<Exit> = Some(Exit::Status(0));
 
-fn config(more: &str) -> String {
+pub(super) fn config(more: &str) -> String {
     format!(
         "[[process]]\nname = \"p\"\ncommand = [\"train\"]\nenv = {{ BATCH = 8 }}\nrestart = {{ max = 10, cooldown_s = 10 }}\n{more}\n"
     )
 }
 
 /// It runs, and has just begun to.
-fn running(more: &str) -> World {
+pub(super) fn running(more: &str) -> World {
     let mut world = World::new(&config(more));
     world.ticks(3);
     assert_eq!(world.runs.len(), 1, "{}", world.story());

@@ -6,7 +6,7 @@
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
 use super::fixes;
-use crate::base::time::human_s;
+use crate::base::time::{Awake, human_s};
 use crate::config::ProcessUnit;
 use crate::model::finding::FindingKind;
 use crate::model::incident::Source;
@@ -47,14 +47,18 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
     let now = context.now.awake_s;
     let works = match context.run() {
         Some(RunSeen::Alive { suspended, .. }) => !suspended,
-        Some(RunSeen::Unknown { .. }) | None => return, // Nobody knows; what is counted stands.
-        Some(RunSeen::Absent | RunSeen::Pending { .. } | RunSeen::Ended { .. }) => false,
+        None => return,
+        // Nobody knows: what is counted stands, and this time does not count.
+        Some(RunSeen::Unknown { .. } | RunSeen::Absent | RunSeen::Pending { .. } | RunSeen::Ended { .. }) => {
+            false
+        }
     };
+    let until = if works { Some(now) } else { worked_until(context) };
     let window = unit.healing.verify_window_s;
     let mut kept = Vec::new();
     for attempt in &mut state.process.heal.verify {
-        let silent =
-            attempt.silent_s + attempt.counted_awake_s.map_or(0.0, |since| now.since_s(since)).max(0.0);
+        let counted = attempt.counted_awake_s.zip(until).map_or(0.0, |(since, until)| until.since_s(since));
+        let silent = attempt.silent_s + counted.max(0.0);
         match works {
             true if silent >= window => kept.push(attempt.attempt.clone()),
             true => {
@@ -69,6 +73,25 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
     }
     for id in kept {
         keep(context, state, &id, &format!("silent for {}", human_s(window)), notes);
+    }
+}
+
+/// Until when it worked, as far as is known: time in which it was over, and nobody looked, is no silence. None = nobody knows.
+fn worked_until(context: &UnitContext<'_>) -> Option<Awake> {
+    let now = context.now.awake_s;
+    match context.run() {
+        Some(RunSeen::Ended { at: Some(at), .. }) => {
+            Some(now.plus_s(-context.now.wall.since_s(*at).max(0.0)))
+        }
+        // The last look saw it at work, or nothing would be counted.
+        Some(
+            RunSeen::Ended { at: None, .. }
+            | RunSeen::Unknown { .. }
+            | RunSeen::Absent
+            | RunSeen::Pending { .. }
+            | RunSeen::Alive { .. },
+        )
+        | None => context.before.clocks.looked_awake_s.filter(|at| *at <= now),
     }
 }
 
