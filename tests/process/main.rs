@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
 mod bare;
+mod damage;
 mod findings;
 mod hostile;
 mod secrets;
+mod unasked;
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -104,8 +106,9 @@ impl World {
         while !done(self) {
             assert!(
                 Instant::now() < until,
-                "no {what}\n{}\n{:#}\n{}",
+                "no {what}\n{}\n{}\n{:#}\n{}",
                 self.says(&["events"]),
+                self.text("heartbeat.json"),
                 self.unit(),
                 self.text("units/p/out.log")
             );

@@ -6,10 +6,10 @@
 use super::super::context::UnitContext;
 use super::super::ending;
 use super::super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use super::{answer, failure, fixes, limits, prompt, stall, verify};
+use super::{answer, failure, fixes, limits, prompt, stall, unasked, verify};
 use crate::base::text::one_line;
 use crate::base::time::human_s;
-use crate::config::{CommandThen, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, RuleAction, Watch};
+use crate::config::{CommandThen, HealingAgent, ProcessHost, ProcessUnit, RuleAction, Watch};
 use crate::model::action::{Action, Job, UnitFile};
 use crate::model::incident::{FixNote, Remedy, Source};
 use crate::model::process::Brief;
@@ -129,6 +129,9 @@ fn asking(
     notes: &mut Notes,
 ) {
     if failure::has_agent(context, unit) {
+        if unasked::capped(context, unit, state, &remedy, notes) {
+            return;
+        }
         let key = format!("asked too often about `{}`", remedy.detector);
         if let Some(why) = limits::capped(context, unit, state, &remedy)
             && state.process.run.told.as_ref() != Some(&key)
@@ -140,19 +143,10 @@ fn asking(
         return;
     }
     let none = "no agent is there to ask: `healing.agent` is off, or its program is not found";
-    let attached = matches!(unit.host, ProcessHost::Attach { .. });
-    let again = match context.is_running() {
-        true => remedy.stall,
-        false => unit.lifecycle != Lifecycle::OneShot,
-    };
-    if attached || !again {
-        return failed(context, state, &remedy, "", none, notes);
+    match unasked::has_default(context, unit, &remedy) {
+        true => unasked::default(context, state, &remedy, none, none, notes),
+        false => failed(context, state, &remedy, "", none, notes),
     }
-    let text = format!("`{}`: {none}; it is started again instead", context.name);
-    state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
-    let chosen = Remedy { action: "restart".to_owned(), why: none.to_owned(), ..Remedy::default() };
-    state.process.remedy = Some(RemedyState { remedy: chosen, step: RemedyStep::Due, ..remedy });
-    notes.due_in(0.05);
 }
 
 fn thinking(
@@ -165,12 +159,18 @@ fn thinking(
 ) {
     match context.job(job) {
         JobSeen::None | JobSeen::Running => {}
-        JobSeen::Ended { failed: why, output, fix, .. } => {
+        JobSeen::Ended { failed: why, output, fix, status } => {
             state.take_job(job);
             let fixed = fixes::left(why.is_some(), fix.as_deref());
             let remedy = &RemedyState { fixed, ..remedy.clone() };
             edited(state, remedy, fix.as_deref());
             match why {
+                Some(why)
+                    if unasked::is_unasked(*status, why) && unasked::has_default(context, unit, remedy) =>
+                {
+                    state.process.heal.unask(&remedy.detector);
+                    unasked::default(context, state, remedy, why, why, notes);
+                }
                 Some(why) => {
                     failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes);
                 }
@@ -233,6 +233,7 @@ fn answered(
         return;
     }
     (state.process.heal.unverified, state.process.heal.escalate) = (0, false);
+    state.process.heal.unasked = None;
     state.process.remedy = Some(next);
     notes.due_in(0.05);
 }
