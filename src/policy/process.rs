@@ -9,9 +9,11 @@ mod env;
 mod failure;
 mod fixes;
 mod heal;
+mod interactive;
 mod limits;
 mod prompt;
 mod record;
+mod reply;
 mod rules;
 mod run;
 mod stall;
@@ -138,7 +140,8 @@ pub fn cancel(context: &UnitContext<'_>) -> Option<Action> {
 
 /// Is an agent to be told what the files say?
 pub fn wants_brief(state: &UnitState) -> bool {
-    state.process.remedy.as_ref().is_some_and(|remedy| matches!(remedy.step, RemedyStep::Ask { .. }))
+    let asks = |step: &RemedyStep| matches!(step, RemedyStep::Ask { .. } | RemedyStep::Opened { .. });
+    state.process.remedy.as_ref().is_some_and(|remedy| asks(&remedy.step))
 }
 
 /// The job by which an agent was asked. When it is not there we were killed before it began: the prompt is made anew.
@@ -147,7 +150,10 @@ pub fn asked_job(state: &UnitState) -> Option<&str> {
         RemedyStep::Thinking { job } => Some(job),
         RemedyStep::Due
         | RemedyStep::Ask { .. }
+        | RemedyStep::Opening { .. }
+        | RemedyStep::Opened { .. }
         | RemedyStep::Requested { .. }
+        | RemedyStep::Closing { .. }
         | RemedyStep::Command { .. } => None,
     }
 }
@@ -225,5 +231,7 @@ fn code(exit: Exit) -> i32 {
     }
 }
 
+#[cfg(test)]
+mod interactive_tests;
 #[cfg(test)]
 mod tests;

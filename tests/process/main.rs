@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
+mod fixes;
 mod secrets;
 
 use rustix::process::{Pid, Signal, kill_process};
