@@ -47,6 +47,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     heal::fold(context, unit, state, notes);
     failure::resume(context, unit, state, notes);
     stall::approval(state);
+    stall::withheld(context, unit, state);
     record::left_out(context, state, left_out, notes);
     verify::fold(context, unit, state, notes);
     run::holds(context, unit, state);

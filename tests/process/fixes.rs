@@ -86,7 +86,7 @@ fn uncommitted_work_is_put_aside_for_the_agent_and_back_for_the_run() {
     let branch = git(&world, &["branch", "--list", "watchkeeper/*", "--format=%(refname:short)"]);
     assert_eq!(git(&world, &["diff", "--name-only", "main", &branch]), "one\nseen.txt");
     world.await_that("end of its records", |world| !world.text("fixes/p-2/kept.json").is_empty());
-    assert_eq!(git(&world, &["for-each-ref", "refs/watchkeeper"]), "");
+    world.await_that("end of its refs", |world| git(world, &["for-each-ref", "refs/watchkeeper"]).is_empty());
 }
 
 #[test]

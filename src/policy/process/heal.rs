@@ -296,7 +296,7 @@ fn end(
     }
     let label = remedy.remedy.action.as_str();
     if !super::may_end(context) {
-        return out.hold(label, "somebody else started it, and `allow_kill` is not set");
+        return out.hold(label, stall::NOT_OURS);
     }
     let compared = match remedy.stall {
         false => Vec::new(),

@@ -82,7 +82,7 @@ fn the_edits_of_an_interactive_agent_go_the_way_of_a_headless_ones() {
     world.results.insert("fix".into(), JobSeen::well(""));
     world.unit("p").ended(FAIL);
     world.run(60.0);
-    assert_eq!(steps(&world)[2..], [FixStep::Restore], "{}", world.story());
+    assert_eq!(steps(&world)[2], FixStep::Restore, "{}", world.story());
 }
 
 /// Somebody starts it anew while the edits go to their branch: they are taken back when that is through, and not before.

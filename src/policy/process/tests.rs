@@ -240,6 +240,33 @@ fn a_stall_is_ended_with_proof_only() {
     assert_eq!(world.runs.len(), 2, "{}", world.story());
 }
 
+/// A silence that nobody may end is not waited out for ever without a word.
+#[test]
+fn a_stall_whose_end_is_withheld_is_told_after_two_hours_and_daily() {
+    let stall = "detectors = [ { kind = \"stall\", name = \"silence\", no_progress_s = 400 } ]\n[process.healing]\nagent = \"off\"";
+    let mut world = running(stall);
+    let told = "nothing was done because its processes use CPU";
+    let computes = |world: &mut World, hours: f64| {
+        for _ in 0..(hours * 120.0) as usize {
+            world.unit("p").uses_cpu(27_000);
+            world.run(30.0);
+        }
+    };
+    computes(&mut world, 1.9);
+    world.expect_alerts(told, 0);
+    computes(&mut world, 0.3);
+    world.expect_alerts(told, 1);
+    computes(&mut world, 20.0);
+    world.expect_alerts(told, 1);
+    computes(&mut world, 5.0);
+    world.expect_alerts(told, 2);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    world.ask(Ask::Approve { unit: name("p") });
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    assert!(world.state_of("p").stall.vetoes_since.is_empty());
+}
+
 #[test]
 fn a_metric_that_stands_still_while_output_goes_on_is_a_stall_of_its_own() {
     let stall = "detectors = [ { kind = \"stall\", name = \"steps\", metric_regex = \"step (\\\\d+)\", no_progress_s = 100 } ]\n[process.healing]\nagent = \"off\"";
