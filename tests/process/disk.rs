@@ -21,10 +21,10 @@ dd if=/dev/zero of=$S/room bs=1k count=$LEFT 2>/dev/null
 cat /dev/zero > $S/filler 2>/dev/null || true
 rm -f $S/room
 set +e
-for N in 1 2 3; do \"$@\" tick > /dev/null 2>&1; done
+for N in 1 2 3 4; do \"$@\" tick > /dev/null 2>&1; done
 mkdir $S.full; cp -a $S/. $S.full
 rm $S/filler
-for N in 1 2 3; do \"$@\" tick; done
+for N in 1 2 3 4; do \"$@\" tick; done
 mkdir $S.after; cp -a $S/. $S.after
 exit 0";
 
@@ -40,7 +40,7 @@ fn a_full_disk_leaves_whole_incidents_and_loses_none() {
         return;
     };
     std::thread::scope(|scope| {
-        for half in [[0, 12, 32], [20, 48, 100]] {
+        for half in [[0, 12, 32, 64], [4, 20, 48, 100]] {
             scope.spawn(move || half.map(|left| check(way, left)));
         }
     });
@@ -53,6 +53,10 @@ fn check(way: &[&str], left: usize) {
         "command = [\"sh\", \"train.sh\"]\nmax_identical = 1\n[process.healing]\nagent = \"off\"",
         &[("train.sh", script)],
     );
+    // (A tick does what falls due within seconds: here that would be each tick that the interval brings.)
+    let config = world.dir.path().join("agents.toml");
+    let text = fs::read_to_string(&config).unwrap().replace("signal_interval = 0.5", "signal_interval = 30");
+    fs::write(&config, text).unwrap();
     let wk = world.wk("tick");
     let mut unshare = Command::new("unshare");
     unshare
