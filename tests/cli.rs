@@ -215,6 +215,38 @@ fn unit_json(world: &World, name: &str, fields: &str) {
 }
 
 #[test]
+fn why_says_what_becomes_of_a_process() {
+    let config = "[[process]]\nname = \"p\"\ncommand = [\"true\"]\nrestart = { max = 4, cooldown_s = 60 }\n";
+    let attached = "[[process]]\nname = \"p\"\nhost = \"attach\"\npid_file = \"p.pid\"\n";
+    #[track_caller]
+    fn check(config: &str, run: &str, want: &str) {
+        let world = World::with_config(config);
+        let seen = r#""seen": {"state": "dead", "since": "2026-11-21T10:00:00Z"}"#;
+        unit_json(&world, "p", &format!("{seen}, \"process\": {{\"run\": {run}}}"));
+        let run = world.wk(["why", "p"]).stdout("...\n").check();
+        assert!(run.stdout.contains(want), "no `{want}` in\n{}", run.stdout);
+    }
+    check(config, r#"{"number": 0}"#, "next: with the next tick: it is started");
+    check(
+        config,
+        r#"{"number": 3, "restarts": 2, "total": 2, "standing": {"spent": {"why": "too often"}}}"#,
+        "seen: run 3; 2 restarts of at most 4 used, 2 ever\n  seen: it is not started again: too often\n  \
+         next: nothing, until `watchkeeper approve p` lets it go on",
+    );
+    check(
+        config,
+        r#"{"number": 1, "standing": {"paused": {"why": "disk"}}}"#,
+        "next: nothing, until `watchkeeper approve p` lets it go on",
+    );
+    check(
+        config,
+        r#"{"number": 1, "standing": {"finished": {"well": true}}}"#,
+        "next: nothing; `watchkeeper restart p` runs it once more",
+    );
+    check(attached, r#"{"number": 1}"#, "next: nothing: it was started by somebody else");
+}
+
+#[test]
 fn a_broken_state_file_is_told_and_left_alone() {
     let world = World::with_config(TWO);
     world.file(".watchkeeper/units/builder/unit.json", "{\n  \"v\": 1,\n  oops\n");

@@ -380,3 +380,35 @@ fn the_snakes_empty_their_queue_and_what_failed_or_was_left_is_done_too() {
     let results = files(&run.world.path().join("results"));
     assert_eq!(results, all(), "a result for each");
 }
+
+/// The protocol of cooperative units is ten lines, the same on the page and in the script, and they do what the page says.
+#[test]
+fn the_protocol_is_ten_lines_and_goes_on_from_its_checkpoint() {
+    let folder = examples().join("cooperative-service");
+    let (page, script) = (read(&folder.join("README.md")), read(&folder.join("service.sh")));
+    let inner = script.lines().skip_while(|line| !line.starts_with("# --- the protocol: begin")).skip(1);
+    let lines: Vec<&str> = inner.take_while(|line| !line.starts_with("# --- the protocol: end")).collect();
+    assert_eq!(lines.len(), 10, "{lines:#?}");
+    let protocol = lines.join("\n");
+    assert!(page.contains(&protocol), "the page has another one");
+    let dir = tempfile::tempdir().unwrap();
+    let run = |work: &str| {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{protocol}\n{work}")).env("WATCHKEEPER_UNIT_DIR", dir.path());
+        shell.current_dir(dir.path()).stderr(std::process::Stdio::null()).status().unwrap().code()
+    };
+    let done =
+        || -> serde_json::Value { serde_json::from_str(&read(&dir.path().join("checkpoint.json"))).unwrap() };
+    let steps = "for n in 1 2 3; do beat; step=$((step + 1)); save; done; kill -9 $$";
+    for total in [3, 6] {
+        assert_eq!(run(steps), None, "it is killed");
+        assert_eq!(done(), serde_json::json!({ "step": total }));
+    }
+    assert!(dir.path().join("heartbeat").exists());
+    let restart = dir.path().join("RESTART");
+    assert_eq!(run("touch -t 200001010000 $dir/RESTART; beat; exit 7"), Some(7), "it was for the one before");
+    assert!(restart.exists());
+    assert_eq!(run("touch -t 203001010000 $dir/RESTART; beat; exit 7"), Some(42));
+    assert!(!restart.exists());
+    assert_eq!(done(), serde_json::json!({ "step": 6 }), "it outlives a restart");
+}

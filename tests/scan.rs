@@ -73,6 +73,23 @@ fn detectors_of_a_file_and_of_a_process() {
 }
 
 #[test]
+fn findings_come_in_the_order_of_their_lines() {
+    let world = World::new();
+    world.file(
+        "detectors.toml",
+        "detectors = [{ kind = \"traceback\" }, { kind = \"pattern\", name = \"low\", regex = \"line 3\" }]\n",
+    );
+    world.file(
+        "run.log",
+        "begin\nTraceback (most recent call last):\n  File \"a.py\", line 3, in f\n    x()\nKeyError: 'a'\nline 3\n",
+    );
+    let run = world.wk(["scan", "run.log", "--detectors", "detectors.toml"]).stdout("...\n").check();
+    let heads: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with("run.log:")).collect();
+    let lines: Vec<u64> = heads.iter().map(|head| head.split(':').nth(1).unwrap().parse().unwrap()).collect();
+    assert!(lines.len() >= 3 && lines.is_sorted(), "{heads:?}");
+}
+
+#[test]
 fn what_is_wrong_is_told() {
     let world = World::new();
     world.file("d.toml", "detectors = [{ kind = \"pattern\", name = \"a\" }]\n");

@@ -77,7 +77,7 @@ fn a_persons_text_is_kept() {
     world
         .wk(install("claude"))
         .code(1)
-        .stdout("claude  .claude/commands/watchkeeper.md: kept as it is, somebody changed it (--force replaces it)\n")
+        .stdout("claude  .claude/commands/watchkeeper.md: kept as it is, somebody wrote or changed it (--force replaces it)\n")
         .file(".claude/commands/watchkeeper.md", "mine\n")
         .check();
     world

@@ -13,14 +13,15 @@ mode() { cat mode 2>/dev/null; }
 dir=${WATCHKEEPER_UNIT_DIR:?}
 touch "$dir/started"                                                # what RESTART must be newer than
 git rev-parse HEAD >"$dir/version.new" && mv "$dir/version.new" "$dir/version"
+step=$(sed -n 's/^{"step": \([0-9][0-9]*\)}$/\1/p' "$dir/checkpoint.json" 2>/dev/null)     # where the run before us stopped
+save() { echo "{\"step\": $step}" >"$dir/checkpoint.new" && mv "$dir/checkpoint.new" "$dir/checkpoint.json"; }
 beat() {
     touch "$dir/heartbeat"
     [ -n "$(find "$dir/RESTART" -newer "$dir/started" 2>/dev/null)" ] || return 0
-    rm -f "$dir/RESTART"                                            # ours: nobody else takes it away while it is meant
-    exit 42                                                         # started again at once
+    rm -f "$dir/RESTART"; exit 42                                   # ours: taken away by us; started again at once
 }
 # --- the protocol: end ---
-echo "$WATCHKEEPER_UNIT (phase '$WATCHKEEPER_PHASE') runs $(cat "$dir/version"), pid $$"
+echo "$WATCHKEEPER_UNIT (phase '$WATCHKEEPER_PHASE') runs $(cat "$dir/version"), pid $$, goes on after step ${step:=0}"
 while :; do
     case $(mode) in
         hang) echo "I print, and do no work" ;;
@@ -29,7 +30,7 @@ while :; do
             [ -n "$child" ] || { (trap '' TERM HUP; exec sleep 3600) & child=$!; echo "$child" >orphan; }
             ;;
         crash) exit 1 ;;
-        *) beat ;;
+        *) beat; step=$((step + 1)); save ;;                        # after each step that is done, never in the midst of one
     esac
     sleep "${BEAT_S:-1}"
 done

@@ -3,6 +3,8 @@
 //!
 //! Deliberately not here: deciding. The sentences repeat the policies' numbers; they never make up their own.
 
+mod process;
+
 use crate::base::names::UnitName;
 use crate::base::text::{counted, one_line};
 use crate::base::time::{Awake, Now, human_s};
@@ -58,8 +60,7 @@ pub fn explain(s: &Subject<'_>) -> Explanation {
     Explanation {
         name: s.unit.name.clone(),
         is: head(s),
-        facts: [markers(s), screen(s), quiet(s), limit(s), ending(s), delivery(s), restarts(s), vetoes(s)]
-            .concat(),
+        facts: facts(s),
         held: s.state.hold.as_ref().map(|hold| {
             format!("{}, since {}: {}", hold.remedy, moment(hold.since, s.now, Times::FromNow), hold.why)
         }),
@@ -69,6 +70,14 @@ pub fn explain(s: &Subject<'_>) -> Explanation {
         }),
         next: next(s),
     }
+}
+
+fn facts(s: &Subject<'_>) -> Vec<String> {
+    let own = match s.unit.process() {
+        Some(unit) => process::facts(s, unit),
+        None => restarts(s),
+    };
+    [markers(s), screen(s), quiet(s), limit(s), ending(s), delivery(s), own, vetoes(s)].concat()
 }
 
 fn head(s: &Subject<'_>) -> String {
@@ -289,7 +298,10 @@ fn next(s: &Subject<'_>) -> Vec<String> {
             moment(limit.until, s.now, Times::FromNow)
         ));
     }
-    next.extend(next_start(s));
+    next.extend(match s.unit.process() {
+        Some(unit) => process::next(s, unit),
+        None => next_start(s),
+    });
     next.extend(next_stall(s));
     if let Some(at) = s.line.next_wake {
         let what = match s.unit.agent().map(|agent| agent.kind) {

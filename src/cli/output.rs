@@ -4,7 +4,7 @@
 
 use crate::cli::{Invocation, Out};
 use crate::config::{Config, ProcessHost, Unit};
-use crate::detect::transcript::clean;
+use crate::detect::transcript::verbatim;
 use crate::sys::outside;
 use crate::sys::transcript_files::Lines;
 use std::collections::VecDeque;
@@ -65,7 +65,7 @@ pub fn print(path: &Path, last: Option<usize>, invocation: &Invocation, out: &mu
 }
 
 fn print_line(line: &[u8], invocation: &Invocation, out: &mut Out) {
-    let text = clean(&String::from_utf8_lossy(line));
+    let text = verbatim(&String::from_utf8_lossy(line));
     if text.is_empty() {
         return;
     }

@@ -98,7 +98,7 @@ impl Snapshot {
 
     /// Asks tmux once what lives; without an answer the recorded state stands.
     pub fn look(&mut self, config: &Config) {
-        if config.units.values().all(|unit| unit.process().is_some()) {
+        if !config.needs_tmux {
             self.live = Some(BTreeMap::new()); // Nothing of it lives in tmux.
             return;
         }

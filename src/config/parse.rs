@@ -113,8 +113,11 @@ fn read_document<'a>(document: &'a DeTable<'a>, source: &Source<'a>, sink: &'a S
         Some(dir) => dir.to_path_buf(),
         None => state_dir.unwrap_or_else(|| folder.join(STATE_DIR)),
     };
+    // Without any unit it is asked: what an edit took out of the config may still live there.
+    let needs_tmux = units.is_empty() || units.values().any(|unit| unit.process().is_none());
     Config {
         watchdog,
+        needs_tmux,
         session_prefix: defaults.session_prefix.clone(),
         tmux_socket: defaults.tmux_socket.clone(),
         units,

@@ -17,6 +17,8 @@ pub struct Config {
     pub tmux_socket: String,
     /// Units by name; [`Unit::position`] has the order of the file.
     pub units: BTreeMap<UnitName, Unit>,
+    /// Agents or services are among the units that the file names: without any tmux need not be there, and is not asked.
+    pub needs_tmux: bool,
     /// Backends that the file names: its own tables and those that units use.
     pub backends: BTreeMap<String, Backend>,
     /// `[loop]`: the phases that the loop agents work through; None = they work without a plan.

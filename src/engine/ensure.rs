@@ -1,11 +1,11 @@
-//! Who watches the watchdog: is one alive, start one in its tmux session, end one. For `ensure`, `up` and `down`.
+//! Who watches the watchdog: is one alive, start one, end one. For `ensure`, `up` and `down`.
 //!
 //! A watchdog is alive when it holds the lock; it is old when it holds the lock and its heartbeat stands still.
 
 use super::commit::{Image, Suspects};
 use super::home::{Home, LoadedConfig};
 use super::{observe, run};
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::names::UnitName;
 use crate::base::time::human_s;
 use crate::config::Config;
@@ -15,8 +15,9 @@ use crate::state::table;
 use crate::sys::exe::Binary;
 use crate::sys::files::RealFiles;
 use crate::sys::lock::{self, Held};
-use crate::sys::{Files, Host, clock, outside, proc};
+use crate::sys::{Files, Host, clock, detached, outside, proc};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A heartbeat older than this many intervals is old …
 const OLD_INTERVALS: f64 = 3.0;
@@ -53,12 +54,30 @@ pub enum Ensured {
     Alive(Held),
     /// The fleet is marked down: none is started.
     Down(String),
-    /// One was started in this session.
-    Started(String),
+    /// One was started there.
+    Started(Seat),
     /// One lives but does not tick; people were told.
     Old(Held, f64),
-    /// That one was ended, and one was started in this session.
-    Replaced(Held, String),
+    /// That one was ended, and one was started there.
+    Replaced(Held, Seat),
+}
+
+/// Where a watchdog was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// In this tmux session, where people can look at it.
+    Session(String),
+    /// By itself: there is no tmux, and nothing that it keeps needs one.
+    Alone,
+}
+
+impl std::fmt::Display for Seat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Seat::Session(session) => write!(f, "in tmux session `{session}`"),
+            Seat::Alone => f.write_str("by itself, for there is no tmux"),
+        }
+    }
 }
 
 /// What to do with a watchdog that does not tick.
@@ -105,7 +124,7 @@ pub fn ensure(home: &Home, old: OldOne) -> Result<Ensured> {
                 OldOne::Tell => Ok(Ensured::Old(held, age_s)),
                 OldOne::Replace => {
                     stop(&loaded.config)?;
-                    start(home, &loaded).map(|session| Ensured::Replaced(held, session))
+                    start(home, &loaded).map(|seat| Ensured::Replaced(held, seat))
                 }
             }
         }
@@ -143,11 +162,27 @@ pub fn session(config: &Config) -> String {
     format!("{}watchkeeper", config.session_prefix)
 }
 
-/// Starts a watchdog in its tmux session and waits until it holds the lock. Returns the session.
-pub fn start(home: &Home, loaded: &LoadedConfig) -> Result<String> {
+/// Starts a watchdog and waits until it holds the lock: in its tmux session, or alone where tmux is neither there nor
+/// needed.
+fn start(home: &Home, loaded: &LoadedConfig) -> Result<Seat> {
     let config = &loaded.config;
-    let mut watchdog = run::open(config, "start")?;
-    let session = session(config);
+    let watchdog = run::open(config, "start")?;
+    let argv = argv(home)?;
+    let dir = home.config_path.parent().unwrap_or(Path::new("/"));
+    let missing = || watchdog.host.tmux().version().is_err_and(|error| error.kind() == Kind::Missing);
+    if config.needs_tmux || !missing() {
+        return start_in_session(config, watchdog, argv, dir);
+    }
+    let mut alone = detached::start(&argv, dir, &config.state_dir.join(table::WATCHDOG_LOG))
+        .map_err(|error| error.doing("starting the watchdog"))?;
+    match wait_for_lock(config, &mut || alone.ended()) {
+        Ok(()) => Ok(Seat::Alone),
+        Err(error) => Err(error.hint(format!("its words are in `{}`", table::WATCHDOG_LOG))),
+    }
+}
+
+/// The command line of a watchdog.
+fn argv(home: &Home) -> Result<Vec<String>> {
     let binary = Binary::running()?;
     let mut argv = vec![binary.path.to_string_lossy().into_owned(), "--config".into()];
     argv.push(home.config_path.to_string_lossy().into_owned());
@@ -155,13 +190,21 @@ pub fn start(home: &Home, loaded: &LoadedConfig) -> Result<String> {
         argv.extend(["--state".to_owned(), state.to_string_lossy().into_owned()]);
     }
     argv.push("run".into());
+    Ok(argv)
+}
+
+fn start_in_session(
+    config: &Config,
+    mut watchdog: run::RealWatchdog,
+    argv: Vec<String>,
+    dir: &Path,
+) -> Result<Seat> {
+    let session = session(config);
     let unit = UnitName::new(UNIT).map_err(Error::usage)?;
-    let dir =
-        home.config_path.parent().map(|dir| dir.to_string_lossy().into_owned()).unwrap_or_else(|| "/".into());
     let launch = Launch {
         unit,
         session: session.clone(),
-        dir,
+        dir: dir.to_string_lossy().into_owned(),
         argv,
         env: BTreeMap::new(),
         env_remove: Vec::new(),
@@ -171,26 +214,32 @@ pub fn start(home: &Home, loaded: &LoadedConfig) -> Result<String> {
     let ours = |row: &&crate::sys::PaneRow| row.stamp == watchdog.stamp && row.session == session;
     let list = watchdog.host.panes();
     let action = match list.rows.iter().find(ours) {
-        Some(row) if row.dead => Action::Respawn { pane: row.pane.clone(), launch },
-        Some(_) => return wait_for_lock(config, session), // It is starting up.
-        None => Action::NewSession { launch },
+        Some(row) if row.dead => Some(Action::Respawn { pane: row.pane.clone(), launch }),
+        Some(_) => None, // It is starting up.
+        None => Some(Action::NewSession { launch }),
     };
-    match watchdog.host.perform(&action) {
-        Outcome::Done => wait_for_lock(config, session),
-        Outcome::Failed { why } => Err(Error::again(why).doing("starting the watchdog in tmux")),
+    if let Some(Outcome::Failed { why }) = action.map(|action| watchdog.host.perform(&action)) {
+        return Err(Error::again(why).doing("starting the watchdog in tmux"));
+    }
+    match wait_for_lock(config, &mut || None) {
+        Ok(()) => Ok(Seat::Session(session)),
+        Err(error) => Err(error.hint(format!("its words are in the tmux session `{session}`"))),
     }
 }
 
-fn wait_for_lock(config: &Config, session: String) -> Result<String> {
+/// Waits until a watchdog holds the lock, at most so long as the one that was started does not end.
+fn wait_for_lock(config: &Config, ended: &mut dyn FnMut() -> Option<String>) -> Result<()> {
     let deadline = clock::awake().plus_s(PATIENCE_S);
     while clock::awake() < deadline {
         if lock::held(&config.state_dir).is_some_and(|held| held.command == "run") {
-            return Ok(session);
+            return Ok(());
+        }
+        if let Some(words) = ended() {
+            return Err(Error::again(format!("the watchdog ended at once: {words}")));
         }
         outside::nap(0.05);
     }
-    Err(Error::again(format!("the watchdog did not take the lock within {PATIENCE_S:.0} s"))
-        .hint(format!("its words are in the tmux session `{session}`")))
+    Err(Error::again(format!("the watchdog did not take the lock within {PATIENCE_S:.0} s")))
 }
 
 /// Ends the watchdog that holds the lock: TERM, patience, KILL. False when none lived.

@@ -136,7 +136,18 @@ impl Follower {
             question.log.open(question.committed, question.start).map_err(|error| error.message())?;
         let Some((reader, trouble)) = opened else { return Ok(()) };
         let goes_on = question.committed.file.is_some() && trouble.is_none();
-        let position = if goes_on { position(question.committed) } else { fresh(reader.at) };
+        let known = position(question.committed);
+        let begins = Position { line: reader.line(), ..fresh(reader.at) };
+        let position = match goes_on {
+            true if reader.at == known.offset => known,
+            // What was read further on, and taken, is done with.
+            true => Position {
+                judged: known.judged.max(reader.at),
+                traced: known.traced.max(reader.at),
+                ..begins
+            },
+            false => begins,
+        };
         let following = Following {
             log: question.log.clone(),
             detectors,

@@ -186,7 +186,7 @@ pub fn gather<H: Host, F: Files>(
 
 /// What tmux says. Where nothing lives in tmux it is not asked, and need not be there.
 fn panes<H: Host>(host: &mut H, config: &Config) -> PaneList {
-    if !config.units.is_empty() && config.units.values().all(|unit| unit.process().is_some()) {
+    if !config.needs_tmux {
         return PaneList { server: ServerSeen::Absent, rows: Vec::new(), buffers: Vec::new() };
     }
     host.panes()

@@ -37,10 +37,12 @@ const LOG_PAUSE_S: f64 = 0.02;
 /// A watchdog on the real world.
 pub type RealWatchdog = Watchdog<RealHost, RealFiles>;
 
-/// Opens the state directory and the tmux server; takes no lock. An error when tmux is missing or too old.
+/// Opens the state directory and the tmux server; takes no lock. An error when tmux is needed, and missing or too old.
 pub fn open(config: &Config, command: &str) -> Result<RealWatchdog> {
     let watchdog = open_unasked(config, command)?;
-    watchdog.host.tmux().version()?;
+    if config.needs_tmux {
+        watchdog.host.tmux().version()?;
+    }
     Ok(watchdog)
 }
 

@@ -236,6 +236,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         }
         decision.events.extend(events);
 
+        self.trim_logs(config, &before);
         let mut unwritten = self.report(config, &seen, &decision, &commit);
         unwritten.extend(incidents);
         let error = unwritten.iter().chain(&failed).next();
@@ -273,6 +274,19 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         });
         self.trouble("incidents", text);
         errors
+    }
+
+    /// Keeps the logs of processes short; `before` = the state as it was read from the disk. Only what was read by it goes.
+    fn trim_logs(&mut self, config: &Config, before: &State) {
+        for (name, process) in config.units.iter().filter_map(|(name, unit)| Some((name, unit.process()?))) {
+            if config.watchdog.observe_only {
+                return;
+            }
+            let (place, read) = (policy::process::place(process), policy::process::cursor(before, name));
+            let why = self.host.trim_log(name, &place, &read, process.log_max);
+            let text = why.map(|why| format!("the log of `{name}` grows on: {}", one_line(&why, 300)));
+            self.trouble(&format!("log {name}"), text);
+        }
     }
 
     /// Carries out what was granted and recorded.

@@ -59,7 +59,7 @@ pub enum RunSeen {
 pub struct LogCursor {
     /// Device and inode of the file, so that a rotation is seen.
     pub file: Option<(u64, u64)>,
-    /// Bytes of it that are done with, counted from its first byte ever: `sys::hosts::rotate::base` says how many were
+    /// Bytes of it that are done with, counted from its first byte ever: `sys::hosts::front` says how many were
     /// taken from its front meanwhile. An unfinished traceback is not: it is read again from its first line.
     pub offset: u64,
     /// Digest of the bytes just before it (at most 64), so that a truncation and a rewrite are seen.

@@ -124,15 +124,19 @@ fn launch(context: &UnitContext<'_>, state: &UnitState) -> Launch {
     }
 }
 
-/// The unit's own variables, and the phase that is in force, "" without one: every unit is told, whatever it does.
 fn env(context: &UnitContext<'_>) -> BTreeMap<String, String> {
+    let mut env = context.unit.process_env();
+    env.extend([phase_in_force(context)]);
+    env
+}
+
+/// The variable with the phase that is in force, "" without one: every unit is told, whatever it does.
+pub fn phase_in_force(context: &UnitContext<'_>) -> (String, String) {
     let phase = match &context.fleet.stage {
         Stage::Phase(id) => id.clone(),
         Stage::NoPlan | Stage::Unknown(_) | Stage::Complete => String::new(),
     };
-    let mut env = context.unit.process_env();
-    env.insert("WATCHKEEPER_PHASE".to_owned(), phase);
-    env
+    ("WATCHKEEPER_PHASE".to_owned(), phase)
 }
 
 fn argv(context: &UnitContext<'_>, agent: &Agent, resume: bool) -> Vec<String> {

@@ -50,7 +50,7 @@ pub fn pass(
     notes: &mut Notes,
 ) {
     let previous = past.previous;
-    server(previous, seen, next, notes);
+    server(config, previous, seen, next, notes);
     let fresh = UnitState::default();
     for name in config.units.keys() {
         let before = previous.units.get(name).unwrap_or(&fresh);
@@ -172,7 +172,10 @@ fn fleet_alerts(previous: &State, seen: &Observation, next: &mut State, notes: &
 }
 
 /// The tmux server went or came back: one fact about the host.
-fn server(previous: &State, seen: &Observation, next: &mut State, notes: &mut Notes) {
+fn server(config: &Config, previous: &State, seen: &Observation, next: &mut State, notes: &mut Notes) {
+    if !config.needs_tmux {
+        return; // It was not asked.
+    }
     match (&previous.mail.server, &seen.server) {
         (_, ServerSeen::Unknown { .. }) | (None, ServerSeen::Absent) => {}
         (Some(old), ServerSeen::Absent) => {

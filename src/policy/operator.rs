@@ -296,6 +296,11 @@ fn adopt(
     let Some(unit) = config.units.get(name).filter(|unit| unit.enabled) else {
         return Err(format!("`{name}` is not enabled in the config"));
     };
+    if unit.process().is_some() {
+        return Err(format!(
+            "`{name}` is a process: what is adopted is a tmux session; host = \"attach\" watches a process that somebody else started"
+        ));
+    }
     if is_taken(state, request) {
         return Ok(format!("`{name}`: being adopted"));
     }

@@ -11,6 +11,7 @@ mod fixes;
 mod heal;
 mod interactive;
 mod limits;
+mod orphans;
 mod prompt;
 mod record;
 mod reply;
@@ -172,6 +173,11 @@ pub fn check_answer(text: &str) -> Result<(), String> {
 /// The incident that an agent is told of.
 pub fn briefed_incident(state: &UnitState) -> Option<&str> {
     state.process.remedy.as_ref().map(|remedy| remedy.incident.as_str()).filter(|id| !id.is_empty())
+}
+
+/// Is it to be looked for what its last run left behind?
+pub fn wants_leftovers(unit: &ProcessUnit, state: &UnitState) -> bool {
+    orphans::wanted(unit, state)
 }
 
 /// Does its CPU tell something now: has it been silent for a while?

@@ -385,6 +385,8 @@ impl World {
     /// A process's host starts it: each number once.
     fn begin(&mut self, launch: &crate::model::process::ProcessLaunch) {
         let known = match &self.seen.units[&launch.unit].process.as_ref().unwrap().run {
+            // An order that never became a process.
+            RunSeen::Ended { id, exit: None, .. } if id.handle.is_empty() => 0,
             RunSeen::Alive { id, .. } | RunSeen::Pending { id, .. } | RunSeen::Ended { id, .. } => id.number,
             RunSeen::Unknown { .. } | RunSeen::Absent => 0,
         };
@@ -418,6 +420,10 @@ impl World {
                     state.incident.rows.iter().map(crate::state::attempts::Attempt::key).collect();
                 process.fixes = state.incident.fixes.iter().map(|note| note.attempt.clone()).collect();
                 process.brief = super::process::wants_brief(state).then(Default::default);
+                let left = super::process::wants_leftovers(config, state)
+                    && matches!(process.run, RunSeen::Ended { .. });
+                let tree = self.hidden.trees.get(unit).filter(|_| left);
+                process.leftovers = tree.cloned().unwrap_or_default();
                 let near = super::process::wants_cpu(config, &self.state, unit, &self.seen.now);
                 process.cpu_ms = near.then(|| *self.hidden.cpu.get(unit).unwrap_or(&0));
             }

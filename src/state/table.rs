@@ -5,6 +5,8 @@ use crate::base::time::Wall;
 
 /// Heartbeat of the watchdog.
 pub const HEARTBEAT: &str = "heartbeat.json";
+/// What a watchdog without tmux had to say of itself.
+pub const WATCHDOG_LOG: &str = "watchdog.log";
 /// Activity clocks of all units.
 pub const CLOCKS: &str = "clocks.json";
 /// Which phase of the plan is in force.
@@ -74,6 +76,11 @@ pub const FILES: &[FileRow] = &[
     },
     FileRow { path: STATUS, writer: "watchdog", about: "for people: one line per unit" },
     FileRow { path: HEARTBEAT, writer: "watchdog", about: "pid, boot, tick number and time, last error" },
+    FileRow {
+        path: WATCHDOG_LOG,
+        writer: "the watchdog",
+        about: "errors of one that was started without tmux: those of the last start",
+    },
     FileRow {
         path: CLOCKS,
         writer: "watchdog",

@@ -1,12 +1,12 @@
 //! New bytes of a log since they were last read: in bounded pieces, across rotation by rename, by copy and truncate, by
 //! deletion. Nothing is read twice, and nothing is lost where it can still be had; what was lost is said.
 //!
-//! Places in a log are counted as `hosts::rotate` does: the bytes that it took from the front count too.
+//! Places in a log are counted as `hosts::front` does: the bytes that were taken from it count too.
 //!
 //! Deliberately not here: what the bytes mean (`detect::log`), when they are read (`engine::follow`).
 
 use super::clock;
-use super::hosts::rotate;
+use super::hosts::front::{self, Front};
 use crate::base::error::{Error, Result};
 use crate::base::text::digest;
 use crate::base::time::Wall;
@@ -31,7 +31,7 @@ const UNREADABLE: [&str; 7] = [".gz", ".xz", ".zst", ".bz2", ".lz4", ".new", ".t
 pub struct Log {
     /// Its file.
     pub path: PathBuf,
-    /// The unit's folder, when it is the log of a local process: only of that the front may be taken.
+    /// The unit's folder, when it is the log of a process of ours: only of that the front may be taken.
     pub own: Option<PathBuf>,
 }
 
@@ -47,7 +47,7 @@ pub enum Start {
 pub struct Reader {
     file: File,
     id: (u64, u64),
-    base: u64,
+    front: Front,
     /// The next byte's place.
     pub at: u64,
     /// Bytes before it, at most [`TAIL`].
@@ -74,14 +74,15 @@ impl Log {
         let now = self.reader(&self.path, 0)?;
         let Some(id) = cursor.file else {
             let Some(mut now) = now else { return Ok(None) };
-            let length = now.file.metadata()?.len();
-            now.seek(if start == Start::End { now.base + length } else { now.base })?;
+            let end = now.end()?;
+            now.seek(if start == Start::End { end } else { now.first()? })?;
             return Ok(Some((now, None)));
         };
         if let Some(mut now) = now.filter(|now| now.id == id)
             && now.stands_at(cursor)
         {
-            now.seek(cursor.offset)?;
+            // What was read for good and taken since the cursor was written is not lost: it was read.
+            now.seek(cursor.offset.max(now.front.first()))?;
             return Ok(Some((now, None)));
         }
         for (path, _) in self.beside() {
@@ -89,7 +90,7 @@ impl Log {
             let known = old.id == id || !cursor.tail.is_empty();
             if known && old.stands_at(cursor) {
                 old.aside = true;
-                old.seek(cursor.offset)?;
+                old.seek(cursor.offset.max(old.front.first()))?;
                 return Ok(Some((old, None)));
             }
         }
@@ -99,7 +100,7 @@ impl Log {
             cursor.offset
         );
         let Some(mut new) = self.reader(&self.path, 0)? else { return Ok(None) };
-        new.seek(new.base)?;
+        new.seek(new.first()?)?;
         Ok(Some((new, Some(lost))))
     }
 
@@ -113,7 +114,7 @@ impl Log {
         let path = later.as_ref().map_or(self.path.as_path(), |(path, _)| path.as_path());
         let Some(mut next) = self.reader(path, 0)? else { return Ok(None) };
         next.aside = later.is_some();
-        next.seek(next.base)?;
+        next.seek(next.first()?)?;
         Ok(Some(next))
     }
 
@@ -133,16 +134,17 @@ impl Log {
         if !meta.is_file() {
             return Err(Error::again("is no regular file").at(path).doing("reading"));
         }
-        let base = if path == self.path { self.base() } else { 0 };
-        Ok(Some(Reader { file, id: (meta.dev(), meta.ino()), base, at, tail: Vec::new(), aside: false }))
+        let id = (meta.dev(), meta.ino());
+        let front = self.front(&file);
+        Ok(Some(Reader { file, id, front, at, tail: Vec::new(), aside: false }))
     }
 
     fn id(&self) -> Option<(u64, u64)> {
         std::fs::metadata(&self.path).ok().map(|meta| (meta.dev(), meta.ino()))
     }
 
-    fn base(&self) -> u64 {
-        self.own.as_deref().map_or(0, rotate::base)
+    fn front(&self, file: &File) -> Front {
+        self.own.as_deref().map_or(Front::default(), |own| front::of(own, file))
     }
 
     /// Files beside the log whose names begin with its own, the newest first.
@@ -172,14 +174,14 @@ impl Reader {
     /// The next bytes, at most `max`.
     pub fn read(&mut self, log: &Log, max: usize) -> Result<Got> {
         for _ in 0..TRIES {
-            self.base = self.base_now(log);
-            let place = self.at.saturating_sub(self.base);
+            self.front = self.front_now(log);
+            let place = self.at.saturating_sub(self.front.base);
             let length = self.file.metadata()?.len();
             let mut bytes = vec![0; usize::try_from(length.saturating_sub(place)).unwrap_or(max).min(max)];
             let same = length >= place && self.tail_stands()?;
             let read = read_at(&self.file, &mut bytes, place)?;
             bytes.truncate(read);
-            if self.base_now(log) != self.base {
+            if self.front_now(log) != self.front {
                 continue;
             }
             if !same {
@@ -208,6 +210,11 @@ impl Reader {
         LogCursor { file: Some(self.id), offset: self.at, tail: digest(&self.tail), ..LogCursor::default() }
     }
 
+    /// Number of the line where reading stands, as far as the log's record tells; 0 = not known.
+    pub fn line(&self) -> u64 {
+        if self.at == self.front.done { self.front.line } else { 0 }
+    }
+
     fn seek(&mut self, at: u64) -> Result<()> {
         self.at = at;
         self.tail = self.before(at)?;
@@ -216,27 +223,46 @@ impl Reader {
 
     /// Bytes before a place, at most [`TAIL`].
     fn before(&self, at: u64) -> Result<Vec<u8>> {
-        let place = at.saturating_sub(self.base);
-        let from = place.saturating_sub(TAIL);
+        let place = at.saturating_sub(self.front.base);
+        let from = place.saturating_sub(TAIL).max(self.front.hole.min(place));
         let mut bytes = vec![0; usize::try_from(place - from).unwrap_or_default()];
         let read = read_at(&self.file, &mut bytes, from)?;
         bytes.truncate(read);
         Ok(bytes)
     }
 
+    /// The end of what is there.
+    fn end(&self) -> Result<u64> {
+        Ok(self.front.base.saturating_add(self.file.metadata()?.len()))
+    }
+
+    /// Where reading begins when nothing is known: at what was not read for good, if it is there.
+    fn first(&self) -> Result<u64> {
+        let first = self.front.first();
+        Ok(if first <= self.end()? { first } else { self.front.base })
+    }
+
     /// Is the log behind the cursor still the one that it was made of?
     fn stands_at(&self, cursor: &LogCursor) -> bool {
-        let Some(place) = cursor.offset.checked_sub(self.base) else { return false };
-        let long_enough = self.file.metadata().is_ok_and(|meta| meta.len() >= place);
+        let Front { base, hole, .. } = self.front;
+        let here = cursor.file == Some(self.id);
+        let (Ok(end), first) = (self.end(), self.front.first()) else { return false };
+        if here && cursor.offset < first {
+            return first <= end;
+        }
+        let Some(place) = cursor.offset.checked_sub(base) else { return false };
         // Of a log whose front was taken up to here nothing is left to compare.
-        let unknown = cursor.tail.is_empty() || self.base > 0 && place < TAIL;
-        long_enough && (unknown || self.before(cursor.offset).is_ok_and(|tail| digest(&tail) == cursor.tail))
+        let taken = base > 0 || hole > 0;
+        let unknown = cursor.tail.is_empty() || taken && place < hole.saturating_add(TAIL);
+        cursor.offset <= end
+            && (unknown || self.before(cursor.offset).is_ok_and(|tail| digest(&tail) == cursor.tail))
     }
 
     fn tail_stands(&self) -> Result<bool> {
         let now = self.before(self.at)?;
         // The front may have been taken up to within the tail.
-        Ok(self.tail.ends_with(&now) && (now.len() == self.tail.len() || self.base > 0))
+        let taken = self.front.base > 0 || self.front.hole > 0;
+        Ok(self.tail.ends_with(&now) && (now.len() == self.tail.len() || taken))
     }
 
     fn is_over(&self, log: &Log) -> bool {
@@ -244,8 +270,8 @@ impl Reader {
     }
 
     /// What was taken from the front so far; of a file that was put aside no more is taken.
-    fn base_now(&self, log: &Log) -> u64 {
-        if self.aside || log.id() != Some(self.id) { self.base } else { log.base() }
+    fn front_now(&self, log: &Log) -> Front {
+        if self.aside || log.id() != Some(self.id) { self.front } else { log.front(&self.file) }
     }
 }
 

@@ -4,6 +4,7 @@
 //! every program has a deadline, every read a size.
 
 pub mod clock;
+pub mod detached;
 pub mod env;
 pub mod exe;
 pub mod files;
@@ -42,7 +43,7 @@ use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
-use crate::model::process::{HostPlace, RunId, RunQuery, RunSeen};
+use crate::model::process::{HostPlace, LogCursor, RunId, RunQuery, RunSeen};
 use crate::model::seen::{BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
 use crate::model::usage::FileSeen;
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,10 +143,16 @@ pub trait Host {
     ) -> Option<follow::Log> {
         None
     }
-    /// Takes what was read from the front of a running local process's log when the log is longer than `max` bytes.
-    /// `done` = everything before it was read for good, by the committed cursor. None = nothing had to be done, or it
-    /// worked; else why it can't be done before the next start.
-    fn trim_log(&mut self, _unit: &UnitName, _done: u64, _max: u64) -> Option<String> {
+    /// Takes what was read for good from the front of a running process's log when that holds more than `max` bytes.
+    /// `read` = the cursor as it stands on disk. None = nothing had to be done, or it worked; else why it can't be done
+    /// before the next start.
+    fn trim_log(
+        &mut self,
+        _unit: &UnitName,
+        _place: &HostPlace,
+        _read: &LogCursor,
+        _max: u64,
+    ) -> Option<String> {
         None
     }
     /// Bytes of somebody else's file from an offset on, at most so many, and its length: a source, a config, a log. None

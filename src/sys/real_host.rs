@@ -12,7 +12,7 @@ use super::{
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal, UnitFile};
-use crate::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunId, RunQuery, RunSeen};
+use crate::model::process::{HostLaunch, HostPlace, LogCursor, ProcessLaunch, RunId, RunQuery, RunSeen};
 use crate::model::seen::{
     BranchFacts, HostSeen, JobSeen, Process, RestartMarker, ServerSeen, TranscriptSeen, Vote,
 };
@@ -424,15 +424,21 @@ impl Host for RealHost {
         let dir = hosts::records::unit_dir(self.files.root(), unit.as_str());
         let path = dir.join(hosts::records::LOG);
         match place {
-            HostPlace::Local => Some(Log { path, own: Some(dir) }),
+            HostPlace::Local | HostPlace::Slurm | HostPlace::Docker { .. } => {
+                Some(Log { path, own: Some(dir) })
+            }
             HostPlace::Attach { .. } => attached.map(|path| Log { path: path.to_owned(), own: None }),
-            HostPlace::Slurm | HostPlace::Docker { .. } => Some(Log { path, own: None }),
         }
     }
 
-    fn trim_log(&mut self, unit: &UnitName, done: u64, max: u64) -> Option<String> {
+    fn trim_log(&mut self, unit: &UnitName, place: &HostPlace, read: &LogCursor, max: u64) -> Option<String> {
         let dir = hosts::records::unit_dir(self.files.root(), unit.as_str());
-        hosts::rotate::trim(&dir, done, max)
+        let way = match place {
+            HostPlace::Local | HostPlace::Docker { .. } => hosts::rotate::Way::Shorten,
+            HostPlace::Slurm => hosts::rotate::Way::Free,
+            HostPlace::Attach { .. } => return None,
+        };
+        hosts::rotate::trim(&dir, read, max, way)
     }
 
     fn leftovers(&mut self, unit: &UnitName, run: &RunId) -> Vec<Process> {

@@ -2,6 +2,7 @@
 
 use crate::place::{Place, UNIT, boot, kill_and_wait, until};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use watchkeeper::model::process::{RunId, RunSeen};
 use watchkeeper::model::seen::Exit;
 use watchkeeper::sys::hosts::{local, records};
@@ -48,6 +49,32 @@ fn what_can_not_be_started_is_an_exit_with_a_reason() {
         assert!(matches!(exit, None | Some(Exit::Status(127))), "{exit:?}");
         assert_eq!(place.mains(), [0; 0]);
     }
+}
+
+#[test]
+fn a_start_that_became_no_process_is_carried_out_the_next_time() {
+    let mut place = Place::new();
+    let launch = place.sh(1, "exec sleep 600");
+    let refused = local::start_with(Path::new("/no/such/shim"), &place.state(), &launch).unwrap_err();
+    assert!(refused.message().contains("starting the shim"), "{refused}");
+    assert!(!place.unit("launch.json").exists());
+    assert_eq!(place.look(1), RunSeen::Absent, "nothing was ordered");
+    // A shim that is killed at once; and one that could not do it, and wrote so.
+    for exit in [None, Some("{\"number\": 1, \"note\": \"no memory\"}")] {
+        let mut shim = local::start_with(Path::new("/bin/true"), &place.state(), &launch).unwrap().unwrap();
+        shim.wait().unwrap();
+        if let Some(text) = exit {
+            std::fs::write(place.unit("exit.json"), text).unwrap();
+        }
+        match place.look(1) {
+            RunSeen::Ended { id, exit: None, note: Some(_), .. } => assert_eq!(id.handle, ""),
+            seen => panic!("{seen:?}"),
+        }
+    }
+    place.start(&launch).unwrap();
+    let child = place.alive(1);
+    place.start(&launch).unwrap();
+    place.only(child.pid);
 }
 
 #[test]

@@ -3,8 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
+mod bare;
 mod disk;
+mod findings;
 mod fixes;
+mod hostile;
 mod secrets;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -354,6 +357,68 @@ fn an_interactive_healer_is_answered_by_a_command() {
     ]);
     assert!(said.contains("the answer is taken"), "{said}");
     world.await_that("good end", |world| !world.unit()["run"]["standing"]["finished"].is_null());
+}
+
+#[test]
+fn what_a_crashed_run_left_behind_is_ended_and_nothing_else() {
+    // One child that does as it is told, one that is deaf, and one that is not ours: it carries no mark.
+    let script = "test -e enough && exec sleep 1000\n\
+                  sleep 1001 & echo $! >> ours\n(trap '' TERM; echo ready; while :; do sleep 0.1; done) & echo $! >> ours\n\
+                  env -i sleep 1002 & echo $! >> others\nsleep 0.3\ntest $(wc -l < ours) -lt 6 || touch enough\nexit 3\n";
+    let mut world = World::new(
+        "command = [\"sh\", \"train.sh\"]\ngrace_s = 0.5\n[process.healing]\nagent = \"off\"",
+        &[("train.sh", script)],
+    );
+    world.watch();
+    world.await_that("last run", |world| world.dir.path().join("enough").exists() && world.child().is_some());
+    let pids = |name: &str| -> Vec<i32> {
+        let text = fs::read_to_string(world.dir.path().join(name)).unwrap();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    let (ours, others) = (pids("ours"), pids("others"));
+    let alive = |pids: &[i32]| pids.iter().filter(|pid| lives(**pid)).count();
+    let (ours_left, others_left) = (alive(&ours), alive(&others));
+    others.into_iter().for_each(kill);
+    assert_eq!((ours.len(), ours_left, others_left), (6, 0, 3));
+    let events = world.says(&["events", "--json"]);
+    assert!(events.contains("run 3 left") && events.contains("behind"), "{events}");
+    assert_eq!(world.number(), 4);
+}
+
+#[test]
+fn the_log_of_a_run_is_kept_short_and_no_line_and_no_failure_is_lost() {
+    // Each line is 64 bytes long; every 10,000th is a failure.
+    let script = "yes | head -n 150000 | awk '{ word = NR % 10000 == 5000 ? \"OOM\" : \"line\"; printf \"%s %058d\\n\", word, NR; \
+                  if (NR % 2500 == 0) { fflush(); system(\"sleep 0.05\") } }'; exec sleep 1000\n";
+    let mut world = World::watched(
+        "command = [\"sh\", \"train.sh\"]\nlog_max_mb = 1\n[process.healing]\nagent = \"off\"\n\
+         [[process.detectors]]\nkind = \"pattern\"\nname = \"oom\"\nregex = \"OOM\"\n\
+         [[process.rules]]\nname = \"none\"\nmatch = { detector = \"oom\" }\naction = { kind = \"command\", command = [\"true\"], then = \"nothing\" }",
+        &[("train.sh", script)],
+    );
+    let log = "units/p/out.log";
+    world.await_that("old part", |world| world.path(&format!("{log}.1")).exists());
+    world.kill_watchdog();
+    world.watch();
+    let last = format!("line {:058}\n", 150_000);
+    world.await_that("last line", |world| world.text(log).ends_with(&last));
+    world.await_that("short log, and its parts in place", |world| {
+        fs::metadata(world.path(log)).unwrap().len() <= 1 << 20
+            && world.json("units/p/log.json")["cut"].is_null()
+    });
+    let whole = [".3", ".2", ".1", ""].map(|old| world.text(&format!("{log}{old}"))).concat();
+    let numbers: Vec<u64> = whole.lines().map(|line| line[5..].parse().unwrap()).collect();
+    let first = numbers[0];
+    assert!(numbers.iter().copied().eq(first..=150_000), "lines are lost, doubled or out of order");
+    assert!(first > 1 && whole.len() > 512 << 10, "{first}, {} bytes", whole.len());
+    // (Events are written last, and one may be missing after a `kill -9`.)
+    let count = |world: &World| {
+        let known = world.json("units/p/unit.json")["incident"]["known"].clone();
+        known.as_array().into_iter().flatten().filter_map(|known| known["count"].as_u64()).sum::<u64>()
+    };
+    world.await_that("all failures", |world| count(world) >= 15);
+    assert_eq!(count(&world), 15);
+    assert!(!world.text("outbox.jsonl").contains("was not read"));
 }
 
 #[test]

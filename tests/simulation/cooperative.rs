@@ -75,7 +75,6 @@ pub struct Service {
     pub mode: Mode,
     /// Whatever is started until then is like this.
     pub fate: (Mode, i64),
-    #[expect(dead_code, reason = "the invariants of ladders come next")]
     pub born: i64,
     pub born_wall: Wall,
     pub last_beat: Option<i64>,
@@ -106,6 +105,20 @@ impl Service {
             dies: None,
             zombie: None,
         }
+    }
+
+    /// Its silence ends then; false: it has none that can.
+    pub fn comes_to_itself(&mut self, at: i64) -> bool {
+        let can = matches!(self.mode, Mode::Hung | Mode::Stuck | Mode::Dozes);
+        if can {
+            (self.mode, self.wakes_at) = (Mode::Dozes, at);
+        }
+        can
+    }
+
+    /// Since when it has not beaten; a start counts as a beat.
+    pub fn silent_since(&self) -> i64 {
+        self.last_beat.unwrap_or(self.born).max(self.born)
     }
 }
 
@@ -320,7 +333,7 @@ pub fn step(world: &mut World, id: u64) {
         due = [service.dies.map(|(at, _)| at), service.stamps_at].into_iter().flatten().fold(due, i64::min);
         match exits {
             Some(how) if rng.chance(zombies) => {
-                let until = t + if rng.chance(100) { 200_000 } else { rng.between(500, 20_000) };
+                let until = t + rng.between(500, 20_000);
                 service.zombie = Some((until, how));
                 due = until;
                 world.tell(format!("{unit}: ends, and is a zombie ({how:?})"));

@@ -89,6 +89,11 @@ impl Disk {
         self.touch_folder(path);
     }
 
+    /// Another one after each change.
+    pub fn version(&self, path: &str) -> Option<u64> {
+        self.files.get(path).map(|file| file.version)
+    }
+
     /// The last change of a file whose time is known.
     pub fn modified(&self, path: &str) -> Option<Wall> {
         self.files.get(path)?.modified

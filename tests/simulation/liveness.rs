@@ -143,7 +143,11 @@ pub fn orders(sim: &mut Sim) {
     let names: Vec<UnitName> = sim.config.units.keys().cloned().collect();
     for name in names {
         let state = sim.disk.borrow().json(&format!("units/{name}/unit.json"));
-        let alerted = state.as_ref().is_some_and(|state| !state["ladder"]["alert_awake_s"].is_null());
+        // What a cooperative unit is told of besides old code is mended without people.
+        let mends = sim.config.units.get(&name).is_some_and(|unit| unit.cooperative.is_some())
+            && state.as_ref().is_some_and(|state| state["ladder"]["symptom"] != "stale");
+        let alerted =
+            !mends && state.as_ref().is_some_and(|state| !state["ladder"]["alert_awake_s"].is_null());
         let spent = state.as_ref().is_some_and(|state| {
             // Refused credentials hold the account, also when the unit that showed it died: a person mended them.
             let held = state["attend"]["told"] == "auth" && state["seen"]["process"].is_null();
@@ -153,7 +157,10 @@ pub fn orders(sim: &mut Sim) {
             let mine = matches!(&asked.ask, Ask::Restart { unit } | Ask::Approve { unit } if *unit == name);
             mine && sim.world.borrow().t - asked.t < 600_000
         });
-        if (alerted || spent) && !recent {
+        let left_alone = state.as_ref().is_some_and(|state| !state["failopen"]["since_awake_s"].is_null());
+        if left_alone && !recent {
+            sim.ask(Ask::Approve { unit: name.clone() });
+        } else if (alerted || spent) && !recent {
             sim.ask(Ask::Restart { unit: name.clone() });
         }
         let mut world = sim.world.borrow_mut();
@@ -199,7 +206,10 @@ fn sick(sim: &Sim) -> Option<String> {
                 "it is idle"
             }
             Play::Work(_) if cli.hangs() && stall && silent_s > 900 + 3 * rare_s => "it hangs",
-            Play::Idle | Play::Work(_) | Play::Service => continue,
+            Play::Idle | Play::Work(_) | Play::Service => match ordeal::sick(&world, unit, rare_s) {
+                Some(why) => why,
+                None => continue,
+            },
         };
         return Some(format!("{name}: {why} (silent for {silent_s} s)"));
     }

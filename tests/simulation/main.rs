@@ -15,6 +15,7 @@ mod host;
 mod invariants;
 mod liveness;
 mod mutants;
+mod mutants_of_ladders;
 mod mutants_of_plans;
 mod ops;
 mod ordeal;
@@ -24,6 +25,7 @@ mod rng;
 mod run;
 mod scenes;
 mod threads;
+mod trials;
 mod work;
 mod world;
 
@@ -34,6 +36,8 @@ use watchkeeper::model::seen::Ask;
 
 /// Seeds of a usual run: what fits into some ten seconds of a debug build on two cores.
 const SEEDS: u64 = 12;
+/// The same for the ladders.
+const SEEDS_OF_LADDERS: u64 = 8;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -74,13 +78,13 @@ fn what_is_asked_of_a_unit_with_a_broken_file_waits() {
 
 #[test]
 fn every_seed_is_safe_and_recovers() {
-    every_seed(plan);
+    every_seed(SEEDS, plan);
 }
 
 /// The same for a fleet of cooperative services, with what they go through.
 #[test]
 fn every_seed_of_ladders_is_safe_and_recovers() {
-    every_seed(|seed| {
+    every_seed(SEEDS_OF_LADDERS, |seed| {
         let mut rng = rng::Rng::new(seed ^ 0x1add);
         let crew = fleet::Crew::Ladders(ordeal::Ordeal::draw(&mut rng));
         Plan { crew, work: Some(None), ..plan(seed) }
@@ -88,10 +92,10 @@ fn every_seed_of_ladders_is_safe_and_recovers() {
 }
 
 #[track_caller]
-fn every_seed(plan: impl Fn(u64) -> Plan + Sync) {
+fn every_seed(last: u64, plan: impl Fn(u64) -> Plan + Sync) {
     let seeds: Vec<u64> = match number("SEED") {
         Some(seed) => vec![seed],
-        None => (number("FROM").unwrap_or(1)..=number("SEEDS").unwrap_or(SEEDS)).collect(),
+        None => (number("FROM").unwrap_or(1)..=number("SEEDS").unwrap_or(last)).collect(),
     };
     let runs = on_two_threads(&seeds, |seed| run(&plan(*seed)));
     assert_eq!(runs.len(), seeds.len());

@@ -5,7 +5,9 @@
 use super::faults::Swarm;
 use super::fleet::Crew;
 use super::friction::Friction;
+use super::mutants_of_ladders as of_ladders;
 use super::mutants_of_plans as of_plans;
+use super::ordeal::Ordeal;
 use super::run::{Plan, run};
 use super::scenes;
 use super::threads::on_two_threads;
@@ -29,6 +31,8 @@ pub struct Mutant {
     pub troubles: fn() -> Swarm,
     /// The fleet has a plan, and these troubles with it.
     pub friction: Option<fn() -> Friction>,
+    /// It is the fleet of cooperative services, and they go through this.
+    pub ordeal: Option<fn() -> Ordeal>,
     pub caught_by: &'static str,
 }
 
@@ -38,7 +42,7 @@ const fn mutant(
     troubles: fn() -> Swarm,
     caught_by: &'static str,
 ) -> Mutant {
-    Mutant { name, decide, troubles, friction: None, caught_by }
+    Mutant { name, decide, troubles, friction: None, ordeal: None, caught_by }
 }
 
 /// All of them.
@@ -323,12 +327,16 @@ fn caught(mutant: &Mutant) -> Option<String> {
             seed,
             decide: mutant.decide,
             thorough: false,
-            // A plan takes its time to be complete.
-            safety_ticks: if mutant.friction.is_some() { 2 * TICKS } else { TICKS },
+            // A plan takes its time to be complete, a breaker to open.
+            safety_ticks: if mutant.friction.is_some() || mutant.ordeal.is_some() {
+                2 * TICKS
+            } else {
+                TICKS
+            },
             liveness: false,
             swarm: Some((mutant.troubles)()),
             work: Some(mutant.friction.map(|friction| friction())),
-            crew: Crew::Agents,
+            crew: mutant.ordeal.map_or(Crew::Agents, |ordeal| Crew::Ladders(ordeal())),
             hunted: Some(mutant.caught_by),
         };
         run(&plan).err().map(|failure| failure.line())
@@ -338,8 +346,12 @@ fn caught(mutant: &Mutant) -> Option<String> {
 #[test]
 fn every_planted_bug_is_caught() {
     let only = std::env::var("MUTANT").unwrap_or_default();
-    let mutants: Vec<&Mutant> =
-        MUTANTS.iter().chain(of_plans::MUTANTS).filter(|mutant| mutant.name.contains(&only)).collect();
+    let mutants: Vec<&Mutant> = MUTANTS
+        .iter()
+        .chain(of_plans::MUTANTS)
+        .chain(of_ladders::MUTANTS)
+        .filter(|mutant| mutant.name.contains(&only))
+        .collect();
     let said = on_two_threads(&mutants, |mutant| {
         let began = std::time::Instant::now();
         (caught(mutant), began.elapsed())
@@ -373,6 +385,28 @@ fn no_scene_blames_the_real_decision() {
         run(&plan).err().map(|failure| format!("{name}: {}", failure.line()))
     });
     assert_eq!(failures.len(), scenes::ALL.len());
+    let failures: Vec<String> = failures.into_iter().flatten().collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Nor do those of the ladders.
+#[test]
+fn no_scene_of_ladders_blames_the_real_decision() {
+    let failures = on_two_threads(of_ladders::SCENES, |(name, ordeal)| {
+        let plan = Plan {
+            seed: 1,
+            decide,
+            thorough: true,
+            safety_ticks: 2 * TICKS,
+            liveness: true,
+            swarm: Some(scenes::work()),
+            work: Some(None),
+            crew: Crew::Ladders(ordeal()),
+            hunted: None,
+        };
+        run(&plan).err().map(|failure| format!("{name}: {}", failure.line()))
+    });
+    assert_eq!(failures.len(), of_ladders::SCENES.len());
     let failures: Vec<String> = failures.into_iter().flatten().collect();
     assert!(failures.is_empty(), "{failures:#?}");
 }

@@ -18,7 +18,7 @@ const fn mutant(
     friction: fn() -> Friction,
     caught_by: &'static str,
 ) -> Mutant {
-    Mutant { name, decide, troubles, friction: Some(friction), caught_by }
+    Mutant { name, decide, troubles, friction: Some(friction), ordeal: None, caught_by }
 }
 
 /// All of them.

@@ -5,8 +5,9 @@ use super::cooperative::{self, Coop, Habits, Mode};
 use super::fleet::Crew;
 use super::rng::Rng;
 use super::run::Sim;
+use super::world::World;
 use std::collections::{BTreeMap, BTreeSet};
-use watchkeeper::config::Config;
+use watchkeeper::config::{Config, Unit};
 
 /// Per mille of turns, or of what the world does on its own.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Ordeal {
     pub rebases: u64,
     /// A person writes `RESTART` for a service, or an old one is left behind, or a torn one.
     pub markers: u64,
+    /// Somebody pauses a unit that is about to be ended, and it comes to itself.
+    pub pauses: u64,
     pub habits: Habits,
 }
 
@@ -35,6 +38,7 @@ impl Ordeal {
             pulls: rate(500, 25),
             rebases: rate(300, 15),
             markers: rate(400, 25),
+            pauses: rate(300, 500),
             habits: Habits {
                 slow_stamps: rate(400, 500),
                 zombies: rate(300, 300),
@@ -87,6 +91,9 @@ pub fn between(sim: &mut Sim) {
     if rng.chance(ordeal.markers) {
         marker(sim, &mut rng);
     }
+    if ordeal.pauses > 0 && rng.chance(ordeal.pauses) {
+        pause(sim);
+    }
     sim.rng = rng;
 }
 
@@ -127,6 +134,24 @@ fn services(sim: &mut Sim, ordeal: &Ordeal, rng: &mut Rng) {
     }
 }
 
+/// Between the wish to end a unit and the first signal it is paused for some minutes; and then it beats again.
+fn pause(sim: &mut Sim) {
+    let world = &mut *sim.world.borrow_mut();
+    let until = world.local().plus_s(100.0);
+    let t = world.t;
+    let Some(coop) = &mut world.coop else { return };
+    let mut paused = None;
+    for (name, service) in &mut coop.services {
+        let file = sim.disk.borrow().json(&format!("units/{name}/unit.json")).unwrap_or_default();
+        if file["ending"]["step"] == "wanted" && service.comes_to_itself(t + 20_000) {
+            paused = Some(name.clone());
+        }
+    }
+    let Some(name) = paused else { return };
+    world.tell(format!("{name}: is paused until {until}"));
+    sim.disk.borrow_mut().put(&format!("units/{name}/PAUSED"), format!("wait until {until}\n").into_bytes());
+}
+
 /// A `RESTART` that the watchdog did not write.
 fn marker(sim: &mut Sim, rng: &mut Rng) {
     let world = &mut *sim.world.borrow_mut();
@@ -141,4 +166,19 @@ fn marker(sim: &mut Sim, rng: &mut Rng) {
     };
     world.tell(format!("{unit}: somebody writes RESTART `{text}`"));
     sim.disk.borrow_mut().put_at(&format!("units/{unit}/RESTART"), text.as_bytes(), at);
+}
+
+/// What is wrong with a cooperative service that lives, if it stood for longer than it takes to see it.
+pub fn sick(world: &World, unit: &Unit, rare_s: i64) -> Option<&'static str> {
+    let (promised, coop) = (unit.cooperative.as_ref()?, world.coop.as_ref()?);
+    let service = coop.services.get(unit.name.as_str())?;
+    let slack_ms = (60 + 2 * rare_s) * 1000;
+    let silent_ms = world.t - service.silent_since();
+    let since = service.stamped_at.map(|at| at.max(coop.repo.moved_at));
+    let stale = service.code != coop.repo.head && since.is_some_and(|since| world.t - since > slack_ms);
+    if silent_ms > (promised.heartbeat_stale_s * 1000.0) as i64 + slack_ms {
+        Some("its heart stands still")
+    } else {
+        (stale && promised.version).then_some("it runs old code")
+    }
 }

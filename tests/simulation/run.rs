@@ -170,6 +170,7 @@ impl Sim {
         let request = Request { id: id.clone(), at: world.local(), from: "cli".into(), ask: ask.clone() };
         let line = serde_json::to_string(&request).unwrap_or_default();
         self.disk.borrow_mut().append_line("inbox.jsonl", &line);
+        self.check.ladders.asked(ask.unit().map_or("", |unit| unit.as_str()), world.t);
         let epoch = match &ask {
             Ask::Nudge { unit, .. } => world.units.get(unit.as_str()).map_or(0, |unit| unit.epoch),
             _ => 0,

@@ -104,8 +104,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
     git(&mut found);
     locale(&mut found);
     if let Some(config) = config(invocation, &mut found) {
-        let in_tmux = config.units.values().any(|unit| unit.process().is_none());
-        if !in_tmux {
+        if !config.needs_tmux {
             found.forgive_tmux();
         }
         state_dir(&config, &mut found);
@@ -123,7 +122,7 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
             }
         }
         folders(&config, &mut found);
-        if tmux == Tool::There && in_tmux {
+        if tmux == Tool::There && config.needs_tmux {
             sessions(&config, &mut found);
         }
         backends(&config, &mut found);

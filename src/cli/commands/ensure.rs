@@ -54,8 +54,8 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
             let text = format!("the fleet is marked down ({reason}): no watchdog is started");
             Answer { watchdog: "down", pid: None, text }
         }
-        Ensured::Started(session) => {
-            let text = format!("started the watchdog in tmux session `{session}`");
+        Ensured::Started(seat) => {
+            let text = format!("started the watchdog {seat}");
             Answer { watchdog: "started", pid: None, text }
         }
         Ensured::Old(held, age_s) => {
@@ -66,8 +66,8 @@ fn run(invocation: &Invocation, out: &mut Out) -> Result<ExitCode> {
             );
             Answer { watchdog: "old", pid: Some(held.pid), text }
         }
-        Ensured::Replaced(held, session) => {
-            let text = format!("ended pid {}, started a watchdog in tmux session `{session}`", held.pid);
+        Ensured::Replaced(held, seat) => {
+            let text = format!("ended pid {}, started a watchdog {seat}", held.pid);
             Answer { watchdog: "replaced", pid: None, text }
         }
     };

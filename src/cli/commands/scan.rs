@@ -58,6 +58,8 @@ function}] (of the program itself, not of libraries)}.",
 const PIECE: usize = 256 * 1024;
 /// Longest file of detectors, bytes.
 const DETECTORS_MAX: u64 = 1 << 20;
+/// Findings that wait for the end of a trace, at most.
+const WAITING_MAX: usize = 10_000;
 /// Characters of a headline.
 const HEADLINE_MAX: usize = 300;
 
@@ -137,8 +139,12 @@ fn scan(path: &Path, detectors: &[DetectorConfig], json: bool, out: &mut Out) ->
             None | Some([]) => scanner.finish(&mut found),
             Some(bytes) => scanner.feed(bytes, &mut found),
         }
-        for finding in found.drain(..) {
-            if json { print_json(&name, &finding, out) } else { print(&name, &finding, out) }
+        // A trace is known only at its end: what was found meanwhile waits, so that all stands in the order of its lines.
+        if !scanner.is_open() || found.len() >= WAITING_MAX || read == 0 {
+            found.sort_by_key(|finding| finding.line);
+            for finding in found.drain(..) {
+                if json { print_json(&name, &finding, out) } else { print(&name, &finding, out) }
+            }
         }
         if read == 0 {
             return Ok(());

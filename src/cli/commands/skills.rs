@@ -247,7 +247,7 @@ fn print(rows: &[Row], out: &mut Out) {
     let width = rows.iter().map(|row| row.tool.len()).max().unwrap_or(0);
     for row in rows {
         let said = match (row.state, &row.why) {
-            ("kept", _) => "kept as it is, somebody changed it (--force replaces it)".to_owned(),
+            ("kept", _) => "kept as it is, somebody wrote or changed it (--force replaces it)".to_owned(),
             ("broken", _) => "its section has no end mark".to_owned(),
             (state, Some(why)) => format!("{state}: {why}"),
             (state, None) => state.to_owned(),

@@ -96,7 +96,9 @@ fn dry_run(invocation: &Invocation, home: &Home, dir: Option<&Path>, out: &mut O
     let loaded = home.load()?;
     let config = &loaded.config;
     let host = RealHost::new(&config.tmux_socket, &config.state_dir);
-    host.tmux().version()?;
+    if config.needs_tmux {
+        host.tmux().version()?;
+    }
     let stamp = config.state_dir.to_string_lossy().into_owned();
     let mut watchdog = Watchdog::new(host, RealFiles::new(&config.state_dir), stamp, Identity::default());
     let (before, seen, decision) = watchdog.dry_run(config, Scope::All);

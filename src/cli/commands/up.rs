@@ -25,7 +25,8 @@ pub const COMMAND: Command = Command {
     about: "start what is not running; without names also the watchdog",
     long: "With names: removes their `down` marks and starts them. Without: removes the
 fleet's `down` mark, starts every enabled unit that is not marked down itself,
-and starts the watchdog in its own tmux session, `<session_prefix>watchkeeper`.
+and starts the watchdog in its own tmux session, `<session_prefix>watchkeeper`
+(by itself where there is no tmux and the config has processes only).
 What runs already is left alone. Waits 30 s for the result unless `--timeout`
 says otherwise.
 
@@ -100,8 +101,8 @@ fn fleet(
 fn watchdog(home: &Home) -> Result<Outcome> {
     let (done, text) = match ensure::ensure(home, OldOne::Tell)? {
         Ensured::Alive(held) => (true, format!("watches already, pid {}", held.pid)),
-        Ensured::Started(session) => (true, format!("watches, in tmux session `{session}`")),
-        Ensured::Replaced(_, session) => (true, format!("watches anew, in tmux session `{session}`")),
+        Ensured::Started(seat) => (true, format!("watches, {seat}")),
+        Ensured::Replaced(_, seat) => (true, format!("watches anew, {seat}")),
         Ensured::Down(_) => (false, "not started: the fleet was marked down again".to_owned()),
         Ensured::Old(held, _) => {
             (false, format!("pid {} does not tick: `watchkeeper ensure --replace`", held.pid))

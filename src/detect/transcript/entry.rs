@@ -1,6 +1,6 @@
 //! One thing that was said or done, on one line for people and `grep`: control bytes gone, secrets masked, bounded.
 
-use crate::base::text::one_line;
+use crate::base::text::{one_line, strip_controls};
 use crate::base::time::Wall;
 use crate::detect::mask::mask;
 use serde::Serialize;
@@ -73,6 +73,18 @@ pub fn clean(text: &str) -> String {
     one_line(&mask(&without_escapes(text)), TEXT_MAX)
 }
 
+/// A program's line as it stands there, its blanks too: escape sequences and control bytes gone, secrets masked, bounded.
+pub fn verbatim(text: &str) -> String {
+    let text = text.get(..floor(text, RAW_MAX)).unwrap_or(text);
+    let text = without_escapes(text.trim_end()).replace('\t', "    ");
+    let plain: String =
+        strip_controls(&mask(&text)).chars().map(|c| if c == '\n' { ' ' } else { c }).collect();
+    match plain.char_indices().nth(TEXT_MAX) {
+        Some((cut, _)) => format!("{}…", plain.get(..cut).unwrap_or_default()),
+        None => plain.trim_end().to_owned(),
+    }
+}
+
 /// The last boundary of a character at or below `max`.
 fn floor(text: &str, max: usize) -> usize {
     (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
@@ -135,6 +147,15 @@ pub(super) fn compact(value: Option<&Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_s_line_keeps_its_shape() {
+        assert_eq!(verbatim("  File \"a.py\", line 3"), "  File \"a.py\", line 3");
+        assert_eq!(verbatim("    \x1b[31m~~^~~\x1b[0m\t x\r\n"), "    ~~^~~     x");
+        assert_eq!(verbatim("10%\r20%\r\n"), "10% 20%");
+        assert_eq!(verbatim(" \t\n"), "");
+        assert_eq!(verbatim(&"ä".repeat(1 << 20)).chars().count(), TEXT_MAX + 1);
+    }
 
     #[test]
     fn texts_are_one_clean_line() {

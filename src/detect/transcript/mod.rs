@@ -16,7 +16,7 @@ pub mod owner;
 mod qwen;
 mod sha256;
 
-pub use entry::{Entry, Role, clean};
+pub use entry::{Entry, Role, clean, verbatim};
 
 use crate::base::time::Wall;
 use crate::model::usage::{Counted, ReaderState, Totals};

@@ -105,7 +105,7 @@ fn details<H: Host, F: Files>(
     if !runs {
         facts.missing = missing(host, unit, process);
     }
-    if state.ending.is_some()
+    if policy::wants_leftovers(process, state)
         && let RunSeen::Ended { id, .. } = &facts.run
     {
         facts.leftovers = host.leftovers(&unit.name, id);

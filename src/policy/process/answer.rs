@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 /// Variables that one answer may set.
 const SET_MAX: usize = 50;
+/// Longest reason, characters.
+const REASON_MAX: usize = 160;
 /// Longest value.
 const VALUE_MAX: usize = 4096;
 
@@ -46,6 +48,16 @@ pub(super) fn parse(text: &str) -> Result<Answer, String> {
         (action, true) => Ok(Answer { action, set }),
         (action, false) => Err(format!("`{action}` with `SET:` lines: only a restart can set something")),
     }
+}
+
+/// Why it wants that: the first sentence of its own, without marks; None = it says nothing but its action.
+pub(super) fn reason(text: &str) -> Option<String> {
+    let lines = visible(text);
+    let says = |line: &&&str| {
+        !line.trim_start().starts_with('#') && !names_one(line) && after(line, "set").is_none()
+    };
+    let line = lines.iter().filter(says).map(|line| unmarked(line)).find(|line| !line.is_empty())?;
+    Some(one_line(line.trim_end_matches(['*', '_', '`', '|', ' ']), REASON_MAX))
 }
 
 /// The lines that count: no quotations, and nothing between fences unless an action stands only there.
@@ -161,6 +173,23 @@ mod tests {
         }
         check("| ACTION: abort |", Ok(("abort", &[])));
         check("ACTION: restart\nThe transaction: it was cut.\n> ACTION: abort", Ok(("restart", &[])));
+    }
+
+    #[test]
+    fn its_reason_is_its_first_sentence() {
+        #[track_caller]
+        fn check(text: &str, want: Option<&str>) {
+            assert_eq!(reason(text).as_deref(), want, "{text}");
+        }
+        check("ACTION: abort", None);
+        check("SET: A=1\n**ACTION: restart-with-env**", None);
+        check("# Diagnosis\n\n- **The disk is full.**\nACTION: abort", Some("The disk is full."));
+        check("ACTION: abort\nThe data is broken.", Some("The data is broken."));
+        check("> quoted\n```\ncode\n```\nACTION: pause", None);
+        check(
+            &format!("{}\nACTION: pause", "ä".repeat(1000)),
+            Some(&format!("{}…", "ä".repeat(REASON_MAX - 1))),
+        );
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(super) fn answered(
         action: answer.action.to_owned(),
         set: answer.set,
         argv: Vec::new(),
-        why: "the healing agent says so".to_owned(),
+        why: answer::reason(text).unwrap_or_else(|| "it gave no reason".to_owned()),
     };
     note(state, remedy, &chosen, text, None);
     let said = format!("the agent answered: {}", chosen.action);

@@ -5,8 +5,9 @@
 
 use super::super::belief;
 use super::super::context::UnitContext;
+use super::super::launch::phase_in_force;
 use super::super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reason, What};
-use super::{code, failure, record};
+use super::{code, failure, orphans, record};
 use crate::base::time::human_s;
 use crate::config::{Lifecycle, ProcessHost, ProcessUnit, Watch};
 use crate::model::action::Action;
@@ -30,8 +31,10 @@ const DRAIN_LOOKS: u32 = 20;
 /// Which run is this, and is it at work?
 pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     let Some(seen) = context.run() else { return };
-    if context.seen.failed.is_some() && state.process.run.since_awake_s.is_none() {
-        refused(context, state);
+    if let Some(why) = &context.seen.failed
+        && state.process.run.since_awake_s.is_none()
+    {
+        refused(context, state, why);
     }
     match seen {
         RunSeen::Unknown { .. } => {}
@@ -97,11 +100,10 @@ fn adopt(context: &UnitContext<'_>, state: &mut UnitState, number: u64, handle: 
     }
 }
 
-fn refused(context: &UnitContext<'_>, state: &mut UnitState) {
+fn refused(context: &UnitContext<'_>, state: &mut UnitState, why: &str) {
     let run = &mut state.process.run;
     run.refused = run.refused.saturating_add(1);
     if run.refused == REFUSED_TOLD {
-        let why = context.seen.failed.clone().unwrap_or_default();
         let text = format!("`{}` can't be started: {why}; it is tried again", context.name);
         state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
     }
@@ -127,11 +129,34 @@ pub(super) fn holds(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut U
     }
 }
 
+/// Why the start that we ordered here never became a process, if that is so: the shim was killed before it, or could not
+/// do it. (A program that can't be run is an end like others.)
+fn never_began<'a>(context: &UnitContext<'a>, state: &UnitState) -> Option<&'a str> {
+    let run = &state.process.run;
+    let is_local = context.unit.process().is_some_and(|unit| unit.host == ProcessHost::Local);
+    let ours = is_local && run.ordered_awake_s.is_some() && run.handle.is_empty() && run.judged < run.number;
+    match context.run() {
+        Some(RunSeen::Ended { id, exit: None, note, .. })
+            if ours && id.number == run.number && id.handle.is_empty() =>
+        {
+            Some(note.as_deref().unwrap_or_default())
+        }
+        Some(
+            RunSeen::Ended { .. }
+            | RunSeen::Absent
+            | RunSeen::Unknown { .. }
+            | RunSeen::Pending { .. }
+            | RunSeen::Alive { .. },
+        )
+        | None => None,
+    }
+}
+
 /// A run that was ordered and that its host does not know yet.
 fn is_unstarted(context: &UnitContext<'_>, state: &UnitState) -> bool {
     let run = &state.process.run;
     match context.run() {
-        Some(RunSeen::Ended { id, .. }) => id.number < run.number,
+        Some(RunSeen::Ended { id, .. }) => id.number < run.number || never_began(context, state).is_some(),
         // Never seen at all: its start did not happen.
         Some(RunSeen::Absent) => run.number > 0 && run.judged < run.number && run.handle.is_empty(),
         Some(RunSeen::Unknown { .. } | RunSeen::Pending { .. } | RunSeen::Alive { .. }) | None => false,
@@ -155,6 +180,9 @@ pub(super) fn end_words(seen: &RunSeen) -> String {
 
 /// Judges an end, once for each run, when everything that it wrote was read.
 pub(super) fn ended(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut UnitState, notes: &mut Notes) {
+    if never_began(context, state).is_some() {
+        return;
+    }
     let run = &mut state.process.run;
     if run.judged >= run.number {
         return;
@@ -341,6 +369,10 @@ pub(super) fn propose(context: &UnitContext<'_>, unit: &ProcessUnit, state: &Uni
         return out.hold(label(kind), why);
     }
     let Some(host) = host(unit) else { return };
+    let origin = if kind == Kind::Asked { Origin::Person } else { Origin::Policy };
+    if orphans::propose(context, unit, state, origin, out) {
+        return;
+    }
     let again = kind == Kind::Again;
     let number = if again { state.process.run.number } else { state.process.run.number.saturating_add(1) };
     let action = Action::Run { launch: launch(context, unit, state, number, host) };
@@ -423,10 +455,11 @@ fn withheld(
         }
         Kind::Again => {
             let needed = (AGAIN_S * 2f64.powi(run.refused.min(10) as i32)).min(REFUSED_MAX_S);
-            let what = context.seen.failed.as_ref().map_or_else(
-                || "its start was ordered and is not seen yet".to_owned(),
-                |why| format!("its start was refused ({why})"),
-            );
+            let what = match (&context.seen.failed, never_began(context, state)) {
+                (Some(why), _) => format!("its start was refused ({why})"),
+                (None, Some(why)) => why.to_owned(),
+                (None, None) => "its start was ordered and is not seen yet".to_owned(),
+            };
             wait(since(run.ordered_awake_s), needed, &what)
         }
         Kind::Asked | Kind::First | Kind::Resume => Ok(()),
@@ -473,6 +506,7 @@ fn launch(
     if let Some(remedy) = &state.process.remedy {
         env.extend(remedy.remedy.set.clone());
     }
+    env.extend([phase_in_force(context)]);
     ProcessLaunch {
         unit: context.name.clone(),
         number,
@@ -490,6 +524,9 @@ pub(super) fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut 
     let now = context.now.awake_s;
     let rule = granted.why.rule.as_str();
     if rule == "process.again" {
+        if let Some(why) = never_began(context, state) {
+            refused(context, state, why);
+        }
         state.process.run.ordered_awake_s = Some(now);
         return;
     }

@@ -2,8 +2,8 @@
 
 use crate::model::action::FixStep;
 use crate::model::finding::FindingKind;
-use crate::model::process::RunSeen;
-use crate::model::seen::{Ask, Exit, FixSeen, JobSeen};
+use crate::model::process::{RunId, RunSeen};
+use crate::model::seen::{Ask, Exit, FixSeen, JobSeen, Paused};
 use crate::policy::testing::{World, name};
 use crate::state::process::Standing;
 
@@ -43,6 +43,70 @@ fn a_wanted_process_is_started_once_with_its_number_on_record() {
     assert_eq!(world.runs.iter().map(|run| run.number).collect::<Vec<_>>(), [1]);
     world.run(600.0);
     assert_eq!(world.runs.len(), 1, "{}", world.story());
+}
+
+#[test]
+fn a_start_that_became_no_process_is_no_run_that_failed() {
+    let mut world = World::new(&config("lifecycle = \"one-shot\""));
+    world.deaf.insert("p: start".into());
+    world.deaf.insert("p: start again".into());
+    world.tick();
+    let never = |exit| RunSeen::Ended {
+        id: RunId { number: 1, handle: String::new() },
+        exit,
+        out_of_memory: false,
+        at: None,
+        note: Some("starting the process: out of memory".into()),
+    };
+    world.unit("p").process().run = never(None);
+    world.run(1000.0);
+    standing(&world, &Standing::Open);
+    let run = &world.state_of("p").process.run;
+    assert_eq!((run.number, run.judged, run.restarts), (1, 0, 0), "{}", world.story());
+    // It is tried again less and less often, and people hear of it.
+    assert!((5..12).contains(&run.refused), "{}", run.refused);
+    world.expect_alerts("`p` can't be started: starting the process: out of memory; it is tried again", 1);
+    assert!(world.incidents.is_empty());
+    world.deaf.clear();
+    world.run(400.0);
+    assert_eq!(world.runs.iter().map(|run| run.number).collect::<Vec<_>>(), [1]);
+    // A status was there: that is an end.
+    let mut world = World::new(&config("lifecycle = \"one-shot\""));
+    world.deaf.insert("p: start".into());
+    world.tick();
+    world.unit("p").process().run = never(Some(Exit::Status(127)));
+    world.run(60.0);
+    standing(&world, &Standing::Finished { well: false });
+}
+
+#[test]
+fn what_a_run_leaves_behind_is_ended_before_the_next_start() {
+    let mut world = running("");
+    world.unit("p").ended(FAIL);
+    world.unit("p").orphan(4711);
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    let story = world.story();
+    let at = |what: &str| story.find(what).unwrap_or_else(|| panic!("no {what}: {story}"));
+    assert!(at("run 1 left 1 process behind") < at("TERM to 1 processes"), "{story}");
+    assert!(world.state_of("p").ending.is_none());
+    // Of one that is over, or that waits for a person, nobody looks for anything; a person's start ends it too.
+    let mut world = running("lifecycle = \"one-shot\"");
+    world.unit("p").ended(WELL);
+    world.unit("p").orphan(4711);
+    world.run(60.0);
+    assert!(!world.story().contains("left 1 process"), "{}", world.story());
+    world.ask(Ask::Restart { unit: name("p") });
+    world.run(30.0);
+    assert!(world.story().contains("left 1 process"), "{}", world.story());
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    // Paused means that nothing is ended.
+    let mut world = running("");
+    world.unit("p").seen().markers.paused = Some(Paused { reason: "wait".into(), until: None });
+    world.unit("p").ended(FAIL);
+    world.unit("p").orphan(4711);
+    world.run(60.0);
+    assert!(!world.story().contains("TERM"), "{}", world.story());
 }
 
 #[test]
@@ -624,7 +688,7 @@ fn a_remedy_that_is_given_up_is_closed_in_the_ledger() {
     assert!(world.state_of("p").process.heal.fixes.is_empty());
     assert_eq!(
         world.state_of("p").process.run.standing,
-        Standing::Aborted { why: "the healing agent: the healing agent says so".into() }
+        Standing::Aborted { why: "the healing agent: it gave no reason".into() }
     );
 }
 

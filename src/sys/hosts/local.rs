@@ -14,7 +14,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Starts a process through a shim; the shim, to be waited for in the end. None = this very run was started before.
+/// Starts a process through a shim; the shim, to be waited for in the end. None = this very run was started before, or its
+/// start is under way. An order that never became a process is carried out now.
 pub fn start(state_dir: &Path, launch: &ProcessLaunch) -> Result<Option<std::process::Child>> {
     start_with(&exe::Binary::running()?.path, state_dir, launch)
 }
@@ -30,16 +31,21 @@ pub fn start_with(
     let opened = records::open_folder(&dir);
     let folder = opened.map_err(|error| Error::from(error).at(&dir).doing("opening the unit's folder"))?;
     let ordered = records::order(&dir).map(|order| order.number);
-    if ordered == Some(launch.number) {
+    if ordered == Some(launch.number) && began(&dir, launch.number) {
         return Ok(None);
     }
     let locked = records::try_lock(&folder).map_err(|error| Error::from(error).at(&dir).doing("locking"))?;
-    if !locked {
-        return Err(Error::again(format!("run {} is not over", ordered.unwrap_or(0))));
+    match (locked, ordered) {
+        (true, _) => {}
+        (false, Some(ordered)) if ordered == launch.number => return Ok(None),
+        (false, ordered) => return Err(Error::again(format!("run {} is not over", ordered.unwrap_or(0)))),
     }
     // Looked at once more under the lock: what stands there now stays.
     let ordered = records::order(&dir).map_or(0, |order| order.number);
-    if ordered >= launch.number {
+    if ordered == launch.number && began(&dir, launch.number) {
+        return Ok(None);
+    }
+    if ordered > launch.number {
         return Err(Error::again(format!("run {ordered} was ordered already, {} is older", launch.number)));
     }
     if let Some(other) = survivor(state_dir, &dir, launch.unit.as_str()) {
@@ -47,15 +53,27 @@ pub fn start_with(
     }
     rotate::at_start(&dir, launch.log_max)?;
     make_room(&dir)?;
+    if records::exit(&dir, launch.number).is_some() {
+        // Of the try before, which became no process.
+        std::fs::remove_file(dir.join(records::EXIT))?;
+    }
     records::write(&dir, LAUNCH, &Order { v: 1, at: clock::wall(), launch: launch.clone() })?;
-    Command::new(binary)
+    let spawned = Command::new(binary)
         .args(["shim".as_ref(), dir.as_os_str()])
         .stdin(Stdio::from(folder))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
-        .map(Some)
-        .map_err(|error| Error::from(error).doing("starting the shim"))
+        .spawn();
+    spawned.map(Some).map_err(|error| {
+        // Nothing was ordered.
+        let _ = std::fs::remove_file(dir.join(LAUNCH));
+        Error::from(error).doing("starting the shim")
+    })
+}
+
+/// The run became a process, or its program could not be run.
+fn began(dir: &Path, number: u64) -> bool {
+    records::child(dir, number).is_some() || records::exit(dir, number).is_some_and(|e| e.exit().is_some())
 }
 
 /// What stands in the way of the run's files is put aside.

@@ -6,9 +6,9 @@
 //!
 //! Deliberately not here: judging the output.
 
-use super::records::{self, LOG};
+use super::records;
 use super::remote::Remotes;
-use super::{rotate, shim};
+use super::{front, shim};
 use crate::base::error::{Error, Result};
 use crate::base::time::Wall;
 use crate::model::process::RunSeen;
@@ -104,7 +104,7 @@ fn start(
     if !records::try_lock(&folder)? {
         return Ok(None);
     }
-    let begin = || Record { v: 1, number, from: place(dir), ..Record::default() };
+    let begin = || Record { v: 1, number, from: front::end(dir), ..Record::default() };
     let record = record.unwrap_or_else(begin);
     let tries = record.tries.saturating_add(1);
     let (engine, name) = (engine.to_owned(), name.to_owned());
@@ -118,12 +118,6 @@ fn start(
     Ok(Some(child))
 }
 
-/// The end of the log.
-fn place(dir: &Path) -> u64 {
-    let length = std::fs::metadata(dir.join(LOG)).map_or(0, |meta| meta.len());
-    rotate::base(dir).saturating_add(length)
-}
-
 /// Fetches until there is no more. Standard input is the unit's folder, locked.
 pub fn run(dir: &Path) -> Result<()> {
     let _ = rustix::process::setsid();
@@ -131,7 +125,7 @@ pub fn run(dir: &Path) -> Result<()> {
     let record: Record =
         records::read(dir, RECORD).ok_or_else(|| Error::again("nothing is to be fetched").at(dir))?;
     let mut log = shim::open_log(dir)?;
-    let mut skip = place(dir).saturating_sub(record.from);
+    let mut skip = front::end(dir).saturating_sub(record.from);
     let (reader, writer) = std::io::pipe()?;
     let mut child = Command::new(&record.engine)
         .args(["logs", "-f", "--timestamps", &record.name])

@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod docker;
+pub mod front;
 pub mod local;
 pub mod logs;
 pub mod records;
@@ -12,3 +13,4 @@ pub mod remote;
 pub mod rotate;
 pub mod shim;
 pub mod slurm;
+mod writers;

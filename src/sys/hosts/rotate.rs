@@ -1,53 +1,40 @@
-//! Keeps a local process's log from growing for ever, without losing a line: before a start it gets another name; while the
-//! process runs, what was read is taken from its front (`FALLOC_FL_COLLAPSE_RANGE`, where the file system can). The process
-//! only appends, so it notices neither.
+//! Keeps a process's log from growing for ever, without losing a line: before a start it gets another name; while the process
+//! runs, what was read is taken from its front and kept beside it for a while. The process notices neither.
 //!
-//! Places in a log are counted from its first byte ever, the ones taken away included: [`base`] says how many those are.
-//! `log.json` records a cut under way. A mark in the part that goes tells after a crash whether it went.
+//! Where the file system can, the file becomes shorter (`FALLOC_FL_COLLAPSE_RANGE`). That is for files which everybody only
+//! appends to: a writer with a place of its own would leave a gap. For those, for writers on other machines, and on file
+//! systems that can't do it, the bytes are freed where they stand (`FALLOC_FL_PUNCH_HOLE`), which no writer notices.
+//!
+//! `log.json` (`front`) records a cut under way. A mark in the part that goes tells after a crash whether it went.
 //!
 //! Deliberately not here: reading the log, and how far it was read.
 
-use super::records::{self, LOG};
+use super::front::{Cut, Open, RECORD, has_mark};
+use super::records::LOG;
+use super::writers;
 use crate::base::error::{Error, Result};
+use crate::model::process::LogCursor;
 use crate::sys::clock;
 use rustix::fs::FallocateFlags;
-use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Old logs kept: `out.log.1` is the newest of them.
 const OLD_MAX: u32 = 3;
-/// Where a log stands.
-const RECORD: &str = "log.json";
 /// The part that is about to go, until it is complete.
 const COPY: &str = "out.log.new";
 /// Most bytes taken in one go: a tick waits for their copy.
 const CUT_MAX: u64 = 64 << 20;
 
-/// `log.json`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Record {
-    v: u64,
-    /// The file that it is about: device, inode, and when it was made (an inode's number comes again).
-    file: (u64, u64, i64),
-    /// Bytes taken from its front so far.
-    base: u64,
-    /// A cut under way.
-    cut: Option<Cut>,
-}
-
-/// A cut: its bytes are copied, and are taken away next.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Cut {
-    bytes: u64,
-    /// What is written over its first bytes, so that it can be told from what comes behind it.
-    mark: String,
-    /// The mark stands in the file, or went with the cut.
-    marked: bool,
+/// How bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The file becomes shorter where that is safe, else they are freed where they stand.
+    Shorten,
+    /// They are freed where they stand: writers on other machines must not find the file shorter than it was.
+    Free,
 }
 
 /// Before a start: a log that is longer than `max` bytes gets another name. What still writes into it goes on doing so.
@@ -65,94 +52,95 @@ pub fn at_start(dir: &Path, max: u64) -> Result<()> {
     put.map_err(|error| Error::from(error).at(&log).doing("putting the log aside"))
 }
 
-/// Bytes that were taken from the front of the unit's log so far: a place in the log minus this is a place in the file.
-pub fn base(dir: &Path) -> u64 {
-    Open::log(dir).ok().flatten().and_then(|open| open.base().ok()).unwrap_or(0)
-}
-
-/// Takes bytes from the front of a log that is longer than `max`, if they lie before `done`, a place in the log. Half of
-/// `max` stays for people. None = done, or nothing to do; else why it can't be done while the process runs.
-pub fn trim(dir: &Path, done: u64, max: u64) -> Option<String> {
-    match try_trim(dir, done, max) {
+/// Takes bytes from the front of a log that holds more than `max`, if they lie before the cursor. Half of `max` stays for
+/// people. None = done, or nothing to do; else why it can't be done while the process runs.
+pub fn trim(dir: &Path, read: &LogCursor, max: u64, way: Way) -> Option<String> {
+    let length = std::fs::symlink_metadata(dir.join(LOG)).map_or(0, |meta| meta.len());
+    if length <= max && std::fs::symlink_metadata(dir.join(RECORD)).is_err() {
+        return None;
+    }
+    match try_trim(dir, read, max, way) {
         Ok(()) => None,
         Err(error) => Some(error.message()),
     }
 }
 
-fn try_trim(dir: &Path, done: u64, max: u64) -> Result<()> {
+fn try_trim(dir: &Path, read: &LogCursor, max: u64, way: Way) -> Result<()> {
     let Some(mut open) = Open::log(dir)? else { return Ok(()) };
     open.settle()?;
+    let hole = open.record.hole;
     let length = open.file.metadata()?.len();
-    if length <= max {
+    let holds = length.saturating_sub(hole);
+    // What was read of another file says nothing about this one.
+    if holds <= max || !read.file.is_some_and(|file| open.is(file)) {
         return Ok(());
     }
     let block = block(&open.file)?;
-    let read = done.saturating_sub(open.record.base);
-    let bytes = read.min(length.saturating_sub(max / 2)).min(CUT_MAX) / block * block;
-    // The kernel refuses to take all of a file this way.
-    if bytes == 0 || bytes >= length {
+    let done = read.offset.saturating_sub(open.record.base).saturating_sub(hole);
+    let bytes = done.min(holds.saturating_sub(max / 2)).min(CUT_MAX) / block * block;
+    // The kernel refuses to take all of a file.
+    if bytes == 0 || bytes >= holds {
         return Ok(());
     }
-    can_collapse(dir, block)?;
-    copy(&open.file, &dir.join(COPY), bytes)?;
-    let mark = format!("{:032x}", (clock::wall().0.unsigned_abs() << 20) | u64::from(std::process::id()));
+    let way = chosen(&open, way, block)?;
+    copied(&open.file, dir, hole, bytes)?;
+    let mark = match way {
+        Way::Shorten => {
+            format!("{:032x}", (clock::wall().0.unsigned_abs() << 20) | u64::from(std::process::id()))
+        }
+        Way::Free => String::new(),
+    };
+    (open.record.done, open.record.line) = (read.offset, read.line);
     open.record.cut = Some(Cut { bytes, mark, marked: false });
     open.save()?;
     open.settle()
 }
 
-/// The log, opened, and what is recorded of it.
-struct Open {
-    dir: PathBuf,
-    file: File,
-    record: Record,
+/// The way that is safe here; an error when there is none.
+fn chosen(open: &Open, way: Way, block: u64) -> Result<Way> {
+    let shorten = way == Way::Shorten && open.record.hole == 0;
+    if shorten && can(&open.dir, FallocateFlags::COLLAPSE_RANGE, block).is_ok() && writers::append(&open.file)
+    {
+        return Ok(Way::Shorten);
+    }
+    can(&open.dir, FREE, block)
+        .map(|()| Way::Free)
+        .map_err(|error| Error::from(error).doing("the file system can't shorten a log that is written to"))
 }
 
+const FREE: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
+
 impl Open {
-    /// None when there is no log, or something else stands in its place.
-    fn log(dir: &Path) -> Result<Option<Open>> {
-        let path = dir.join(LOG);
-        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
-        let file = match OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::from(error).at(&path)),
-        };
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Ok(None);
-        }
-        let made = meta.created().map_or(0, |time| clock::from_system(time).0);
-        let identity = (meta.dev(), meta.ino(), made);
-        let record = records::read::<Record>(dir, RECORD).filter(|record| record.file == identity);
-        let record = record.unwrap_or(Record { v: 1, file: identity, ..Record::default() });
-        Ok(Some(Open { dir: dir.to_owned(), file, record }))
-    }
-
-    /// Bytes taken away so far, also while a cut is under way.
-    fn base(&self) -> Result<u64> {
-        match &self.record.cut {
-            Some(cut) if cut.marked && !self.has_mark(&cut.mark)? => {
-                Ok(self.record.base.saturating_add(cut.bytes))
-            }
-            Some(_) | None => Ok(self.record.base),
-        }
-    }
-
-    fn has_mark(&self, mark: &str) -> Result<bool> {
-        let mut head = vec![0; mark.len()];
-        match self.file.read_exact_at(&mut head, 0) {
-            Ok(()) => Ok(head == mark.as_bytes()),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Finishes a cut that was begun.
     fn settle(&mut self) -> Result<()> {
         let Some(cut) = self.record.cut.clone() else { return Ok(()) };
-        let copy = self.dir.join(COPY);
-        let copied = std::fs::metadata(&copy).map_or(0, |meta| meta.len());
+        let copied = std::fs::metadata(self.dir.join(COPY)).ok().map(|meta| meta.len());
+        match cut.mark.is_empty() {
+            true => self.settle_free(&cut, copied),
+            false => self.settle_shorten(&cut, copied.unwrap_or(0)),
+        }
+    }
+
+    fn settle_free(&mut self, cut: &Cut, copied: Option<u64>) -> Result<()> {
+        match copied {
+            Some(copied) if copied == cut.bytes => {
+                let freed = rustix::fs::fallocate(&self.file, FREE, self.record.hole, cut.bytes);
+                if let Err(errno) = freed {
+                    self.give_up()?;
+                    return Err(Error::from(std::io::Error::from(errno)).doing("shortening the log"));
+                }
+                self.keep_copy()?;
+            }
+            // It got its name: the bytes are gone.
+            None => {}
+            Some(_) => return self.give_up(),
+        }
+        self.record.hole = self.record.hole.saturating_add(cut.bytes);
+        self.record.cut = None;
+        self.save()
+    }
+
+    fn settle_shorten(&mut self, cut: &Cut, copied: u64) -> Result<()> {
         if !cut.marked {
             // Nothing is gone yet. Without its copy nothing may go.
             if copied != cut.bytes || self.file.metadata()?.len() <= cut.bytes {
@@ -162,22 +150,26 @@ impl Open {
             self.record.cut = Some(Cut { marked: true, ..cut.clone() });
             self.save()?;
         }
-        if self.has_mark(&cut.mark)? {
+        if has_mark(&self.file, &cut.mark)? {
             let taken = rustix::fs::fallocate(&self.file, FallocateFlags::COLLAPSE_RANGE, 0, cut.bytes);
             if let Err(errno) = taken {
-                self.unmark(&cut)?;
+                self.unmark(cut)?;
                 self.give_up()?;
                 return Err(Error::from(std::io::Error::from(errno)).doing("shortening the log"));
             }
         }
         // Gone from the log: the copy is the only one now, and gets its name once.
         if copied == cut.bytes {
-            make_way(&self.dir);
-            std::fs::rename(&copy, old(&self.dir, 1))?;
+            self.keep_copy()?;
         }
         self.record.base = self.record.base.saturating_add(cut.bytes);
         self.record.cut = None;
         self.save()
+    }
+
+    fn keep_copy(&self) -> Result<()> {
+        make_way(&self.dir);
+        Ok(std::fs::rename(self.dir.join(COPY), old(&self.dir, 1))?)
     }
 
     /// Puts back what the mark was written over.
@@ -194,14 +186,6 @@ impl Open {
         let _ = std::fs::remove_file(self.dir.join(COPY));
         Ok(())
     }
-
-    /// Durable: what follows can't be taken back.
-    fn save(&self) -> Result<()> {
-        records::write(&self.dir, RECORD, &self.record)?;
-        File::open(self.dir.join(RECORD))?.sync_all()?;
-        File::open(&self.dir)?.sync_all()?;
-        Ok(())
-    }
 }
 
 /// Cuts are made of whole blocks.
@@ -211,33 +195,43 @@ fn block(file: &File) -> Result<u64> {
 }
 
 /// Asks the file system with a file of its own: half a cut can't be undone as easily.
-fn can_collapse(dir: &Path, block: u64) -> Result<()> {
-    let refused = |error: std::io::Error| {
-        Error::from(error).doing("the file system can't shorten a log that is written to")
-    };
-    let probe = tempfile::tempfile_in(dir).map_err(refused)?;
-    probe.set_len(block.saturating_mul(2)).map_err(refused)?;
-    rustix::fs::fallocate(&probe, FallocateFlags::COLLAPSE_RANGE, 0, block)
-        .map_err(|errno| refused(errno.into()))
+fn can(dir: &Path, how: FallocateFlags, block: u64) -> std::io::Result<()> {
+    let probe = tempfile::tempfile_in(dir)?;
+    probe.set_len(block.saturating_mul(2))?;
+    Ok(rustix::fs::fallocate(&probe, how, 0, block)?)
 }
 
-/// Copies the first `bytes` of a file.
-fn copy(from: &File, to: &Path, bytes: u64) -> Result<()> {
+/// Copies the part that goes. On a full disk the oldest part, which would go now anyway, makes room.
+fn copied(from: &File, dir: &Path, at: u64, bytes: u64) -> Result<()> {
+    let to = dir.join(COPY);
+    let Err(error) = copy(from, &to, at, bytes) else { return Ok(()) };
+    let oldest = (1..=OLD_MAX).rev().map(|n| old(dir, n)).find(|path| path.exists());
+    let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    let again = match oldest.filter(|_| is_full).map(std::fs::remove_file) {
+        Some(Ok(())) => copy(from, &to, at, bytes),
+        Some(Err(_)) | None => Err(error),
+    };
+    again.map_err(|error| {
+        let _ = std::fs::remove_file(&to);
+        Error::from(error).doing("keeping the part of the log that goes")
+    })
+}
+
+fn copy(from: &File, to: &Path, at: u64, bytes: u64) -> std::io::Result<()> {
     let _ = std::fs::remove_file(to);
     let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     let mut piece = vec![0; 1 << 20];
-    let mut at = 0;
-    while at < bytes {
-        let wanted = usize::try_from(bytes - at).unwrap_or(piece.len()).min(piece.len());
-        let read = from.read_at(&mut piece[..wanted], at)?;
+    let mut done = 0;
+    while done < bytes {
+        let wanted = usize::try_from(bytes - done).unwrap_or(piece.len()).min(piece.len());
+        let read = from.read_at(&mut piece[..wanted], at + done)?;
         if read == 0 {
-            return Err(Error::again("the log became shorter while it was copied"));
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         copy.write_all(&piece[..read])?;
-        at += read as u64;
+        done += read as u64;
     }
-    copy.sync_all()?;
-    Ok(())
+    copy.sync_all()
 }
 
 /// `out.log.<n>`

@@ -22,6 +22,7 @@ use crate::cli::Kind;
 use crate::files::Disk;
 use crate::world::World;
 use books::{books, same_answer};
+use ladders::Ladders;
 use phases::Phases;
 use pings::Pings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +95,7 @@ pub struct Checker {
     /// Of a fleet with a plan.
     pub phases: Phases,
     pub pings: Pings,
+    pub ladders: Ladders,
 }
 
 impl Checker {
@@ -118,6 +120,7 @@ impl Checker {
             ticks: 0,
             phases: Phases::default(),
             pings: Pings::default(),
+            ladders: Ladders::default(),
         }
     }
 
@@ -165,6 +168,7 @@ impl Checker {
             self.arrived(world, arrival);
         }
         self.lifted(report);
+        self.climbs(world, config, report, disk, killed);
         self.starts(world, config, report);
         self.looks(world, config, report, disk, killed);
         self.hosts(world, report, killed);
@@ -222,6 +226,8 @@ impl Checker {
             }
             self.owed.retain(|_, owner| owner != unit);
             self.pings.forgotten(Some(unit));
+            let service = world.coop.as_ref().and_then(|coop| coop.services.get(unit));
+            self.ladders.forgotten(unit, service.map(|service| service.born));
         }
     }
 

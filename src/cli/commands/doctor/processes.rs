@@ -216,8 +216,9 @@ fn tree(dir: &Path, state_dir: &Path) -> Tree {
             let own = state_dir.strip_prefix(&top).ok().map(|path| path.to_string_lossy().into_owned());
             let is_own = |path: &str| own.as_ref().is_some_and(|own| path.trim_end_matches('/') == own);
             let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-            let files =
-                said.split('\0').filter_map(|entry| entry.get(3..)).filter(|path| !is_own(path)).count();
+            // Files that git does not know are no uncommitted work: no healer is kept away by them.
+            let changed = said.split('\0').filter(|entry| !entry.starts_with("??"));
+            let files = changed.filter_map(|entry| entry.get(3..)).filter(|path| !is_own(path)).count();
             if files == 0 { Tree::Clean } else { Tree::Dirty { files } }
         }
         Ok(ran) => Tree::Unknown { why: ran.why() },
@@ -278,8 +279,7 @@ fn tree_for(
                 "`{name}`: {mode}; but {dir} has {} with uncommitted work, and dirty = \"refuse\": not now",
                 counted(files, "file")
             );
-            let remedy =
-                "commit or stash it, ignore what is no part of it (.gitignore), or dirty = \"stash\"";
+            let remedy = "commit or stash it, or dirty = \"stash\"";
             found.bad("healing", Level::Warning, text, remedy);
         }
         (Tree::Dirty { files }, DirtyTree::Stash) => {
