@@ -60,8 +60,8 @@ pub fn kept(branch: &str, why: &str) -> String {
     match branch {
         "" => format!("Nothing: what was done has held ({why})"),
         branch => format!(
-            "Nothing is urgent: the healing agent's edits have held ({why}). They stand in the tree: look at them, \
-             `git diff HEAD...{branch}`, and merge the branch, `git merge {branch}`, or throw them away"
+            "Nothing is urgent: the healing agent's edits have held ({why}). They stand in the tree, uncommitted, and on a branch: \
+             `git diff HEAD...{branch}` shows them. Commit them, or put the files back; then `git branch -D {branch}`"
         ),
     }
 }
@@ -98,6 +98,11 @@ fn by_finding(material: &Material<'_>) -> Option<String> {
             let hot = material.frames.iter().find(|frame| frame.hot)?;
             Some(format!("Look first at {}", hot.place()))
         }
+        FindingKind::Exit if material.excerpt.lines.is_empty() => Some(format!(
+            "It wrote nothing: run it by hand, in `{}`: `{}`",
+            inline(&material.order.place.dir, 300),
+            inline(&super::report::command(&material.order.place.command), 400)
+        )),
         FindingKind::Exit => exit(finding.exit?),
         FindingKind::Stall => Some(
             "Find out what it waits for: the last lines of its output are below; a debugger (`py-spy dump`, `gdb -p`, \

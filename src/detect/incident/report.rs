@@ -114,7 +114,7 @@ fn place(out: &mut String, material: &Material<'_>) {
             section(out, "Where");
             let near = material.excerpt.near(4, 4);
             match near.is_empty() {
-                true => out.push_str("No log lines are known.\n"),
+                true => out.push_str("Nobody can tell: its log has no lines.\n"),
                 false => out.push_str(&fenced("text", &mask(&near.join("\n")))),
             }
         }
@@ -196,10 +196,13 @@ fn done(out: &mut String, material: &Material<'_>) {
             let _ = writeln!(out, "- **{}**, chosen by {who}", advice::remedy(order));
         }
     }
-    if !order.remedy.why.is_empty() {
-        let _ = writeln!(out, "- because {}", inline(&order.remedy.why, 300));
+    // Who chose it stands above already.
+    let own = format!("rule `{}` says so", order.remedy.source.word());
+    let why = order.remedy.why.strip_prefix(&own).unwrap_or(&order.remedy.why).trim_start_matches("; ");
+    if !why.is_empty() {
+        let _ = writeln!(out, "- because {}", inline(why, 300));
     }
-    for note in order.notes.iter().take(10) {
+    for note in order.notes.iter().filter(|note| !why.contains(note.as_str())).take(10) {
         let _ = writeln!(out, "- {}", inline(note, 300));
     }
     out.push('\n');
@@ -255,7 +258,7 @@ fn log(out: &mut String, material: &Material<'_>) {
     let near =
         if is_trace { without_trace(&material.excerpt.near(20, 10)) } else { material.excerpt.near(20, 10) };
     if near.is_empty() {
-        out.push_str("Nothing of it is known.\n");
+        out.push_str("It has no lines.\n");
         return;
     }
     out.push_str(&fenced("text", &mask(&near.join("\n"))));
@@ -278,7 +281,7 @@ fn surroundings(out: &mut String, material: &Material<'_>) {
     let place = &material.order.place;
     section(out, "Where it runs");
     if !place.command.is_empty() {
-        let _ = writeln!(out, "- command: `{}`", inline(&place.command.join(" "), 400));
+        let _ = writeln!(out, "- command: `{}`", inline(&command(&place.command), 400));
     }
     let _ = writeln!(out, "- host: {}, directory: `{}`", inline(&place.host, 40), inline(&place.dir, 300));
     if !place.log.is_empty() {
@@ -297,6 +300,16 @@ fn surroundings(out: &mut String, material: &Material<'_>) {
     out.push_str(
         "\nBeside this page: `match.json` (the finding), `state.json` (the unit's state then), `configs/`, `frames/`, `fix/`.\n",
     );
+}
+
+/// An argv as a shell would take it.
+pub fn command(argv: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,@%+[]".contains(c);
+    let quoted = |arg: &String| match !arg.is_empty() && arg.chars().all(plain) {
+        true => arg.clone(),
+        false => format!("'{}'", arg.replace('\'', "'\\''")),
+    };
+    argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// The page with another count; None when the line is not there (somebody edited it), or says so already.
@@ -348,7 +361,9 @@ fn when(at: Wall, zone: &str) -> String {
     let tz = zone::find_or_utc(zone);
     let utc = at.to_string();
     match zone::civil(at, &tz) {
-        Some(local) if zone == "UTC" => local.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Some(local) if utc.get(..19) == Some(local.strftime("%Y-%m-%dT%H:%M:%S").to_string().as_str()) => {
+            local.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+        }
         Some(local) => {
             let time = utc.get(11..19).unwrap_or_default();
             format!("{} ({time} UTC)", local.strftime("%Y-%m-%d %H:%M:%S"))

@@ -170,7 +170,10 @@ fn thinking(
             reply::edited(context, state, remedy, fix.as_deref());
             match why {
                 Some(why) => {
-                    reply::failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes);
+                    // (What the job says of a tree speaks for itself.)
+                    let own = why.starts_with("the ");
+                    let why = if own { why.clone() } else { format!("the agent failed: {why}") };
+                    reply::failed(context, state, remedy, output, &why, notes);
                 }
                 None => reply::answered(context, unit, state, remedy, output, notes),
             }
