@@ -198,21 +198,30 @@ impl Image {
     }
 
     /// The first look of a process: a unit whose last act came after the end of the last tick was acted on in a tick that
-    /// never ended. Both clocks must say so, and a heartbeat that was lost says nothing: a unit that is left alone for a
-    /// damaged file would be the greater harm than one death more. What another boot left behind tells nothing either: the
-    /// machine ended, and not the watchdog.
+    /// never ended. Where the heartbeat names the unit that was being acted on, it is that one: of the others the act went
+    /// well or was never begun. Both clocks must say so, and a heartbeat that was lost says nothing: a unit that is left
+    /// alone for a damaged file would be the greater harm than one death more. What another boot left behind tells nothing
+    /// either: the machine ended, and not the watchdog.
     pub fn mark_crashes(&self, seen: &mut Observation) {
         if self.heartbeat.loaded.is_rebased() {
             return;
         }
         let heartbeat = self.heartbeat();
         // (A heartbeat of an older version knows only when its tick looked.)
-        let Some(ended) = heartbeat.ended_awake_s.or(heartbeat.looked_awake_s) else { return };
+        let ended = heartbeat.ended_awake_s.or(heartbeat.looked_awake_s);
         for (name, kept) in self.units.iter().filter(|(_, kept)| !kept.loaded.is_rebased()) {
             let state = &kept.loaded.value;
-            let later = state.failopen.acted_awake_s.is_some_and(|acted| acted > ended);
-            let later_by_wall = state.last_act.as_ref().is_some_and(|act| act.at > heartbeat.at);
-            if let Some(seen) = seen.units.get_mut(name).filter(|_| later && later_by_wall) {
+            let (Some(acted), Some(act)) = (state.failopen.acted_awake_s, &state.last_act) else { continue };
+            let died = match (&heartbeat.acting, ended) {
+                // (No tick ever ended: the heartbeat is of the tick of the act.)
+                (Some(acting), None) => acting == name.as_str() && act.at >= heartbeat.at,
+                (Some(acting), Some(ended)) => {
+                    acting == name.as_str() && acted > ended && act.at > heartbeat.at
+                }
+                (None, Some(ended)) => acted > ended && act.at > heartbeat.at,
+                (None, None) => false,
+            };
+            if let Some(seen) = seen.units.get_mut(name).filter(|_| died) {
                 seen.crashed_on = true;
             }
         }
@@ -300,6 +309,16 @@ impl Image {
             Ok(wrote) => report.written += usize::from(wrote),
             Err(error) => report.tokens_failed = Some(error.message()),
         }
+    }
+
+    /// Writes down whom the next act is on: should it be the end of the watchdog, the next one knows. `first` is what the
+    /// heartbeat says when there was none.
+    pub fn acting<F: Files>(&mut self, files: &mut F, unit: &UnitName, first: &Heartbeat, now: &Now) {
+        let last = self.heartbeat();
+        let last = if last.pid == 0 { first } else { last };
+        let heartbeat = Heartbeat { acting: Some(unit.to_string()), ..last.clone() };
+        // Where it can't be written, all that the tick did is suspect.
+        let _ = self.beat(files, &heartbeat, now);
     }
 
     /// Writes the heartbeat.
@@ -519,7 +538,18 @@ mod tests {
         // Its clocks do not agree: it was damaged, or edited.
         let torn = "\"ended_awake_s\":101.0,\"at\":\"2026-11-21T10:00:01Z\"";
         check(Some(torn), ("200.0", 1), "b", false);
-        // The very first tick, or the file was lost.
+        // It was acting on this one, or on another one.
+        let acting =
+            |unit: &str| format!("\"looked_awake_s\":100.0,\"ended_awake_s\":101.0,\"acting\":\"{unit}\"");
+        check(Some(&acting("a")), ("200.0", 1), "b", true);
+        check(Some(&acting("b")), ("200.0", 1), "b", false);
+        check(Some(&acting("a")), ("100.5", 1), "b", false);
+        // In the very first tick.
+        let first = |unit: &str| format!("\"acting\":\"{unit}\",\"at\":\"2026-11-21T10:00:00Z\"");
+        check(Some(&first("a")), ("200.0", 1), "b", true);
+        check(Some(&first("b")), ("200.0", 1), "b", false);
+        check(Some(&first("a")), ("200.0", 1), "of before", false);
+        // The very first tick, and it died before it acted; or the file was lost.
         check(None, ("200.0", 1), "b", false);
         check(None, ("null", 1), "b", false);
         check(None, ("200.0", 1), "of before", false);

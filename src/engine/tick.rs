@@ -167,6 +167,9 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         if self.ticks == 0 {
             self.image.mark_crashes(&mut seen);
         }
+        let (damaged, again_s) = self.host.tend_records();
+        loaded.troubles.extend(damaged);
+        loaded.due_s = [loaded.due_s, again_s].into_iter().flatten().min_by(f64::total_cmp);
         let news = self.keep_troubles(&loaded.troubles, seen.now.wall);
         seen.troubles.extend(loaded.troubles);
         // A unit that can't be judged is no stranger.
@@ -229,7 +232,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         let mut events = drop_unrecorded(&mut decision, &commit, &self.memory.unrecorded, seen.now.wall);
         // Before the acts: a restart may rotate the log that an incident is about.
         let incidents = self.incidents(config, &decision.next, &seen.now, &commit);
-        failed.extend(self.act(&decision, &mut events, seen.now.wall));
+        failed.extend(self.act(&decision, &mut events, &seen.now));
         if loaded.held.is_empty() && commit.failed.is_empty() {
             // What is on disk now waits for these; a result that was taken is no longer wanted.
             self.host.prune_jobs(&policy::wants::jobs(&decision.next));
@@ -290,8 +293,8 @@ impl<H: Host, F: Files> Watchdog<H, F> {
     }
 
     /// Carries out what was granted and recorded.
-    fn act(&mut self, decision: &Decision, events: &mut Vec<Event>, at: Wall) -> Vec<String> {
-        let mut failed = Vec::new();
+    fn act(&mut self, decision: &Decision, events: &mut Vec<Event>, now: &Now) -> Vec<String> {
+        let (at, mut failed) = (now.wall, Vec::new());
         for job in &decision.jobs {
             if let Outcome::Failed { why } = self.host.perform(&Action::RunJob { job: job.clone() }) {
                 let text = format!("starting the job `{}` did not work: {}", job.id, one_line(&why, 300));
@@ -304,6 +307,8 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             if matches!(action, Action::Signal { signal: Signal::Term, .. }) {
                 self.memory.termed.insert(granted.unit.clone());
             }
+            let first = Heartbeat { at, ..self.heartbeat() };
+            self.image.acting(&mut self.files, &granted.unit, &first, now);
             match self.host.perform(action) {
                 Outcome::Done => {}
                 Outcome::Failed { why } => {
@@ -407,24 +412,32 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         errors
     }
 
+    /// What a heartbeat says of this process.
+    fn heartbeat(&self) -> Heartbeat {
+        Heartbeat {
+            pid: self.identity.pid,
+            command: self.identity.command.clone(),
+            started: self.identity.started,
+            tick: self.ticks,
+            binary: self.identity.binary.clone(),
+            ..Heartbeat::default()
+        }
+    }
+
     /// Writes the heartbeat; why not, if it could not.
     fn beat(&mut self, began: &Now, decision: &Decision, interval_s: f64) -> Option<String> {
         self.ticks += 1;
         let ended = self.host.now();
         let heartbeat = Heartbeat {
-            pid: self.identity.pid,
-            command: self.identity.command.clone(),
-            started: self.identity.started,
-            tick: self.ticks,
             at: ended.wall,
             tick_s: ended.awake_s.since_s(began.awake_s),
             looked_awake_s: decision.next.clocks.looked_awake_s,
             ended_awake_s: Some(ended.awake_s),
             gap_s: decision.next.clocks.gap_s,
             interval_s,
-            binary: self.identity.binary.clone(),
             last_error: self.last_error.as_ref().map(|last| last.text.clone()),
             last_error_at: self.last_error.as_ref().map(|last| last.at.wall),
+            ..self.heartbeat()
         };
         let error = self.image.beat(&mut self.files, &heartbeat, &ended).err()?.message();
         self.last_error = Some(LastError { text: error.clone(), at: ended });

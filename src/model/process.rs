@@ -53,6 +53,21 @@ pub enum RunSeen {
     },
 }
 
+/// What is said of a run that its host forgot, and whose exit nobody wrote down.
+const VANISHED: &str = "its host knows it no more, nor how it ended";
+
+impl RunSeen {
+    /// A run that its host forgot, and whose exit nobody wrote down: it may have ended well.
+    pub fn vanished(id: RunId) -> RunSeen {
+        RunSeen::Ended { id, exit: None, out_of_memory: false, at: None, note: Some(VANISHED.to_owned()) }
+    }
+
+    /// Is it such a run?
+    pub fn is_vanished(&self) -> bool {
+        matches!(self, RunSeen::Ended { exit: None, note: Some(note), .. } if note == VANISHED)
+    }
+}
+
 /// Where reading of a log stands. Everything before it was judged, and is not read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -80,8 +95,11 @@ pub struct LogSeen {
     pub cursor: LogCursor,
     /// New findings, in the order of the log; bounded (the count of the others is in `more`).
     pub findings: Vec<Finding>,
-    /// Findings that were left out.
+    /// Findings that were left out …
     pub more: u64,
+    /// … and the detectors that made too many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub noisy: Vec<String>,
     /// New bytes came.
     pub grew: bool,
     /// The last value of each metric, by detector.

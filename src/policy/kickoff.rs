@@ -15,12 +15,12 @@ pub fn phase<'a>(context: &UnitContext<'a>) -> Option<&'a Phase> {
     }
 }
 
-/// The text; what is resumed comes before it.
+/// The text; from what to go on comes before it. A conversation that is continued has had its prompt.
 pub fn text(context: &UnitContext<'_>, agent: &Agent) -> String {
-    let ordinary = ordinary(context, agent);
     match super::recovery::prompt(context) {
-        Some(resume) => format!("{}\n\n{}", resume.trim_end(), ordinary.trim()),
-        None => ordinary,
+        Some(resume) if context.unfolded.recovery.resumed => resume.trim_end().to_owned(),
+        Some(resume) => format!("{}\n\n{}", resume.trim_end(), ordinary(context, agent).trim()),
+        None => ordinary(context, agent),
     }
 }
 

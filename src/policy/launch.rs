@@ -74,7 +74,9 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
     state.launch.at = Some(context.now.wall);
     state.launch.at_awake_s = Some(context.now.awake_s);
     state.launch.digest = context.unit.launch_digest.clone();
-    state.launch.kickoff = match (typed, by) {
+    super::recovery::charged(context, state);
+    let goes_on = resumed && state.recovery.given.is_some();
+    state.launch.kickoff = match (typed || goes_on, by) {
         (false, _) => Kickoff::Done,
         (true, Origin::Policy) => Kickoff::Due,
         (true, Origin::Person) => Kickoff::Ordered,
@@ -85,7 +87,6 @@ pub fn charge(context: &UnitContext<'_>, by: Origin, state: &mut UnitState) {
         state.phase.ran = false;
     }
     state.launch.phase = kickoff::phase(context).map(|phase| phase.id.clone());
-    super::recovery::charged(context, state);
     state.launch.afresh = false;
     state.launch.stopped = false;
     state.promise.launched = context.unit.cooperative.is_some();

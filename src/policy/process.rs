@@ -18,6 +18,7 @@ mod reply;
 mod rules;
 mod run;
 mod stall;
+mod unasked;
 mod verify;
 mod watch;
 
@@ -26,13 +27,14 @@ use super::context::UnitContext;
 use super::proposal::{Notes, Proposal, Proposals};
 use crate::base::names::UnitName;
 use crate::base::time::Now;
-use crate::config::{ProcessHost, ProcessUnit};
+use crate::config::{ProcessHost, ProcessUnit, Rule};
 use crate::model::action::Action;
+use crate::model::finding::Finding;
 use crate::model::process::{HostPlace, LogCursor, RunId, RunQuery, RunSeen};
 use crate::model::seen::{Exit, ScreenState, Seen};
 use crate::state::State;
-use crate::state::process::RemedyStep;
-use crate::state::unit::UnitState;
+use crate::state::process::{RemedyStep, Standing};
+use crate::state::unit::{UnitState, Unseen};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "process", fold, propose, charge };
@@ -170,6 +172,11 @@ pub fn check_answer(text: &str) -> Result<(), String> {
     answer::parse(text).map(|_| ())
 }
 
+/// Could this rule be meant for what a log said?
+pub fn may_match(rule: &Rule, finding: &Finding) -> bool {
+    rules::may(&rule.matching, finding)
+}
+
 /// The incident that an agent is told of.
 pub fn briefed_incident(state: &UnitState) -> Option<&str> {
     state.process.remedy.as_ref().map(|remedy| remedy.incident.as_str()).filter(|id| !id.is_empty())
@@ -188,6 +195,7 @@ pub fn wants_cpu(unit: &ProcessUnit, state: &State, name: &UnitName, now: &Now) 
 /// Takes this tick's look into what is believed of it, in the words of all units: it runs, it waits, it is over.
 pub fn belief(now: &Now, seen: Option<&Seen>, state: &mut UnitState) {
     let Some(seen) = seen.and_then(|seen| seen.process.as_ref()) else { return };
+    unseen(now, &seen.run, state);
     match &seen.run {
         RunSeen::Unknown { .. } => {}
         RunSeen::Pending { .. } => set(now, state, ScreenState::Starting),
@@ -214,6 +222,26 @@ pub fn belief(now: &Now, seen: Option<&Seen>, state: &mut UnitState) {
             }
             gone(state);
         }
+    }
+}
+
+/// Since when nothing is known of it, while that matters.
+fn unseen(now: &Now, run: &RunSeen, state: &mut UnitState) {
+    let matters = state.process.run.standing == Standing::Open || state.is_up();
+    let why = match run {
+        RunSeen::Unknown { why } if matters => why,
+        RunSeen::Unknown { .. }
+        | RunSeen::Absent
+        | RunSeen::Pending { .. }
+        | RunSeen::Alive { .. }
+        | RunSeen::Ended { .. } => return state.seen.unseen = None,
+    };
+    let bare = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    match &mut state.seen.unseen {
+        // Seconds that pass are no news.
+        Some(unseen) if bare(&unseen.why) == bare(why) => {}
+        Some(unseen) => unseen.why.clone_from(why),
+        unseen @ None => *unseen = Some(Unseen { why: why.clone(), since_awake_s: now.awake_s }),
     }
 }
 

@@ -1,5 +1,7 @@
-//! Going on from a checkpoint: an agent whose process crashed, or whose conversation can't go on, is told by its next first
-//! prompt what it had written down, and how its work place looks. Attempts are counted before they are made.
+//! Going on after a crash. An agent that begins a new conversation is told by its first prompt what it had written down, and
+//! how its work place looks; one whose conversation is continued has its memory, and is told to go on if it was busy.
+//! Attempts are counted before they are made, and one that nothing was seen of is made again. A task has neither: its next
+//! run begins afresh.
 //!
 //! Deliberately not here: whether and when it is started (restart), the typing (deliver), what a checkpoint must hold: any
 //! JSON will do, and none of it is obeyed by us.
@@ -12,9 +14,9 @@ use crate::base::time::human_s;
 use crate::config::{Agent, AgentKind};
 use crate::detect::mask;
 use crate::model::action::{Action, Job};
-use crate::model::seen::{CheckpointSeen, JobSeen, Process};
+use crate::model::seen::{CheckpointSeen, JobSeen, PaneSeen, Process, ScreenState};
 use crate::state::mail::Level;
-use crate::state::unit::{EndCause, Handoff, HandoffKind, News, RecoveryPlan, UnitState};
+use crate::state::unit::{EndCause, Handoff, HandoffKind, Kickoff, News, RecoveryPlan, UnitState};
 use std::collections::BTreeMap;
 
 /// The policy's row.
@@ -22,6 +24,8 @@ pub const POLICY: Policy = Policy { name: "recovery", fold, propose, charge };
 
 /// The resume prompt, slots not filled.
 const TEMPLATE: &str = include_str!("../../prompts/resume.md");
+/// What a conversation is told that is continued, slots not filled.
+const GO_ON: &str = include_str!("../../prompts/go-on.md");
 /// What git says of the work place is waited for so long, seconds; then the prompt goes without it.
 const GATHER_S: f64 = 20.0;
 /// The job's own deadline, seconds.
@@ -42,10 +46,14 @@ git --no-pager -c core.fsmonitor=false -c core.hooksPath=/dev/null diff --no-ext
 fn due(context: &UnitContext<'_>, state: &UnitState) -> Option<(HandoffKind, String)> {
     context.agent().filter(|agent| agent.recovery.max > 0 && agent.kind != AgentKind::Task)?;
     let Some(CheckpointSeen::Json { .. }) = &context.seen.checkpoint else { return None };
-    if launch::resumes(context, state) || belief::is_unstarted(&state.seen) {
+    // What was written down for another phase is not what is to be done now.
+    if launch::resumes(context, state)
+        || belief::is_unstarted(&state.seen)
+        || super::phase::is_behind(context, state)
+    {
         return None;
     }
-    let exit = state.seen.exit.clone().unwrap_or_else(|| "unknown end".into());
+    let exit = exit(state);
     match &state.ending {
         Some(_) if state.launch.afresh => {
             Some((HandoffKind::Crash, "the conversation could not go on".to_owned()))
@@ -59,13 +67,56 @@ fn due(context: &UnitContext<'_>, state: &UnitState) -> Option<(HandoffKind, Str
     }
 }
 
+fn exit(state: &UnitState) -> String {
+    state.seen.exit.clone().unwrap_or_else(|| "unknown end".into())
+}
+
+/// Why a conversation that is continued would be told to go on; None when it would not.
+fn cut_off(context: &UnitContext<'_>, state: &UnitState) -> Option<String> {
+    context.agent().filter(|agent| agent.recovery.max > 0)?;
+    // A person who orders a start sees to it.
+    if !launch::resumes(context, state) || state.operator.start || state.launch.stopped {
+        return None;
+    }
+    match &state.ending {
+        Some(ending) if ending.cause == EndCause::Ladder => {
+            Some(format!("it was ended for want of progress: {}", one_line(&ending.why, 200)))
+        }
+        Some(_) => None,
+        None => verdict::was_cut_off(&state.seen).then(|| exit(state)),
+    }
+}
+
+/// The attempt is paid for, and nothing was seen of its start: we were killed before it, or it was lost with its session.
+fn is_owed(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    let recovery = &state.recovery;
+    recovery.given.is_some()
+        && !recovery.begun
+        && !has_begun(context, state)
+        && recovery.resumed == launch::resumes(context, state)
+        && !super::phase::is_behind(context, state)
+}
+
+/// Is something seen of the last start?
+fn has_begun(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    match &context.seen.pane {
+        PaneSeen::Alive(_) => state.seen.process.is_some(),
+        PaneSeen::Dead { pid, .. } => {
+            // The process whose end made the start necessary may lie there still.
+            let old = pid.zip(state.recovery.last).is_some_and(|(pid, last)| pid == last.pid);
+            state.seen.state == ScreenState::Dead && !old && !belief::is_unstarted(&state.seen)
+        }
+        PaneSeen::Absent | PaneSeen::Unknown => false,
+    }
+}
+
 /// Why the start waits: its resume prompt is not complete yet. Judged from what was on record before this tick's folds, so
 /// that the start's prompt is the one that is waited for.
 pub fn waits(context: &UnitContext<'_>) -> Option<String> {
     let state = context.unfolded;
     let agent = context.agent()?;
     let is_due = state.recovery.attempts < agent.recovery.max && due(context, state).is_some();
-    (is_due && state.recovery.ready.is_none())
+    (is_due && !is_owed(context, state) && state.recovery.ready.is_none())
         .then(|| "what its resume prompt needs is being gathered".to_owned())
 }
 
@@ -75,16 +126,17 @@ pub fn prompt<'a>(context: &UnitContext<'a>) -> Option<&'a str> {
     match context.alive() {
         Some(_) => recovery.given.as_deref(),
         // A start that was recorded and did not happen is made again as it was meant.
-        None => recovery
-            .ready
-            .as_deref()
-            .or_else(|| recovery.given.as_deref().filter(|_| belief::is_unstarted(&context.unfolded.seen))),
+        None => {
+            let owed = recovery.given.as_deref().filter(|_| is_owed(context, context.unfolded));
+            recovery.ready.as_deref().or(owed)
+        }
     }
 }
 
 fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     handoff(context, state, notes);
     let Some(agent) = context.agent() else { return };
+    state.recovery.begun |= has_begun(context, context.unfolded);
     if context.alive().is_some() && context.unfolded.seen.process.is_some() {
         return alive(context, state, notes);
     }
@@ -94,11 +146,18 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         }
         return;
     }
+    if is_owed(context, state) {
+        return;
+    }
+    let is_last = state.recovery.attempts >= agent.recovery.max;
+    if is_last && cut_off(context, context.unfolded).is_some() {
+        return exhausted(context, agent, state);
+    }
     let Some((kind, why)) = due(context, context.unfolded) else {
-        (state.recovery.plan, state.recovery.ready) = (None, None);
+        forget(state);
         return broken(context, state);
     };
-    if state.recovery.attempts >= agent.recovery.max {
+    if is_last {
         return exhausted(context, agent, state);
     }
     if state.recovery.ready.is_some() {
@@ -135,6 +194,9 @@ fn forget(state: &mut UnitState) {
         state.take_job(&plan.job);
     }
     state.recovery.ready = None;
+    if !state.recovery.begun {
+        state.recovery.given = None;
+    }
 }
 
 /// It lives: what was prepared is used up, and after real progress the attempts are forgotten.
@@ -144,7 +206,8 @@ fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
         return;
     }
     let idle_s = context.config.watchdog.stall_idle_s;
-    if context.idle_s().is_none_or(|quiet| quiet > idle_s * PROGRESS_GAP_SHARE) {
+    let works = context.idle_s().is_some_and(|quiet| quiet <= idle_s * PROGRESS_GAP_SHARE);
+    if !works && !came_to_rest(context, state) {
         state.recovery.progress_since_awake_s = None;
         return;
     }
@@ -165,6 +228,14 @@ fn alive(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     news(context, state, &text);
 }
 
+/// A conversation that was told to go on came to the end of its turn. Who idles by its nature makes no other progress.
+fn came_to_rest(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    state.recovery.resumed
+        && context.unfolded.seen.state == ScreenState::Idle
+        && context.unfolded.launch.kickoff == Kickoff::Done
+        && context.unfolded.delivery.current.is_none()
+}
+
 /// A checkpoint that is no JSON is told once; the start is an ordinary one.
 fn broken(context: &UnitContext<'_>, state: &mut UnitState) {
     let Some(CheckpointSeen::Broken { why }) = &context.seen.checkpoint else { return };
@@ -183,12 +254,16 @@ fn exhausted(context: &UnitContext<'_>, agent: &Agent, state: &mut UnitState) {
         return;
     }
     state.recovery.told = true;
+    let then = match launch::resumes(context, context.unfolded) {
+        true => "its conversation is continued, and it is not told to go on",
+        false => "it is started with its ordinary kickoff",
+    };
     let text = format!(
-        "`{}` crashed again after {} of {} recoveries from its checkpoint: it is started with its ordinary kickoff",
+        "`{}` crashed again after {} of {} recoveries: {then}",
         context.name, state.recovery.attempts, agent.recovery.max
     );
     state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
-    news(context, state, "recovery is exhausted: it is started with its ordinary kickoff");
+    news(context, state, &format!("recovery is exhausted: {then}"));
 }
 
 /// What a parent hears.
@@ -310,20 +385,36 @@ fn charge(_: &UnitContext<'_>, _: &Proposal, _: &mut UnitState) {}
 
 /// A start was granted: an attempt that goes with it is counted before it happens.
 pub fn charged(context: &UnitContext<'_>, state: &mut UnitState) {
-    if state.recovery.ready.is_none() && prompt(context).is_some() {
+    if state.recovery.ready.is_none() && is_owed(context, state) {
         return; // The same attempt once more: it is paid for.
     }
-    state.recovery.given = state.recovery.ready.take();
-    state.recovery.progress_since_awake_s = None;
+    let max = context.agent().map_or(0, |agent| agent.recovery.max);
+    let attempt = state.recovery.attempts.saturating_add(1);
+    let go_on = cut_off(context, state).filter(|_| attempt <= max);
+    state.recovery.resumed = go_on.is_some();
     let plan = state.recovery.plan.take();
+    let (given, text) = match go_on {
+        Some(why) => {
+            let slots = [
+                ("{reason}", one_line(&why, 300)),
+                ("{attempt}", attempt.to_string()),
+                ("{max}", max.to_string()),
+            ];
+            let text = format!("its conversation is continued, and it is told to go on ({why})");
+            (Some(super::kickoff::fill(GO_ON, &slots)), text)
+        }
+        None => {
+            let why = plan.map_or_else(String::new, |plan| format!(" ({})", plan.why));
+            (state.recovery.ready.take(), format!("from its checkpoint{why}"))
+        }
+    };
+    (state.recovery.ready, state.recovery.given, state.recovery.begun) = (None, given, false);
+    state.recovery.progress_since_awake_s = None;
     if state.recovery.given.is_none() {
         return;
     }
-    state.recovery.attempts = state.recovery.attempts.saturating_add(1);
-    let why = plan.map_or_else(String::new, |plan| format!(" ({})", plan.why));
-    let max = context.agent().map_or(0, |agent| agent.recovery.max);
-    let text = format!("recovery {} of {max} from its checkpoint{why}", state.recovery.attempts);
-    news(context, state, &text);
+    state.recovery.attempts = attempt;
+    news(context, state, &format!("recovery {attempt} of {max}: {text}"));
 }
 
 fn compose(

@@ -161,10 +161,10 @@ pub fn fold(
     // An end counts when it is believed.
     let ended = before.process.is_some() && state.seen.process.is_none();
     match verdict {
-        Verdict::Finished if ended => fate(state, Fate::Finished, quiet_s),
-        Verdict::Crashed if ended && state.seen.lost_with_server => fate(state, Fate::Lost, quiet_s),
-        Verdict::Crashed if ended => fate(state, Fate::Crashed, quiet_s),
-        Verdict::Stopped if ended => fate(state, Fate::Stopped, quiet_s),
+        Verdict::Finished if ended => fate(before, state, Fate::Finished, quiet_s),
+        Verdict::Crashed if ended && state.seen.lost_with_server => fate(before, state, Fate::Lost, quiet_s),
+        Verdict::Crashed if ended => fate(before, state, Fate::Crashed, quiet_s),
+        Verdict::Stopped if ended => fate(before, state, Fate::Stopped, quiet_s),
         Verdict::Investigate if state.seen.process.is_some() => {
             state.seen.end = None;
             let pid = state.seen.process.map_or(0, |process| process.pid);
@@ -193,8 +193,17 @@ fn asks_restart(before: &SeenState, state: &UnitState) -> bool {
     is_its && state.seen.exit_known == Some(Exit::Status(ASKS_RESTART))
 }
 
-fn fate(state: &mut UnitState, fate: Fate, quiet_s: Option<f64>) {
-    state.seen.end = Some(End { fate, quiet_s: quiet_s.map(f64::round) });
+fn fate(before: &SeenState, state: &mut UnitState, fate: Fate, quiet_s: Option<f64>) {
+    let was_busy = before.state == ScreenState::Busy;
+    state.seen.end = Some(End { fate, quiet_s: quiet_s.map(f64::round), was_busy });
+}
+
+/// Its last process was busy when it crashed, or went with its tmux server.
+pub fn was_cut_off(state: &SeenState) -> bool {
+    state.end.as_ref().is_some_and(|end| match end.fate {
+        Fate::Crashed | Fate::Lost => end.was_busy,
+        Fate::Finished | Fate::Stopped => false,
+    })
 }
 
 /// Its last process ended at work.

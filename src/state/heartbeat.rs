@@ -33,4 +33,7 @@ pub struct Heartbeat {
     pub last_error: Option<String>,
     /// When it was.
     pub last_error_at: Option<Wall>,
+    /// The unit that the tick under way acts on, written before the act; gone when the tick ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acting: Option<String>,
 }

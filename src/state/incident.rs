@@ -5,7 +5,7 @@
 
 use super::attempts::{Attempt, Status};
 use crate::base::time::{Awake, Wall};
-use crate::model::incident::{FixNote, IncidentOrder, Outlook, id};
+use crate::model::incident::{FixNote, IncidentOrder, Outlook, Remedy, id};
 use crate::model::process::ProcessSeen;
 use serde::{Deserialize, Serialize};
 
@@ -95,9 +95,10 @@ impl IncidentState {
 
     /// A failure came. The order's id is made here; its fingerprint, unit, finding and time must be set.
     pub fn take(&mut self, mut order: IncidentOrder) -> Taken {
+        let times = u32::try_from(order.finding.again.saturating_add(1)).unwrap_or(u32::MAX);
         if let Some(at) = self.known.iter().position(|known| known.fingerprint == order.fingerprint) {
             let mut known = self.known.remove(at);
-            known.count = known.count.saturating_add(1);
+            known.count = known.count.saturating_add(times);
             known.last = known.last.max(order.at);
             let taken = Taken::Repeat { incident: known.incident.clone(), count: known.count };
             self.known.push(known);
@@ -115,7 +116,7 @@ impl IncidentState {
         self.known.push(Known {
             fingerprint: order.fingerprint.clone(),
             incident: incident.clone(),
-            count: 1,
+            count: times,
             first: order.at,
             last: order.at,
         });
@@ -123,6 +124,29 @@ impl IncidentState {
         self.known.drain(..extra);
         self.owed.push(order);
         Taken::New { incident }
+    }
+
+    /// No folder more can be owed, but one detector's noise must not take another's: of the detector that owes most, and more
+    /// than this one, the latest order of the same moment gives way. Its id; nobody knows of it but this tick.
+    pub fn make_way(&mut self, order: &IncidentOrder) -> Option<String> {
+        let is_known = self.known.iter().any(|known| known.fingerprint == order.fingerprint);
+        if is_known || self.owed.len() < OWED_MAX {
+            return None;
+        }
+        let owes = |detector: &str| self.owed.iter().filter(|owed| owed.finding.detector == detector).count();
+        let gives_way = |owed: &&IncidentOrder| {
+            owed.at == order.at && owed.remedy == Remedy::default() && owed.notes.is_empty()
+        };
+        let most = self.owed.iter().filter(gives_way).map(|owed| owes(&owed.finding.detector)).max()?;
+        if most <= owes(&order.finding.detector).saturating_add(1) {
+            return None;
+        }
+        let at =
+            self.owed.iter().rposition(|owed| gives_way(&owed) && owes(&owed.finding.detector) == most)?;
+        let gone = self.owed.remove(at);
+        self.known.retain(|known| known.incident != gone.id);
+        self.left_out = self.left_out.saturating_add(1);
+        Some(gone.id)
     }
 
     /// A new attempt: its row is owed as pending. Returns its id.
@@ -251,6 +275,38 @@ mod tests {
         assert_eq!((state.owed.len(), state.left_out), (OWED_MAX, 484));
         assert_eq!((state.rows.len(), state.fixes.len()), (ROWS_MAX, FIXES_MAX));
         assert!(state.known.len() <= KNOWN_MAX && state.fixes[0].response.len() < 70_000);
+    }
+
+    #[test]
+    fn the_noise_of_one_detector_takes_no_folder_from_another() {
+        let mut state = IncidentState::default();
+        for n in 0..100 {
+            state.take(order(&format!("noise {n}"), 5));
+        }
+        let mut fatal = order("fatal", 5);
+        fatal.finding.detector = "fatal".into();
+        let gone = state.make_way(&fatal).unwrap();
+        assert!(gone.contains("oom"), "{gone}");
+        assert!(matches!(state.take(fatal.clone()), Taken::New { .. }));
+        assert_eq!((state.owed.len(), state.left_out), (OWED_MAX, 85));
+        assert!(!state.known.iter().any(|known| known.incident == gone));
+        // Neither for its own kind, nor for what is counted, nor what is older than this moment.
+        assert_eq!(state.make_way(&order("one more", 5)), None);
+        assert_eq!(state.make_way(&fatal), None);
+        let mut later = order("later", 6);
+        later.finding.detector = "fatal".into();
+        assert_eq!(state.make_way(&later), None);
+    }
+
+    #[test]
+    fn a_finding_that_stands_for_many_counts_as_many() {
+        let mut state = IncidentState::default();
+        for again in [0, 998] {
+            let mut order = order("a", 0);
+            order.finding.again = again;
+            state.take(order);
+        }
+        assert_eq!(state.count("a"), 1000);
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub struct RunState {
     pub failure: Option<Failure>,
     /// The hold of a start that people were told.
     pub told: Option<String>,
+    /// It runs, and what was found in it is left as it is, for its restarts are used up: why, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<String>,
 }
 
 /// What is to become of it.
@@ -119,6 +122,9 @@ pub struct WatchState {
     pub late: bool,
     /// What was wrong with its log when people were told.
     pub trouble: Option<String>,
+    /// Detectors that found too much, of which people were told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub noisy: Vec<String>,
 }
 
 /// A finding that came.
@@ -209,6 +215,9 @@ pub struct HealState {
     pub unverified: u32,
     /// A rule's remedy regressed: the next one is the agent's.
     pub escalate: bool,
+    /// Why no agent could be asked, when people were told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<String>,
     /// When agents were asked, by detector.
     pub asked: Vec<Asked>,
     /// Jobs so far.
@@ -294,7 +303,8 @@ impl ProcessState {
         }
         self.run.restarts = 0;
         self.run.failure = None;
-        self.run.told = None;
+        (self.run.told, self.run.stuck) = (None, None);
+        self.heal.unasked = None;
         (self.heal.unverified, self.heal.escalate) = (0, false);
         self.heal.asked.clear();
     }
@@ -331,6 +341,13 @@ impl HealState {
     /// Agents asked about a detector since then.
     pub fn asked_since(&self, detector: &str, since: Awake) -> usize {
         self.asked.iter().filter(|asked| asked.detector == detector && asked.at_awake_s >= since).count()
+    }
+
+    /// An agent that was to be asked was not: it does not count.
+    pub fn unask(&mut self, detector: &str) {
+        if let Some(at) = self.asked.iter().rposition(|asked| asked.detector == detector) {
+            self.asked.remove(at);
+        }
     }
 
     /// An agent is asked.

@@ -88,6 +88,10 @@ pub struct RecoveryState {
     pub ready: Option<String>,
     /// The resume prompt of the present start.
     pub given: Option<String>,
+    /// Something was seen of that start: its process, or the end of it. Until then it is made again as it was meant.
+    pub begun: bool,
+    /// That start continues the last conversation: its prompt is all that it is told.
+    pub resumed: bool,
     /// The process that ended last, until another one takes over, …
     pub last: Option<Process>,
     /// … and how it ended.
@@ -221,6 +225,9 @@ pub struct End {
     /// Seconds since its last activity on any clock, then; None = nobody knew.
     #[serde(default)]
     pub quiet_s: Option<f64>,
+    /// It was busy when it was last looked at.
+    #[serde(default)]
+    pub was_busy: bool,
 }
 
 /// What became of a process that ended.

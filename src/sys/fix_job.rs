@@ -4,7 +4,7 @@
 //! Deliberately not here: git (`fix_branch`), and when which step is due (`policy`).
 
 use super::fix_branch::{self as fix, Dirty, Edits, Place};
-use crate::model::action::{FixJob, FixStep, Job};
+use crate::model::action::{FixJob, FixStep, JOB_REFUSED, Job};
 use crate::model::seen::FixSeen;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ fn opened(place: &Place, dirty: Dirty) -> (Ended, FixSeen) {
 /// What could not be put aside, nor back, is still to be taken back.
 fn refused(place: &Place, why: &str) -> (Ended, FixSeen) {
     let open = fix::is_begun(place);
-    ((None, Some(format!("the agent was not asked: {why}"))), FixSeen { open, ..FixSeen::default() })
+    ((None, Some(format!("{JOB_REFUSED}{why}"))), FixSeen { open, ..FixSeen::default() })
 }
 
 fn around(place: &Place, dirty: Dirty, program: impl FnOnce() -> Ended) -> (Ended, FixSeen) {

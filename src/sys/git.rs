@@ -10,6 +10,7 @@ use crate::model::seen::{BranchFacts, Commit, SinceSeen};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Most commits that are handed on at once: the newest ones.
 pub const COMMITS_MAX: usize = 500;
@@ -131,13 +132,51 @@ pub(super) fn text(path: &Path, limit: u64) -> Result<Option<String>, String> {
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
+/// What was found in a packed-refs, and of which state of that file it is.
+type Found = BTreeMap<(PathBuf, String), (Stamp, Option<String>)>;
+
+/// Inode, size, time of change: git never changes the file, it puts another one in its place.
+type Stamp = (u64, u64, i64, i64);
+
+/// A packed-refs may have tens of thousands of lines, and many units ask for theirs at every tick.
+static PACKED: Mutex<Found> = Mutex::new(BTreeMap::new());
+/// Most references that are remembered.
+const FOUND_MAX: usize = 4000;
+/// A file that changed so lately may change again without its stamp telling, seconds.
+const YOUNG_S: i64 = 2;
+
 fn packed(dir: &Path, name: &str) -> Result<Option<String>, String> {
-    let Some(text) = text(&dir.join("packed-refs"), PACKED_MAX)? else { return Ok(None) };
-    let found = text.lines().find_map(|line| {
+    let path = dir.join("packed-refs");
+    let stamp = stamp(&path);
+    let key = (path, name.to_owned());
+    let mut found = PACKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, id)) = found.get(&key).filter(|(of, _)| stamp == Some(*of)) {
+        return Ok(id.clone());
+    }
+    let Some(text) = text(&key.0, PACKED_MAX)? else { return Ok(None) };
+    let id = text.lines().find_map(|line| {
         let (id, named) = line.split_once(' ')?;
         (named == name && is_object_id(id)).then(|| id.to_owned())
     });
-    Ok(found)
+    if found.len() >= FOUND_MAX {
+        found.clear();
+    }
+    if let Some(stamp) = stamp.filter(|stamp| super::clock::wall().0 / 1000 - stamp.2 > YOUNG_S) {
+        found.insert(key, (stamp, id.clone()));
+    }
+    Ok(id)
+}
+
+#[cfg(test)]
+pub(super) fn is_remembered(packed: &Path) -> bool {
+    let found = PACKED.lock().unwrap_or_else(PoisonError::into_inner);
+    found.keys().any(|(path, _)| path == packed)
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()))
 }
 
 fn rev_parse(repo: &Path, name: &str) -> Result<Option<String>, String> {

@@ -111,4 +111,34 @@ mod tests {
         assert!(head(dir.path()).is_err());
         assert!(head(&dir.path().join("missing")).is_err());
     }
+
+    /// Remembered as long as the file is the one that was read.
+    #[test]
+    fn packed_branches_are_read_again_when_they_change() {
+        let dir = repo();
+        std::fs::remove_file(dir.path().join(".git/refs/heads/main")).unwrap();
+        let path = dir.path().join(".git/packed-refs");
+        // As git does it: a new file in its place.
+        let pack = |id: &str| {
+            let new = dir.path().join(".git/packed-refs.new");
+            std::fs::write(&new, format!("{id} refs/heads/main\n")).unwrap();
+            std::fs::rename(new, &path).unwrap();
+        };
+        for id in [A, B, A] {
+            pack(id);
+            assert_eq!(head(dir.path()).unwrap(), id);
+            assert_eq!(head(dir.path()).unwrap(), id);
+        }
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !super::super::git::is_remembered(&path) {
+            assert!(std::time::Instant::now() < end, "it is never old enough");
+            assert_eq!(head(dir.path()).unwrap(), A);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert_eq!(head(dir.path()).unwrap(), A, "from memory");
+        pack(B);
+        assert_eq!(head(dir.path()).unwrap(), B);
+        std::fs::remove_file(&path).unwrap();
+        assert!(head(dir.path()).is_err());
+    }
 }

@@ -12,7 +12,7 @@ use super::{clock, exe, fix_job};
 use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 use crate::base::time::Wall;
-use crate::model::action::{JOB_LATE, Job, Signal};
+use crate::model::action::{JOB_LATE, JOB_UNSTARTED, Job, Signal};
 use crate::model::seen::{JOB_OUTPUT_MAX, JobSeen, Process};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -232,9 +232,10 @@ fn spawn(dir: &Path, job: &Job) -> std::result::Result<Child, String> {
         command.env_remove(name);
     }
     command.envs(job.env.iter().filter(|(name, _)| plain(name)));
-    command
-        .spawn()
-        .map_err(|error| format!("`{program}` in `{}`: {}", job.dir, error.to_string().to_lowercase()))
+    command.spawn().map_err(|error| {
+        let why = error.to_string().to_lowercase();
+        format!("{JOB_UNSTARTED}`{program}` in `{}`: {why}", job.dir)
+    })
 }
 
 /// What the program reads: its input, or nothing.

@@ -1,7 +1,7 @@
 //! Recovery from a checkpoint: a real agent in a real repository.
 
 use crate::FAST;
-use crate::lab::{Agent, Lab};
+use crate::lab::{Agent, Lab, signal};
 use std::process::Command;
 
 fn git(lab: &Lab, words: &[&str]) {
@@ -73,4 +73,20 @@ fn a_hostile_checkpoint_stops_no_restart() {
         assert!(lab.given(name).iter().all(|text| !text.contains("last conversation")), "{name}");
     }
     lab.until("people are told", || lab.alerts_with("can't be used") == 3);
+}
+
+#[test]
+fn a_conversation_that_was_cut_off_is_continued_and_told_to_go_on_and_one_at_rest_is_not() {
+    let agents = [Agent::persistent("busy", "THINK 600 || "), Agent::persistent("rests", "")];
+    let lab = Lab::new(FAST, &agents);
+    let _watch = lab.watch();
+    lab.until("one works, one rests", || lab.believed("busy") == "busy" && lab.believed("rests") == "idle");
+    for unit in ["busy", "rests"] {
+        signal(lab.pid(unit).unwrap(), rustix::process::Signal::KILL);
+    }
+    lab.until("it is told", || lab.times_given("busy", "This is the same conversation") == 1);
+    assert!(lab.times_given("busy", "killed by signal 9") == 1, "{}", lab.dump());
+    lab.until("the other one is back", || lab.starts("rests") == 2 && lab.believed("rests") == "idle");
+    assert!(lab.given("rests").is_empty(), "{}", lab.dump());
+    assert_eq!(lab.unit("busy")["recovery"]["attempts"], 1);
 }

@@ -83,6 +83,8 @@ pub struct Service {
     /// When it stamps it; None: it did.
     stamps_at: Option<i64>,
     pub stamped_at: Option<i64>,
+    /// A person started it.
+    pub by_person: bool,
     wakes_at: i64,
     dies: Option<(i64, Ended)>,
     /// It ended, and nobody has asked how: until then.
@@ -101,6 +103,7 @@ impl Service {
             code: String::new(),
             stamps_at: None,
             stamped_at: None,
+            by_person: false,
             wakes_at: 0,
             dies: None,
             zombie: None,
@@ -259,6 +262,7 @@ pub fn started(world: &mut World, unit: &str, id: u64) {
         code: if sticks { service.code.clone() } else { coop.repo.head.clone() },
         stamps_at: service.versioned.then(|| t + rng.between(200, slow)),
         stamped_at: None,
+        by_person: false,
         dies: match mode {
             Mode::Crashes => Some((soon, Ended::Status(1))),
             Mode::Early => Some((t + 100, Ended::Status(3))),
@@ -311,6 +315,30 @@ pub fn turn(world: &mut World, unit: &str, mode: Mode) {
     };
     world.tell(format!("{unit}: is {mode:?} from now on"));
     become_so(world, id, mode == Mode::Orphans, mode == Mode::Deaf);
+}
+
+/// A person starts it anew in its pane, and the new process may have the pid of the old one.
+pub fn replace(world: &mut World, unit: &str) {
+    let Some((id, old)) = world.living(unit).and_then(|pane| Some((pane.id, pane.root.clone()?))) else {
+        return;
+    };
+    if is_zombie(world, old.pid) {
+        return;
+    }
+    world.end_root(id, Some(Ended::Signal(1)));
+    world.launch(unit, Some(id), false, None);
+    let (same, free) = (world.rng.chance(500), world.start_of(old.pid).is_none());
+    if let Some(root) = world.panes.get_mut(&id).and_then(|pane| pane.root.as_mut())
+        && same
+        && free
+        && root.start != old.start
+    {
+        root.pid = old.pid;
+    }
+    if let Some(service) = world.coop.as_mut().and_then(|coop| coop.services.get_mut(unit)) {
+        service.by_person = true;
+    }
+    world.tell(format!("{unit}: a person starts it anew in its pane"));
 }
 
 /// It does what is due now.

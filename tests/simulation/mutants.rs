@@ -392,14 +392,14 @@ fn no_scene_blames_the_real_decision() {
 /// Nor do those of the ladders.
 #[test]
 fn no_scene_of_ladders_blames_the_real_decision() {
-    let failures = on_two_threads(of_ladders::SCENES, |(name, ordeal)| {
+    let failures = on_two_threads(of_ladders::SCENES, |(name, troubles, ordeal)| {
         let plan = Plan {
             seed: 1,
             decide,
             thorough: true,
             safety_ticks: 2 * TICKS,
             liveness: true,
-            swarm: Some(scenes::work()),
+            swarm: Some(troubles()),
             work: Some(None),
             crew: Crew::Ladders(ordeal()),
             hunted: None,

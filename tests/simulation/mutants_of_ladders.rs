@@ -8,7 +8,7 @@ use super::scenes;
 use watchkeeper::config::Config;
 use watchkeeper::engine::tick::Decide;
 use watchkeeper::model::action::{Action, Signal};
-use watchkeeper::model::seen::Observation;
+use watchkeeper::model::seen::{Exit, Observation, PaneSeen};
 use watchkeeper::policy::decide;
 use watchkeeper::policy::proposal::{Decision, What};
 use watchkeeper::state::State;
@@ -29,6 +29,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("the ladder skips a tier", tier_skipped, scenes::work, hangs, "ladder-order"),
     mutant("the ladder forgets where it stands", ladder_forgotten, scenes::work, hangs, "ladder-order"),
     mutant("the cooldown is forgotten", cooldown_forgotten, scenes::work, hangs, "ladder-cooldown"),
+    mutant("a tier is not recorded", tier_not_recorded, scenes::work, hangs, "ladder-cooldown"),
+    mutant("to ask for a restart is a failure", asking_fails, scenes::work, restless, "ladder-asks"),
     mutant("the quiet time is forgotten", quiet_forgotten, scenes::work, sticks, "ladder-quiet"),
     mutant("the grace is forgotten: KILL for TERM", kill_for_term, scenes::work, hangs, "grace"),
     mutant(
@@ -51,6 +53,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("a marker is taken away while it is meant", marker_eaten, scenes::work, hangs, "marker"),
     mutant("a marker goes to another unit", marker_of_another, scenes::work, hangs, "marker"),
     mutant("who has the pid is signalled", pid_alone, scenes::work, strangers, "stranger"),
+    mutant("another process of the same pid is the same", same_pid, scenes::work, replaced, "other-process"),
+    mutant("what is left of its tree is forgotten", leftovers_forgotten, scenes::work, hangs, "left-behind"),
     mutant(
         "a recovery is not counted",
         recovery_not_counted,
@@ -61,18 +65,20 @@ pub const MUTANTS: &[Mutant] = &[
 ];
 
 /// A scene: its name and what they go through.
-pub type Scene = (&'static str, fn() -> Ordeal);
+pub type Scene = (&'static str, fn() -> Swarm, fn() -> Ordeal);
 
 /// The scenes, for the real decision.
 pub const SCENES: &[Scene] = &[
-    ("hangs", hangs),
-    ("doomed", doomed),
-    ("dozes", dozes),
-    ("sticks", sticks),
-    ("slow", slow),
-    ("strangers", strangers),
-    ("storms", storms),
-    ("markers", markers),
+    ("hangs", scenes::work, hangs),
+    ("hangs, and the watchdog is killed", scenes::crashes, hangs),
+    ("doomed", scenes::work, doomed),
+    ("dozes", scenes::work, dozes),
+    ("sticks", scenes::work, sticks),
+    ("slow", scenes::deaths, slow),
+    ("strangers", scenes::work, strangers),
+    ("storms", scenes::work, storms),
+    ("markers", scenes::work, markers),
+    ("replaced", scenes::work, replaced),
 ];
 
 /// Who lives hangs now and then, and is ended or ends itself.
@@ -112,6 +118,16 @@ fn storms() -> Ordeal {
     Ordeal { fates: 60, modes: &[Mode::Crashes, Mode::Early, Mode::Restless], ..Ordeal::default() }
 }
 
+/// Who asks for a restart again and again.
+fn restless() -> Ordeal {
+    Ordeal { fates: 60, modes: &[Mode::Restless], ..Ordeal::default() }
+}
+
+/// People start anew what is being ended.
+fn replaced() -> Ordeal {
+    Ordeal { replaces: 120, ..hangs() }
+}
+
 /// People and leftovers.
 fn markers() -> Ordeal {
     Ordeal { markers: 200, ..hangs() }
@@ -134,6 +150,28 @@ fn ladder_forgotten(config: &Config, state: &State, seen: &Observation) -> Decis
                 LadderState { tier_awake_s, remedy_awake_s, asked, stale, ..LadderState::default() };
         });
     })
+}
+
+fn tier_not_recorded(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let mut decision = decide(config, state, seen);
+    for granted in decision.granted.iter().filter(|granted| granted.by == "ladder") {
+        let old = state.units.get(&granted.unit).map(|unit| unit.ladder.clone()).unwrap_or_default();
+        if let Some(unit) = decision.next.units.get_mut(&granted.unit) {
+            unit.ladder = old;
+        }
+    }
+    decision
+}
+
+/// Exit status 42 is one like any other.
+fn asking_fails(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let mut seen = seen.clone();
+    for unit in seen.units.values_mut() {
+        if let PaneSeen::Dead { exit: exit @ Some(Exit::Status(42)), .. } = &mut unit.pane {
+            *exit = Some(Exit::Status(1));
+        }
+    }
+    decide(config, state, &seen)
 }
 
 fn cooldown_forgotten(config: &Config, state: &State, seen: &Observation) -> Decision {
@@ -246,6 +284,28 @@ fn pid_alone(config: &Config, state: &State, seen: &Observation) -> Decision {
         }
     }
     decision
+}
+
+/// What a process started at is not looked at.
+fn same_pid(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let mut seen = seen.clone();
+    for (name, unit) in &mut seen.units {
+        let known = state.units.get(name).and_then(|state| state.seen.process);
+        if let (PaneSeen::Alive(pane), Some(known)) = (&mut unit.pane, known)
+            && pane.pid == known.pid
+        {
+            pane.pid_start = known.start;
+        }
+    }
+    decide(config, state, &seen)
+}
+
+fn leftovers_forgotten(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let mut seen = seen.clone();
+    for unit in seen.units.values_mut().filter(|unit| matches!(unit.pane, PaneSeen::Dead { .. })) {
+        unit.tree = unit.tree.as_ref().map(|_| Vec::new());
+    }
+    decide(config, state, &seen)
 }
 
 fn recovery_not_counted(config: &Config, state: &State, seen: &Observation) -> Decision {

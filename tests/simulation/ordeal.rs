@@ -24,6 +24,8 @@ pub struct Ordeal {
     pub markers: u64,
     /// Somebody pauses a unit that is about to be ended, and it comes to itself.
     pub pauses: u64,
+    /// A person starts a unit anew in its pane, most likely one that is being ended.
+    pub replaces: u64,
     pub habits: Habits,
 }
 
@@ -39,6 +41,7 @@ impl Ordeal {
             rebases: rate(300, 15),
             markers: rate(400, 25),
             pauses: rate(300, 500),
+            replaces: rate(250, 20),
             habits: Habits {
                 slow_stamps: rate(400, 500),
                 zombies: rate(300, 300),
@@ -93,6 +96,9 @@ pub fn between(sim: &mut Sim) {
     }
     if ordeal.pauses > 0 && rng.chance(ordeal.pauses) {
         pause(sim);
+    }
+    if rng.chance(ordeal.replaces) {
+        replace(sim, &mut rng);
     }
     sim.rng = rng;
 }
@@ -150,6 +156,18 @@ fn pause(sim: &mut Sim) {
     let Some(name) = paused else { return };
     world.tell(format!("{name}: is paused until {until}"));
     sim.disk.borrow_mut().put(&format!("units/{name}/PAUSED"), format!("wait until {until}\n").into_bytes());
+}
+
+fn replace(sim: &mut Sim, rng: &mut Rng) {
+    let world = &mut *sim.world.borrow_mut();
+    let Some(coop) = &world.coop else { return };
+    let names: Vec<String> = coop.services.keys().cloned().collect();
+    let ends = |name: &&String| {
+        let file = sim.disk.borrow().json(&format!("units/{name}/unit.json")).unwrap_or_default();
+        !file["ending"].is_null()
+    };
+    let unit = names.iter().find(ends).unwrap_or_else(|| rng.pick(&names));
+    cooperative::replace(world, unit);
 }
 
 /// A `RESTART` that the watchdog did not write.

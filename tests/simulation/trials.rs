@@ -123,3 +123,16 @@ fn new_code_is_taken_and_paid_for_by_nobody() {
         assert!(sim.disk.borrow().get(&format!("units/{name}/RESTART")).is_none(), "{name}");
     }
 }
+
+/// Who keeps its promises is left alone: nothing is done, nothing is written.
+#[test]
+fn a_healthy_fleet_is_left_alone() {
+    let mut sim = sim(4);
+    sim.calm_turns(60);
+    let acts = |sim: &Sim| ["api", "cache", "relay", "queue"].map(|name| unit(sim, name)["acts"].clone());
+    let before = acts(&sim);
+    sim.calm_turns(200);
+    assert_eq!(acts(&sim), before);
+    let tiers = ["api", "cache", "relay"].map(|name| unit(&sim, name)["ladder"]["tier"].clone());
+    assert_eq!(tiers, [0, 0, 0].map(serde_json::Value::from));
+}

@@ -32,8 +32,8 @@ pub(super) fn look<H: Host, F: Files>(host: &mut H, files: &mut F, unit: &Unit) 
     };
     if promised.version {
         seen.version = version(files, unit);
-        // Without a stamp there is nothing to compare it with. Read at every tick: a few small files (git is started only
-        // for reftable), and a head that lags behind would make old code of new.
+        // Without a stamp there is nothing to compare it with. Read at every tick: some twenty calls on small files (git is
+        // started only for reftable, a large packed-refs is remembered); a head that lags behind would make old code of new.
         seen.head = seen.version.as_ref().and_then(|_| host.head(&unit.dir).ok());
     }
     Some(Box::new(seen))

@@ -83,6 +83,7 @@ fn log<H: Host>(
         unit: name,
         log: &log,
         detectors: &process.detectors,
+        rules: &process.rules,
         committed: &committed,
         start: if started && !attach { Start::Beginning } else { Start::End },
         over: matches!(run, RunSeen::Ended { .. }),

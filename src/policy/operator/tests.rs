@@ -84,6 +84,9 @@ fn what_can_not_be_done_is_refused_with_a_reason() {
 #[test]
 fn a_command_without_a_watchdog_does_only_what_was_asked() {
     let mut world = World::running(TWO);
+    world.unit("b").idle();
+    world.ticks(3);
+    world.forget();
     world.unit("b").dies(Exit::Status(1));
     world.seen.scope = Scope::Asked;
     world.unit("a").idle();

@@ -6,9 +6,9 @@
 use super::super::context::UnitContext;
 use super::super::ending;
 use super::super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use super::{failure, fixes, interactive, limits, prompt, reply, stall, verify};
+use super::{failure, fixes, interactive, limits, prompt, reply, stall, unasked, verify};
 use crate::base::text::one_line;
-use crate::config::{CommandThen, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, RuleAction, Watch};
+use crate::config::{CommandThen, HealingAgent, ProcessHost, ProcessUnit, RuleAction, Watch};
 use crate::detect::incident::advice;
 use crate::model::action::{Action, Job};
 use crate::model::incident::Remedy;
@@ -42,7 +42,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
         RemedyStep::Due => due(context, state, remedy, notes),
         RemedyStep::Ask { .. } => asking(context, unit, state, remedy, notes),
         RemedyStep::Thinking { job } => thinking(context, unit, state, &remedy, job, notes),
-        RemedyStep::Opening { job } => interactive::opened(context, state, &remedy, job, notes),
+        RemedyStep::Opening { job } => interactive::opened(context, unit, state, &remedy, job, notes),
         RemedyStep::Opened { .. } => {}
         RemedyStep::Requested { since_awake_s } => {
             let waited = context.now.awake_s.since_s(*since_awake_s);
@@ -127,6 +127,9 @@ fn asking(
     notes: &mut Notes,
 ) {
     if failure::has_agent(context, unit) {
+        if unasked::capped(context, unit, state, &remedy, notes) {
+            return;
+        }
         let key = format!("asked too often about `{}`", remedy.detector);
         if let Some(why) = limits::capped(context, unit, state, &remedy)
             && state.process.run.told.as_ref() != Some(&key)
@@ -138,19 +141,10 @@ fn asking(
         return;
     }
     let none = "no agent is there to ask: `healing.agent` is off, or its program is not found";
-    let attached = matches!(unit.host, ProcessHost::Attach { .. });
-    let again = match context.is_running() {
-        true => remedy.stall,
-        false => unit.lifecycle != Lifecycle::OneShot,
-    };
-    if attached || !again {
-        return reply::failed(context, state, &remedy, "", none, notes);
+    match unasked::has_default(context, unit, &remedy) {
+        true => unasked::default(context, state, &remedy, none, none, notes),
+        false => reply::failed(context, state, &remedy, "", none, notes),
     }
-    let text = format!("`{}`: {none}; it is started again instead", context.name);
-    state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
-    let chosen = Remedy { action: "restart".to_owned(), why: none.to_owned(), ..Remedy::default() };
-    state.process.remedy = Some(RemedyState { remedy: chosen, step: RemedyStep::Due, ..remedy });
-    notes.due_in(0.05);
 }
 
 fn thinking(
@@ -163,12 +157,18 @@ fn thinking(
 ) {
     match context.job(job) {
         JobSeen::None | JobSeen::Running => {}
-        JobSeen::Ended { failed: why, output, fix, .. } => {
+        JobSeen::Ended { failed: why, output, fix, status } => {
             state.take_job(job);
             let fixed = fixes::left(why.is_some(), fix.as_deref());
             let remedy = &RemedyState { fixed, ..remedy.clone() };
             reply::edited(context, state, remedy, fix.as_deref());
             match why {
+                Some(why)
+                    if unasked::is_unasked(*status, why) && unasked::has_default(context, unit, remedy) =>
+                {
+                    state.process.heal.unask(&remedy.detector);
+                    unasked::default(context, state, remedy, why, why, notes);
+                }
                 Some(why) => {
                     // (What the job says of a tree speaks for itself.)
                     let own = why.starts_with("the ");

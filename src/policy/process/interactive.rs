@@ -5,7 +5,7 @@
 
 use super::super::context::UnitContext;
 use super::super::proposal::{Claim, Notes, Proposals, Reason, What};
-use super::{fixes, prompt, reply};
+use super::{fixes, prompt, reply, unasked};
 use crate::base::time::human_s;
 use crate::config::{DirtyTree, ProcessUnit};
 use crate::model::action::{Action, FixJob, FixStep, Job, UnitFile};
@@ -21,17 +21,21 @@ const DEADLINE_S: u32 = 300;
 /// What the tree was is known now, or why not.
 pub(super) fn opened(
     context: &UnitContext<'_>,
+    unit: &ProcessUnit,
     state: &mut UnitState,
     remedy: &RemedyState,
     job: &str,
     notes: &mut Notes,
 ) {
-    let JobSeen::Ended { failed, fix, .. } = context.job(job) else { return };
+    let JobSeen::Ended { failed, fix, status, .. } = context.job(job) else { return };
     state.take_job(job);
     let fixed = fixes::left(failed.is_some(), fix.as_deref());
     let next = RemedyState { fixed, ..remedy.clone() };
     reply::edited(context, state, &next, fix.as_deref());
     match failed {
+        Some(why) if unasked::is_unasked(*status, why) && unasked::has_default(context, unit, &next) => {
+            unasked::default(context, state, &next, why, why, notes);
+        }
         Some(why) => reply::failed(context, state, &next, "", why, notes),
         None => {
             let step = RemedyStep::Opened { since_awake_s: context.now.awake_s };

@@ -108,7 +108,10 @@ fn a_tree_that_can_not_be_answered_for_is_no_reason_to_ask() {
         .insert("heal".into(), JobSeen::failed("the agent was not asked: the tree has uncommitted work"));
     world.run(30.0);
     assert!(world.loaded.is_empty(), "{}", world.story());
-    world.expect_alerts("the agent was not asked: the tree has uncommitted work", 1);
+    world.expect_alerts(
+        "the agent was not asked: the tree has uncommitted work; it is started again instead",
+        1,
+    );
 }
 
 #[test]

@@ -81,6 +81,7 @@ pub(super) fn answered(
         return;
     }
     (state.process.heal.unverified, state.process.heal.escalate) = (0, false);
+    state.process.heal.unasked = None;
     let text = advice::by_remedy(context.name.as_str(), &next.incident, &next.remedy, over);
     state.incident.advise(&next.incident, text);
     state.process.remedy = Some(next);

@@ -9,6 +9,7 @@ use super::fixes;
 use crate::base::time::human_s;
 use crate::config::ProcessUnit;
 use crate::detect::incident::advice;
+use crate::model::finding::FindingKind;
 use crate::model::incident::Source;
 use crate::model::process::RunSeen;
 use crate::model::seen::JobSeen;
@@ -82,6 +83,10 @@ fn keep(context: &UnitContext<'_>, state: &mut UnitState, id: &str, why: &str, n
     }
     state.process.run.restarts = 0;
     state.process.run.failure = None;
+    // A stall that waits for a restart still stands; of what a line said long ago a person judges.
+    if state.process.watch.waiting.first().is_some_and(|found| found.finding.kind == FindingKind::Stall) {
+        state.process.run.stuck = None;
+    }
     (state.process.heal.unverified, state.process.heal.escalate) = (0, false);
     let text =
         format!("attempt {} kept: {} against `{}`, {why}", attempt.attempt, attempt.action, attempt.detector);

@@ -226,3 +226,166 @@ fn slots_in_a_checkpoint_are_no_slots() {
     crash(&mut world);
     assert!(world.typed("a").join("\n").contains("\"{branch} {checkpoint}\""), "{}", world.story());
 }
+
+/// Killed between the record and the act, and the session went as well: nobody can say that the attempt was made.
+#[test]
+fn an_attempt_that_nothing_was_seen_of_is_made() {
+    let mut world = world();
+    world.results.insert("recover".into(), git());
+    world.deaf.insert("a: restart".into());
+    world.unit("a").dies(Exit::Status(1));
+    for _ in 0..40 {
+        world.tick();
+        if world.state_of("a").recovery.given.is_some() {
+            break;
+        }
+    }
+    world.unit("a").absent();
+    world.deaf.clear();
+    world.run(90.0);
+    world.unit("a").idle();
+    world.run(45.0);
+    resumed(&world, 1);
+    assert_eq!(world.state_of("a").recovery.attempts, 1);
+    world.expect_alerts("crashed again", 0);
+    assert_eq!(world.typed("boss").iter().filter(|text| text.contains("recovery 1 of 1")).count(), 1);
+    // From now on it was made.
+    crash(&mut world);
+    world.run(100.0);
+    resumed(&world, 1);
+    world.expect_alerts("crashed again after 1 of 1 recoveries", 1);
+}
+
+/// It ended before any look saw it alive: that was the attempt.
+#[test]
+fn an_attempt_that_ended_at_once_was_made() {
+    let mut world = world();
+    world.results.insert("recover".into(), git());
+    world.unit("a").dies(Exit::Status(1));
+    while !world.acts("a").contains(&"restart") {
+        world.tick();
+    }
+    world.unit("a").dies(Exit::Status(1));
+    world.run(90.0);
+    world.unit("a").idle();
+    world.run(45.0);
+    resumed(&world, 0);
+    world.expect_act_count("a", "restart", 2);
+    assert_eq!(world.state_of("a").recovery.attempts, 1);
+}
+
+/// What was written down is about a phase that is over.
+#[test]
+fn a_prompt_that_was_prepared_is_forgotten_with_its_phase() {
+    let plan = "[loop]\nrepo = \"work\"\nphases = [{ id = \"1\", plan = \"p.md\", status = \"S1.md\" }, \
+                { id = \"2\", plan = \"p.md\", status = \"S2.md\" }]\n";
+    for moved_on in [false, true] {
+        let mut world = World::new(&format!("{plan}{FAMILY}"));
+        world.branch.push("begin");
+        world.run(30.0);
+        for unit in ["a", "boss"] {
+            world.unit(unit).idle();
+        }
+        world.run(30.0);
+        world.results.insert("recover".into(), git());
+        world.unit("a").seen().checkpoint = checkpoint("{}");
+        world.unit("a").moves();
+        world.tick();
+        let now = world.seen.now.awake_s;
+        world.state.units.get_mut(&crate::policy::testing::name("a")).unwrap().restart.past_awake_s =
+            vec![now; 2];
+        world.unit("a").dies(Exit::Signal(11));
+        world.poke();
+        world.run(10.0);
+        assert!(world.state_of("a").recovery.ready.is_some(), "{}", world.story());
+        if moved_on {
+            world.branch.done("1");
+            world.tick_now();
+            world.tick();
+            assert!(world.state_of("a").recovery.ready.is_none(), "{}", world.story());
+            assert!(world.state_of("a").jobs.is_empty());
+        }
+        world.run(90.0);
+        world.unit("a").idle();
+        world.run(45.0);
+        resumed(&world, usize::from(!moved_on));
+        let begins = if moved_on { "Phase 2 begins" } else { "Phase 1 begins" };
+        assert!(world.typed("a").last().unwrap().contains(begins), "{}", world.story());
+        assert_eq!(world.state_of("a").recovery.attempts, u32::from(!moved_on));
+    }
+}
+
+/// An agent whose conversation is resumed after its end.
+fn resuming() -> World {
+    let mut world = World::running(
+        "[[agent]]\nname = \"p\"\nkind = \"persistent\"\nparent = \"q\"\n[[agent]]\nname = \"q\"\nkind = \"persistent\"\n",
+    );
+    world.unit("p").busy();
+    world.unit("p").moves();
+    world.tick();
+    world.forget();
+    world
+}
+
+/// It is started again and becomes ready.
+fn comes_back(world: &mut World) {
+    world.run(45.0);
+    world.unit("p").idle();
+    world.run(45.0);
+}
+
+#[test]
+fn a_resumed_conversation_that_was_at_work_is_told_to_go_on() {
+    let mut world = resuming();
+    world.unit("p").dies(Exit::Signal(9));
+    comes_back(&mut world);
+    let typed = world.typed("p").join("\n");
+    assert!(
+        typed.contains("killed by signal 9") && typed.contains("attempt 1 of 1"),
+        "{typed}; {}",
+        world.story()
+    );
+    assert_eq!(world.state_of("p").recovery.attempts, 1);
+    assert!(world.typed("q").iter().any(|text| text.contains("recovery 1 of 1")), "{}", world.story());
+    // The next end comes before any real progress: it is resumed, and left to itself.
+    world.unit("p").busy();
+    world.unit("p").moves();
+    world.tick();
+    world.unit("p").dies(Exit::Signal(9));
+    comes_back(&mut world);
+    comes_back(&mut world);
+    assert_eq!(world.typed("p").iter().filter(|text| text.contains("attempt 1 of 1")).count(), 1);
+    world.expect_alerts("crashed again after 1 of 1 recoveries", 1);
+}
+
+#[test]
+fn who_rested_who_was_ordered_and_who_wants_none_is_resumed_in_silence() {
+    let ways: [fn(&mut World); 4] = [
+        |world| {
+            world.unit("p").idle();
+            world.ticks(3);
+            world.unit("p").dies(Exit::Signal(9));
+        },
+        |world| world.unit("p").dies(Exit::Status(0)),
+        |world| {
+            let unit = crate::policy::testing::name("p");
+            world.ask(crate::model::seen::Ask::Restart { unit });
+            world.unit("p").idle();
+        },
+        |world| {
+            world.config.units.values_mut().for_each(|unit| {
+                if let crate::config::Role::Agent(agent) = &mut unit.role {
+                    agent.recovery.max = 0;
+                }
+            });
+            world.unit("p").dies(Exit::Signal(9));
+        },
+    ];
+    for (i, way) in ways.into_iter().enumerate() {
+        let mut world = resuming();
+        way(&mut world);
+        comes_back(&mut world);
+        assert!(world.typed("p").is_empty(), "way {i}: {}", world.story());
+        assert_eq!(world.state_of("p").recovery.attempts, 0, "way {i}");
+    }
+}

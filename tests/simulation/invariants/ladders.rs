@@ -5,15 +5,18 @@
 //! after; whether it was right is asked of the world.
 
 use super::{Checker, TRIFLE_MS};
+use crate::cli::Ended;
 use crate::cooperative::{Service, is_zombie};
 use crate::files::Disk;
-use crate::world::World;
+use crate::world::{Effect, World};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use watchkeeper::config::{Config, Tier, Unit};
 use watchkeeper::engine::tick::TickReport;
 use watchkeeper::model::action::{Action, MarkerKind, Signal};
+use watchkeeper::model::seen::Process;
+use watchkeeper::state::unit::EndStep;
 
 /// Last tiers in a row, after which the breaker is open (SPEC 8).
 const FAILED_MAX: u32 = 3;
@@ -23,6 +26,8 @@ const STALE_LOOK_MS: i64 = 5000;
 const STAMP_SLACK_S: f64 = 2.0;
 /// A request is honoured for so long, ms (policy/operator), and a little.
 const ASKED_MS: i64 = 700_000;
+/// Who asks to be started anew waits for so long at most: for a look, and for a start that has to be made again.
+const ASKS_MS: i64 = 20_000;
 
 /// What is known of all of them.
 #[derive(Debug, Default)]
@@ -49,6 +54,8 @@ struct Climb {
     /// How long its trouble was looked at, with nothing in the way of a tier, ms.
     watched_ms: i64,
     looked_at: i64,
+    /// How long it was seen to have asked to be started anew, with nothing in the way, ms; None: it has not asked.
+    asks_ms: Option<i64>,
     /// The last alert of its open breaker.
     told: Option<i64>,
     /// Its memory was destroyed while this process (by its birth) lived: nobody knows what that one promised.
@@ -137,7 +144,10 @@ impl Checker {
                 spent(world, disk, &service, climb, &tier);
             }
             climb.acts = acts;
-            late(world, config, unit, &service, climb, idle);
+            let passed = t - std::mem::replace(&mut climb.looked_at, t);
+            late(world, config, unit, &service, climb, (idle, passed));
+            left_behind(world, report, unit);
+            asks(world, unit, climb, &file, (idle, passed));
             if !killed && !disk.failed {
                 told(world, report, unit, climb, asked);
             }
@@ -164,7 +174,7 @@ impl Checker {
         if world.living(name).is_some_and(|pane| world.t - pane.cli.born >= enough_ms) {
             climb.resumed = 0;
         }
-        let started = |effect: &&crate::world::Effect| {
+        let started = |effect: &&Effect| {
             effect.unit == name && effect.happened && matches!(effect.what, "new-session" | "respawn")
         };
         if !world.effects.iter().any(|effect| started(&effect)) || file["recovery"]["given"].is_null() {
@@ -304,18 +314,18 @@ fn late(
     unit: &Unit,
     service: &Service,
     climb: &mut Climb,
-    unhindered: bool,
+    (unhindered, passed): (bool, i64),
 ) {
     let (name, t) = (unit.name.as_str(), world.t);
     let ladder = &unit.ladder;
-    let passed = t - std::mem::replace(&mut climb.looked_at, t);
     let Some(promised) = &unit.cooperative else { return };
     let silent = t - service.silent_since() >= ms(promised.heartbeat_stale_s);
     let lives = world
         .living(name)
         .and_then(|pane| pane.root.as_ref())
         .is_some_and(|root| !is_zombie(world, root.pid));
-    if !silent || !lives || climb.strange == Some(service.born) {
+    // What a person started promised nothing.
+    if !silent || !lives || climb.strange == Some(service.born) || service.by_person {
         climb.watched_ms = 0;
         return;
     }
@@ -328,6 +338,45 @@ fn late(
     if climb.watched_ms > bound {
         let detail = format!("{name}: nothing was done about its silence for {} ms", climb.watched_ms);
         world.violate("ladder-late", detail);
+    }
+}
+
+/// It is not started while one lives that was told to end for it.
+fn left_behind(world: &mut World, report: &TickReport, unit: &Unit) {
+    let name = unit.name.as_str();
+    let started = |effect: &&Effect| {
+        effect.unit == name && effect.happened && matches!(effect.what, "new-session" | "respawn")
+    };
+    let ending = report.before.units.get(&unit.name).and_then(|state| state.ending.as_ref());
+    let (Some(EndStep::Termed { processes, .. } | EndStep::Killed { processes, .. }), true) =
+        (ending.map(|ending| &ending.step), world.effects.iter().any(|effect| started(&effect)))
+    else {
+        return;
+    };
+    let lives = |process: &&Process| {
+        world.orphans.iter().any(|(_, orphan)| (orphan.pid, orphan.start) == (process.pid, process.start))
+    };
+    if let Some(left) = processes.iter().find(lives) {
+        world.violate("left-behind", format!("{name} is started, and {left:?} of its old tree lives"));
+    }
+}
+
+/// Who asks to be started anew by its exit status is started at once, whatever it was started for before.
+fn asks(world: &mut World, unit: &Unit, climb: &mut Climb, file: &Value, (unhindered, passed): (bool, i64)) {
+    let asked = Some(Ended::Status(crate::cooperative::ASKS));
+    let dead = world.pane_of(unit.name.as_str()).filter(|pane| pane.root.is_none());
+    let asks = dead.is_some_and(|pane| pane.ended.as_ref().is_some_and(|(how, _)| *how == asked));
+    let open = file["restart"]["breaker"] != "closed" || !file["restart"]["not_before_awake_s"].is_null();
+    let fails = world.faults.act_fails + world.faults.act_lies > 0;
+    if !asks || open || fails || !unhindered {
+        climb.asks_ms = None;
+        return;
+    }
+    let waits = climb.asks_ms.map_or(0, |before| before + passed);
+    climb.asks_ms = Some(waits);
+    if waits > ASKS_MS {
+        let detail = format!("{}: it asked to be started anew {waits} ms ago", unit.name);
+        world.violate("ladder-asks", detail);
     }
 }
 
@@ -384,6 +433,14 @@ pub fn acts_on_ladders(world: &mut World, disk: &Disk, action: &Action, unit: &s
                 if coop.strangers.iter().any(|stranger| is_it(&stranger)) {
                     found.push(("stranger", format!("{signal:?} to {} of somebody else's", process.pid)));
                 }
+            }
+            let meant = &file["ending"]["process"];
+            let another = root.as_ref().filter(|root| {
+                let its = |process: &Process| process.pid == root.pid;
+                processes.iter().any(its) && (meant["pid"] != root.pid || meant["start"] != root.start)
+            });
+            if let Some(root) = another.filter(|_| !meant.is_null() && file["ending"]["cause"] == "ladder") {
+                found.push(("other-process", format!("{signal:?} to {root:?}, and {meant} was meant")));
             }
             let first =
                 file["ending"]["step"]["termed"]["times"] == 1 && file["ending"]["symptom"] == "silent";
