@@ -9,7 +9,7 @@ use crate::base::time::human_s;
 use crate::config::Config;
 use crate::engine::ask::{self, Answer, Settled};
 use crate::engine::home::Home;
-use crate::model::seen::{Ask, Request};
+use crate::model::seen::{Ask, Request, ScreenState};
 use crate::state::State;
 use crate::state::mail::Taken;
 use crate::state::unit::UnitState;
@@ -206,8 +206,8 @@ pub fn running(
 
 /// Has it stopped? None while it has not.
 pub fn stopped(state: Option<&UnitState>) -> Option<Result<String, String>> {
-    match state {
-        Some(state) if state.is_up() || state.ending.is_some() => None,
-        Some(_) | None => Some(Ok("stopped".to_owned())),
-    }
+    // What nobody saw is not known to have stopped.
+    let state = state.filter(|state| state.seen.state != ScreenState::Unknown)?;
+    let stopped = !state.is_up() && state.ending.is_none() && state.seen.unseen.is_none();
+    stopped.then(|| Ok("stopped".to_owned()))
 }

@@ -3,10 +3,11 @@
 //!
 //! Deliberately not here: bytes and rotation (`sys::follow`), what a finding means (`policy`).
 
+use super::sieve::Sieve;
 use crate::base::names::UnitName;
 use crate::base::text::digest;
 use crate::base::time::Awake;
-use crate::config::DetectorConfig;
+use crate::config::{DetectorConfig, Rule};
 use crate::detect::log::{Position, Scanner};
 use crate::model::finding::Finding;
 use crate::model::process::{LogCursor, LogSeen};
@@ -20,8 +21,6 @@ const TICK_MAX: usize = 64 << 20;
 const WAKE_MAX: usize = 8 << 20;
 /// Bytes read at once.
 const PIECE: usize = 256 << 10;
-/// Findings of a log in one tick; of more only the count is told.
-const FINDINGS_MAX: usize = 100;
 /// Silence after which an open trace and an unfinished line are judged, seconds.
 const QUIET_S: f64 = 0.5;
 /// Rotations followed in one tick.
@@ -33,6 +32,8 @@ pub struct Question<'a> {
     pub unit: &'a UnitName,
     pub log: &'a Log,
     pub detectors: &'a [DetectorConfig],
+    /// What must not be lost in a flood of findings.
+    pub rules: &'a [Rule],
     /// Where the state says that reading stands.
     pub committed: &'a LogCursor,
     /// Where reading begins when the state says nothing.
@@ -53,17 +54,19 @@ pub struct Follower {
 #[derive(Debug)]
 struct Following {
     log: Log,
-    /// Digest of the detectors: others make a new scan.
+    /// Digest of detectors and rules: others make a new scan.
     detectors: String,
     configs: Vec<DetectorConfig>,
+    rules: Vec<Rule>,
     reader: Reader,
     scanner: Scanner,
     /// The cursor that was told last.
     told: LogCursor,
-    findings: Vec<Finding>,
-    more: u64,
+    sieve: Sieve,
     grew: bool,
     grown_at: Awake,
+    /// Bytes up to here were read before.
+    known: u64,
     trouble: Option<String>,
 }
 
@@ -122,7 +125,7 @@ impl Follower {
 
     /// Makes the reader stand at the committed cursor.
     fn stand(&mut self, question: &Question<'_>, now: Awake) -> Result<(), String> {
-        let detectors = digest(format!("{:?}", question.detectors).as_bytes());
+        let detectors = digest(format!("{:?}", (question.detectors, question.rules)).as_bytes());
         let stands = self.logs.get(question.unit).is_some_and(|following| {
             following.told == *question.committed
                 && following.log == *question.log
@@ -152,11 +155,12 @@ impl Follower {
             log: question.log.clone(),
             detectors,
             configs: question.detectors.to_vec(),
+            rules: question.rules.to_vec(),
             scanner: Scanner::new(question.detectors, position),
+            known: if goes_on { question.committed.read } else { reader.at },
             reader,
             told: question.committed.clone(),
-            findings: Vec::new(),
-            more: 0,
+            sieve: Sieve::default(),
             grew: false,
             grown_at: now,
             trouble,
@@ -183,10 +187,10 @@ impl Following {
             match self.reader.read(&self.log, PIECE.min(*left)).map_err(|error| error.message())? {
                 Got::Bytes(bytes) => {
                     *left -= bytes.len();
-                    self.grew = true;
                     self.grown_at = now;
                     let mut found = Vec::new();
                     self.scanner.feed(&bytes, &mut found);
+                    self.grew |= self.scanner.fed() > self.known;
                     self.keep(found);
                 }
                 Got::Nothing => return Ok(()),
@@ -230,21 +234,18 @@ impl Following {
         self.scanner.finish(&mut found);
         self.keep(found);
         self.scanner = Scanner::new(&self.configs, fresh(next.at));
+        self.known = next.at;
         self.reader = next;
     }
 
     fn keep(&mut self, found: Vec<Finding>) {
         for finding in found {
-            if self.findings.len() < FINDINGS_MAX {
-                self.findings.push(finding);
-            } else {
-                self.more += 1;
-            }
+            self.sieve.add(finding, &self.rules);
         }
     }
 
     fn has_found(&self) -> bool {
-        !self.findings.is_empty() || self.more > 0
+        !self.sieve.is_empty()
     }
 
     /// Judges what is open when it has been silent for a while; was something found?
@@ -269,13 +270,18 @@ impl Following {
         self.hush(now);
         let place = self.scanner.position();
         let cursor = self.reader.cursor(place.offset).map_err(|error| error.message())?;
-        let cursor = LogCursor { line: place.line, judged: place.judged, traced: place.traced, ..cursor };
+        let read = self.scanner.fed().max(self.known);
+        let cursor =
+            LogCursor { line: place.line, judged: place.judged, traced: place.traced, read, ..cursor };
+        self.known = read;
         self.told = cursor.clone();
         let open = self.scanner.is_open().then(|| (QUIET_S - now.since_s(self.grown_at)).max(0.05));
+        let sifted = self.sieve.take();
         Ok(LogSeen {
             cursor,
-            findings: std::mem::take(&mut self.findings),
-            more: std::mem::take(&mut self.more),
+            findings: sifted.findings,
+            more: sifted.left_out.values().sum(),
+            noisy: sifted.left_out.into_keys().collect(),
             grew: std::mem::take(&mut self.grew),
             metrics: self.scanner.metrics(),
             changed_at: self.log.changed_at(),
@@ -330,6 +336,7 @@ mod tests {
                 unit: &self.unit,
                 log: &self.log,
                 detectors: &self.detectors,
+                rules: &[],
                 committed: &self.committed,
                 start: Start::Beginning,
                 over: false,
@@ -343,10 +350,14 @@ mod tests {
 
         /// A whole tick, some seconds later.
         fn tick(&mut self) -> Vec<String> {
+            self.tick_seen().1
+        }
+
+        fn tick_seen(&mut self) -> (LogSeen, Vec<String>) {
             self.now = Awake(self.now.0 + 5000);
             let (seen, said) = self.look();
-            self.committed = seen.cursor;
-            said
+            self.committed = seen.cursor.clone();
+            (seen, said)
         }
 
         fn restart(&mut self) {
@@ -367,6 +378,29 @@ mod tests {
         assert_eq!(world.tick(), ["3 oom: OOM 2"]);
         world.restart();
         assert!(world.tick().is_empty());
+    }
+
+    #[test]
+    fn what_is_read_again_is_no_news() {
+        let mut world = World::new();
+        world.append("one\ntwo\n");
+        let (seen, _) = world.look();
+        assert!(seen.grew);
+        world.committed = seen.cursor;
+        for _ in 0..3 {
+            // From cron each tick is a process of its own: a silent log must look silent to it.
+            world.restart();
+            let (seen, _) = world.look();
+            assert!(!seen.grew, "{:?}", seen.cursor);
+            assert_eq!(seen.cursor, world.committed);
+        }
+        world.append("thr");
+        world.restart();
+        let (seen, _) = world.look();
+        assert!(seen.grew);
+        world.committed = seen.cursor;
+        world.restart();
+        assert!(!world.look().0.grew, "an unfinished line is read again, too");
     }
 
     #[test]
@@ -434,6 +468,23 @@ mod tests {
         let mut world = World::new();
         world.append(&"OOM\n".repeat(1000));
         let (seen, said) = world.look();
-        assert_eq!((said.len(), seen.more), (FINDINGS_MAX, 900));
+        let counted: u64 = seen.findings.iter().map(|one| one.again + 1).sum();
+        assert_eq!((said.len() < 10, counted, seen.more), (true, 1000, 0));
+        assert_eq!(said.last().map(String::as_str), Some("1000 oom: OOM"));
+    }
+
+    #[test]
+    fn a_flood_of_one_detector_hides_no_other() {
+        let mut world = World::new();
+        world.append("begin\n");
+        world.tick();
+        let flood: String = (0..5000).map(|n| format!("OOM {}\n", "x".repeat(n % 200))).collect();
+        world.append(&format!("{flood}{TRACE}ValueError: x\n"));
+        world.follower.wake(world.now);
+        world.now = Awake(world.now.0 + 600);
+        world.follower.wake(world.now);
+        let (seen, said) = world.tick_seen();
+        assert!(said.contains(&"5002 traceback: x".to_owned()), "{said:?}");
+        assert_eq!((seen.noisy.as_slice(), seen.more > 0), (["oom".to_owned()].as_slice(), true));
     }
 }

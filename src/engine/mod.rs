@@ -13,5 +13,6 @@ pub mod prune;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod sieve;
 pub mod tick;
 pub mod usage;

@@ -55,6 +55,10 @@ pub enum UnitFile {
 
 /// In the words of a job that was ended because its time was over.
 pub const JOB_LATE: &str = "its deadline";
+/// What a job whose program could not be run says first.
+pub const JOB_UNSTARTED: &str = "it could not be started: ";
+/// What an agent's job says first whose tree may not be touched.
+pub const JOB_REFUSED: &str = "the agent was not asked: ";
 
 /// Slow work beside the tick: a program whose end a later tick sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,14 @@ pub struct Finding {
     pub recent: Vec<f64>,
     /// Exit status, or 128 plus the signal, when it is about an exit.
     pub exit: Option<i32>,
+    /// Times that the same came beside this one, and is not told by itself: it stands for all of them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub again: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The sorts of detectors.

@@ -53,6 +53,21 @@ pub enum RunSeen {
     },
 }
 
+/// What is said of a run that its host forgot, and whose exit nobody wrote down.
+const VANISHED: &str = "its host knows it no more, nor how it ended";
+
+impl RunSeen {
+    /// A run that its host forgot, and whose exit nobody wrote down: it may have ended well.
+    pub fn vanished(id: RunId) -> RunSeen {
+        RunSeen::Ended { id, exit: None, out_of_memory: false, at: None, note: Some(VANISHED.to_owned()) }
+    }
+
+    /// Is it such a run?
+    pub fn is_vanished(&self) -> bool {
+        matches!(self, RunSeen::Ended { exit: None, note: Some(note), .. } if note == VANISHED)
+    }
+}
+
 /// Where reading of a log stands. Everything before it was judged, and is not read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -70,6 +85,8 @@ pub struct LogCursor {
     pub judged: u64,
     /// … and traces that were given away by a line before this one.
     pub traced: u64,
+    /// Bytes up to here were read: what is read again, for it stands behind `offset`, is no news.
+    pub read: u64,
 }
 
 /// What a log said since it was last looked at.
@@ -80,8 +97,11 @@ pub struct LogSeen {
     pub cursor: LogCursor,
     /// New findings, in the order of the log; bounded (the count of the others is in `more`).
     pub findings: Vec<Finding>,
-    /// Findings that were left out.
+    /// Findings that were left out …
     pub more: u64,
+    /// … and the detectors that made too many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub noisy: Vec<String>,
     /// New bytes came.
     pub grew: bool,
     /// The last value of each metric, by detector.
@@ -122,6 +142,8 @@ pub struct ProcessSeen {
     pub brief: Option<Brief>,
     /// What stands in the response file, when an answer is awaited.
     pub answer: Option<String>,
+    /// The request is gone, although an answer is awaited: it was never written, or somebody removed it.
+    pub unasked: bool,
 }
 
 /// What an agent is told beside what the state knows: texts of files, bounded and masked.

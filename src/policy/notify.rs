@@ -8,7 +8,7 @@ use super::proposal::{EventKind, Notes};
 use crate::base::names::UnitName;
 use crate::base::text::counted;
 use crate::base::time::human_s;
-use crate::config::Config;
+use crate::config::{Config, ProcessHost};
 use crate::model::seen::{Observation, ScreenState, ServerSeen};
 use crate::state::State;
 use crate::state::mail::{Level, Owed, Told};
@@ -29,6 +29,9 @@ const ORPHANS_S: f64 = 60.0;
 const STRAY_S: f64 = 180.0;
 /// A tmux that does not answer for this long is told, seconds.
 const BLIND_S: f64 = 120.0;
+
+/// Units of a host that are named; of more only the count.
+const NAMED_MAX: usize = 10;
 
 /// What was before.
 #[derive(Clone, Copy, Debug)]
@@ -367,6 +370,35 @@ fn orphans(config: &Config, seen: &Observation, next: &State, stands: &mut Vec<(
     }
 }
 
+/// Units that nothing is known of for long. A host that does not answer is one affair, however many units it has.
+fn unwatched(config: &Config, seen: &Observation, next: &State, stands: &mut Vec<(String, Level, String)>) {
+    let mut hosts: BTreeMap<String, (Vec<String>, &str)> = BTreeMap::new();
+    for (name, state) in &next.units {
+        let Some(why) = super::belief::unseen(&seen.now, &state.seen) else { continue };
+        let Some(unit) = config.units.get(name) else { continue };
+        let down = seen.markers.down.is_some()
+            || seen.units.get(name).is_some_and(|seen| seen.markers.down.is_some())
+            || !unit.enabled;
+        if unit.process().is_some() && down && !state.is_up() {
+            continue;
+        }
+        let host = match unit.process().map(|process| &process.host) {
+            Some(ProcessHost::Slurm { .. }) => "Slurm".to_owned(),
+            Some(ProcessHost::Docker { engine, .. }) => format!("`{engine}`"),
+            Some(ProcessHost::Local | ProcessHost::Attach { .. }) | None => name.to_string(),
+        };
+        hosts.entry(host).or_insert_with(|| (Vec::new(), why)).0.push(format!("`{name}`"));
+    }
+    for (host, (names, why)) in hosts {
+        let more = names.len().saturating_sub(NAMED_MAX);
+        let mut shown = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            shown.push_str(&format!(" and {more} more"));
+        }
+        stands.push((format!("unseen {host}"), Level::Human, format!("{shown} can't be watched: {why}")));
+    }
+}
+
 /// Standing conditions (sessions that no unit uses, troubles with files): each is told once while it stands.
 fn standing(config: &Config, seen: &Observation, next: &mut State) {
     let mut stands: Vec<(String, Level, String)> = Vec::new();
@@ -374,15 +406,7 @@ fn standing(config: &Config, seen: &Observation, next: &mut State) {
     for trouble in &seen.troubles {
         stands.push((format!("trouble {}", trouble.key), Level::Warning, trouble.text.clone()));
     }
-    for (name, state) in &next.units {
-        if let Some(why) = super::belief::unseen(&seen.now, &state.seen) {
-            stands.push((
-                format!("unseen {name}"),
-                Level::Human,
-                format!("`{name}` can't be watched: {why}"),
-            ));
-        }
-    }
+    unwatched(config, seen, next, &mut stands);
     orphans(config, seen, next, &mut stands);
     let blind = blind(seen, next, &mut stands);
     // A tmux that does not answer says nothing of strays.

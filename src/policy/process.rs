@@ -9,13 +9,16 @@ mod env;
 mod failure;
 mod fixes;
 mod heal;
+mod interactive;
 mod limits;
 mod orphans;
 mod prompt;
 mod record;
+mod reply;
 mod rules;
 mod run;
 mod stall;
+mod unasked;
 mod verify;
 mod watch;
 
@@ -24,13 +27,14 @@ use super::context::UnitContext;
 use super::proposal::{Notes, Proposal, Proposals};
 use crate::base::names::UnitName;
 use crate::base::time::Now;
-use crate::config::{ProcessHost, ProcessUnit};
+use crate::config::{ProcessHost, ProcessUnit, Rule};
 use crate::model::action::Action;
+use crate::model::finding::Finding;
 use crate::model::process::{HostPlace, LogCursor, RunId, RunQuery, RunSeen};
 use crate::model::seen::{Exit, ScreenState, Seen};
 use crate::state::State;
-use crate::state::process::RemedyStep;
-use crate::state::unit::UnitState;
+use crate::state::process::{RemedyStep, Standing};
+use crate::state::unit::{UnitState, Unseen};
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "process", fold, propose, charge };
@@ -46,6 +50,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     heal::fold(context, unit, state, notes);
     failure::resume(context, unit, state, notes);
     stall::approval(state);
+    stall::withheld(context, unit, state);
     record::left_out(context, state, left_out, notes);
     verify::fold(context, unit, state, notes);
     run::holds(context, unit, state);
@@ -122,6 +127,12 @@ pub fn may_end(context: &UnitContext<'_>) -> bool {
     }
 }
 
+/// A stall for which it was to be ended moves again: no proof any more.
+pub fn moves_again(context: &UnitContext<'_>) -> bool {
+    let remedy = context.unfolded.process.remedy.as_ref();
+    context.unit.process().zip(remedy).is_some_and(|(unit, remedy)| stall::has_moved(context, unit, remedy))
+}
+
 /// How a run of another host is ended; None when its processes are this machine's, or it does not run.
 pub fn cancel(context: &UnitContext<'_>) -> Option<Action> {
     let unit = context.unit.process()?;
@@ -139,7 +150,8 @@ pub fn cancel(context: &UnitContext<'_>) -> Option<Action> {
 
 /// Is an agent to be told what the files say?
 pub fn wants_brief(state: &UnitState) -> bool {
-    state.process.remedy.as_ref().is_some_and(|remedy| matches!(remedy.step, RemedyStep::Ask { .. }))
+    let asks = |step: &RemedyStep| matches!(step, RemedyStep::Ask { .. } | RemedyStep::Opened { .. });
+    state.process.remedy.as_ref().is_some_and(|remedy| asks(&remedy.step))
 }
 
 /// The job by which an agent was asked. When it is not there we were killed before it began: the prompt is made anew.
@@ -148,7 +160,10 @@ pub fn asked_job(state: &UnitState) -> Option<&str> {
         RemedyStep::Thinking { job } => Some(job),
         RemedyStep::Due
         | RemedyStep::Ask { .. }
+        | RemedyStep::Opening { .. }
+        | RemedyStep::Opened { .. }
         | RemedyStep::Requested { .. }
+        | RemedyStep::Closing { .. }
         | RemedyStep::Command { .. } => None,
     }
 }
@@ -161,6 +176,11 @@ pub fn wants_answer(state: &UnitState) -> bool {
 /// Can this answer be used? Why not, as a fragment.
 pub fn check_answer(text: &str) -> Result<(), String> {
     answer::parse(text).map(|_| ())
+}
+
+/// Could this rule be meant for what a log said?
+pub fn may_match(rule: &Rule, finding: &Finding) -> bool {
+    rules::may(&rule.matching, finding)
 }
 
 /// The incident that an agent is told of.
@@ -181,6 +201,7 @@ pub fn wants_cpu(unit: &ProcessUnit, state: &State, name: &UnitName, now: &Now) 
 /// Takes this tick's look into what is believed of it, in the words of all units: it runs, it waits, it is over.
 pub fn belief(now: &Now, seen: Option<&Seen>, state: &mut UnitState) {
     let Some(seen) = seen.and_then(|seen| seen.process.as_ref()) else { return };
+    unseen(now, &seen.run, state);
     match &seen.run {
         RunSeen::Unknown { .. } => {}
         RunSeen::Pending { .. } => set(now, state, ScreenState::Starting),
@@ -210,6 +231,26 @@ pub fn belief(now: &Now, seen: Option<&Seen>, state: &mut UnitState) {
     }
 }
 
+/// Since when nothing is known of it, while that matters.
+fn unseen(now: &Now, run: &RunSeen, state: &mut UnitState) {
+    let matters = state.process.run.standing == Standing::Open || state.is_up();
+    let why = match run {
+        RunSeen::Unknown { why } if matters => why,
+        RunSeen::Unknown { .. }
+        | RunSeen::Absent
+        | RunSeen::Pending { .. }
+        | RunSeen::Alive { .. }
+        | RunSeen::Ended { .. } => return state.seen.unseen = None,
+    };
+    let bare = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    match &mut state.seen.unseen {
+        // Seconds that pass are no news.
+        Some(unseen) if bare(&unseen.why) == bare(why) => {}
+        Some(unseen) => unseen.why.clone_from(why),
+        unseen @ None => *unseen = Some(Unseen { why: why.clone(), since_awake_s: now.awake_s }),
+    }
+}
+
 fn set(now: &Now, state: &mut UnitState, observed: ScreenState) {
     if state.seen.state != observed || state.seen.since_awake_s == Default::default() {
         state.seen.state = observed;
@@ -231,5 +272,9 @@ fn code(exit: Exit) -> i32 {
     }
 }
 
+#[cfg(test)]
+mod interactive_tests;
+#[cfg(test)]
+mod late_tests;
 #[cfg(test)]
 mod tests;

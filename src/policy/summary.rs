@@ -336,13 +336,21 @@ fn process_does(state: &UnitState) -> Option<String> {
         let action = &remedy.remedy.action;
         return Some(match &remedy.step {
             RemedyStep::Due => format!("{action} ({})", remedy.remedy.source.human()),
-            RemedyStep::Ask { .. } | RemedyStep::Thinking { .. } => "the healing agent is asked".to_owned(),
+            RemedyStep::Ask { .. }
+            | RemedyStep::Thinking { .. }
+            | RemedyStep::Opening { .. }
+            | RemedyStep::Opened { .. } => "the healing agent is asked".to_owned(),
+            RemedyStep::Closing { .. } => "the healing agent has answered".to_owned(),
             RemedyStep::Requested { .. } => "waits for an answer to its recovery request".to_owned(),
             RemedyStep::Command { .. } => "a rule's command runs".to_owned(),
         });
     }
     match &process.run.standing {
         Standing::Finished { well: true } => return Some("finished".to_owned()),
+        // How it ended follows; nobody may know.
+        Standing::Finished { well: false } if state.seen.exit_known.is_none() => {
+            return Some("over".to_owned());
+        }
         Standing::Finished { well: false } => return Some("over; it failed".to_owned()),
         Standing::Paused { .. } => return Some("paused".to_owned()),
         Standing::Aborted { .. } => return Some("given up".to_owned()),
@@ -357,7 +365,13 @@ fn process_does(state: &UnitState) -> Option<String> {
 fn process_needs(unit: &Unit, state: &UnitState) -> Option<String> {
     let name = &unit.name;
     match &state.process.run.standing {
-        Standing::Open | Standing::Finished { .. } | Standing::Aborted { .. } => {}
+        Standing::Open => {
+            if let Some(why) = &state.process.run.stuck {
+                let lift = format!("`watchkeeper approve {name}` gives it new restarts");
+                return Some(format!("left as it is: {why}; {lift}"));
+            }
+        }
+        Standing::Finished { .. } | Standing::Aborted { .. } => {}
         Standing::Paused { why } => {
             return Some(format!("paused: {why}; `watchkeeper resume {name}` lets it go on"));
         }

@@ -5,7 +5,7 @@
 
 use super::attempts::{Attempt, Status};
 use crate::base::time::{Awake, Wall};
-use crate::model::incident::{FixNote, IncidentOrder, id};
+use crate::model::incident::{FixNote, IncidentOrder, Outlook, Remedy, id};
 use crate::model::process::ProcessSeen;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,8 @@ const KNOWN_MAX: usize = 64;
 const ROWS_MAX: usize = 64;
 /// Fix notes owed at once.
 const FIXES_MAX: usize = 4;
+/// Pages that are kept up to date.
+const OUTLOOK_MAX: usize = 16;
 /// Longest text of an agent's answer or diff that waits here, bytes.
 const NOTE_MAX: usize = 64 << 10;
 
@@ -38,6 +40,9 @@ pub struct IncidentState {
     pub left_out: u64,
     /// When people were told of those last.
     pub left_out_told: Option<Awake>,
+    /// What pages say of what is to be done now, the latest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outlook: Vec<Outlook>,
 }
 
 /// A failure that came before.
@@ -90,9 +95,10 @@ impl IncidentState {
 
     /// A failure came. The order's id is made here; its fingerprint, unit, finding and time must be set.
     pub fn take(&mut self, mut order: IncidentOrder) -> Taken {
+        let times = u32::try_from(order.finding.again.saturating_add(1)).unwrap_or(u32::MAX);
         if let Some(at) = self.known.iter().position(|known| known.fingerprint == order.fingerprint) {
             let mut known = self.known.remove(at);
-            known.count = known.count.saturating_add(1);
+            known.count = known.count.saturating_add(times);
             known.last = known.last.max(order.at);
             let taken = Taken::Repeat { incident: known.incident.clone(), count: known.count };
             self.known.push(known);
@@ -110,7 +116,7 @@ impl IncidentState {
         self.known.push(Known {
             fingerprint: order.fingerprint.clone(),
             incident: incident.clone(),
-            count: 1,
+            count: times,
             first: order.at,
             last: order.at,
         });
@@ -118,6 +124,29 @@ impl IncidentState {
         self.known.drain(..extra);
         self.owed.push(order);
         Taken::New { incident }
+    }
+
+    /// No folder more can be owed, but one detector's noise must not take another's: of the detector that owes most, and more
+    /// than this one, the latest order of the same moment gives way. Its id; nobody knows of it but this tick.
+    pub fn make_way(&mut self, order: &IncidentOrder) -> Option<String> {
+        let is_known = self.known.iter().any(|known| known.fingerprint == order.fingerprint);
+        if is_known || self.owed.len() < OWED_MAX {
+            return None;
+        }
+        let owes = |detector: &str| self.owed.iter().filter(|owed| owed.finding.detector == detector).count();
+        let gives_way = |owed: &&IncidentOrder| {
+            owed.at == order.at && owed.remedy == Remedy::default() && owed.notes.is_empty()
+        };
+        let most = self.owed.iter().filter(gives_way).map(|owed| owes(&owed.finding.detector)).max()?;
+        if most <= owes(&order.finding.detector).saturating_add(1) {
+            return None;
+        }
+        let at =
+            self.owed.iter().rposition(|owed| gives_way(&owed) && owes(&owed.finding.detector) == most)?;
+        let gone = self.owed.remove(at);
+        self.known.retain(|known| known.incident != gone.id);
+        self.left_out = self.left_out.saturating_add(1);
+        Some(gone.id)
     }
 
     /// A new attempt: its row is owed as pending. Returns its id.
@@ -153,6 +182,17 @@ impl IncidentState {
         self.fixes.drain(..extra);
     }
 
+    /// From now on an incident's page says this of what is to be done now.
+    pub fn advise(&mut self, incident: &str, text: String) {
+        if incident.is_empty() {
+            return;
+        }
+        self.outlook.retain(|old| old.incident != incident);
+        self.outlook.push(Outlook { incident: incident.to_owned(), text });
+        let extra = self.outlook.len().saturating_sub(OUTLOOK_MAX);
+        self.outlook.drain(..extra);
+    }
+
     /// Forgets what the world was seen to have; and failures whose folders somebody removed: the next one gets a new folder.
     pub fn settle(&mut self, seen: &ProcessSeen) {
         self.owed.retain(|order| !seen.incidents.contains(&order.id));
@@ -161,6 +201,7 @@ impl IncidentState {
         let owed = |id: &String| self.owed.iter().any(|order| order.id == *id);
         let gone: Vec<&String> = seen.incidents_gone.iter().filter(|id| !owed(id)).collect();
         self.known.retain(|known| !gone.contains(&&known.incident));
+        self.outlook.retain(|page| !gone.contains(&&page.incident));
     }
 }
 
@@ -234,6 +275,38 @@ mod tests {
         assert_eq!((state.owed.len(), state.left_out), (OWED_MAX, 484));
         assert_eq!((state.rows.len(), state.fixes.len()), (ROWS_MAX, FIXES_MAX));
         assert!(state.known.len() <= KNOWN_MAX && state.fixes[0].response.len() < 70_000);
+    }
+
+    #[test]
+    fn the_noise_of_one_detector_takes_no_folder_from_another() {
+        let mut state = IncidentState::default();
+        for n in 0..100 {
+            state.take(order(&format!("noise {n}"), 5));
+        }
+        let mut fatal = order("fatal", 5);
+        fatal.finding.detector = "fatal".into();
+        let gone = state.make_way(&fatal).unwrap();
+        assert!(gone.contains("oom"), "{gone}");
+        assert!(matches!(state.take(fatal.clone()), Taken::New { .. }));
+        assert_eq!((state.owed.len(), state.left_out), (OWED_MAX, 85));
+        assert!(!state.known.iter().any(|known| known.incident == gone));
+        // Neither for its own kind, nor for what is counted, nor what is older than this moment.
+        assert_eq!(state.make_way(&order("one more", 5)), None);
+        assert_eq!(state.make_way(&fatal), None);
+        let mut later = order("later", 6);
+        later.finding.detector = "fatal".into();
+        assert_eq!(state.make_way(&later), None);
+    }
+
+    #[test]
+    fn a_finding_that_stands_for_many_counts_as_many() {
+        let mut state = IncidentState::default();
+        for again in [0, 998] {
+            let mut order = order("a", 0);
+            order.finding.again = again;
+            state.take(order);
+        }
+        assert_eq!(state.count("a"), 1000);
     }
 
     #[test]

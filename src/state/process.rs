@@ -68,6 +68,9 @@ pub struct RunState {
     pub failure: Option<Failure>,
     /// The hold of a start that people were told.
     pub told: Option<String>,
+    /// It runs, and what was found in it is left as it is, for its restarts are used up: why, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<String>,
 }
 
 /// What is to become of it.
@@ -119,6 +122,9 @@ pub struct WatchState {
     pub late: bool,
     /// What was wrong with its log when people were told.
     pub trouble: Option<String>,
+    /// Detectors that found too much, of which people were told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub noisy: Vec<String>,
 }
 
 /// A finding that came.
@@ -187,8 +193,14 @@ pub enum RemedyStep {
     Ask { since_awake_s: Awake },
     /// A headless agent thinks.
     Thinking { job: String },
+    /// Before a request: what the tree is is written down, for an interactive agent may edit it.
+    Opening { job: String },
+    /// That is done: the request is to be written.
+    Opened { since_awake_s: Awake },
     /// The request lies there for an interactive one.
     Requested { since_awake_s: Awake },
+    /// It answered: what it edited goes to a branch, then the answer counts.
+    Closing { job: String, answer: String },
     /// A rule's command runs; then it is started again, or not.
     Command { job: String, restart: bool },
 }
@@ -203,6 +215,9 @@ pub struct HealState {
     pub unverified: u32,
     /// A rule's remedy regressed: the next one is the agent's.
     pub escalate: bool,
+    /// Why no agent could be asked, when people were told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<String>,
     /// When agents were asked, by detector.
     pub asked: Vec<Asked>,
     /// Jobs so far.
@@ -288,7 +303,8 @@ impl ProcessState {
         }
         self.run.restarts = 0;
         self.run.failure = None;
-        self.run.told = None;
+        (self.run.told, self.run.stuck) = (None, None);
+        self.heal.unasked = None;
         (self.heal.unverified, self.heal.escalate) = (0, false);
         self.heal.asked.clear();
     }
@@ -325,6 +341,13 @@ impl HealState {
     /// Agents asked about a detector since then.
     pub fn asked_since(&self, detector: &str, since: Awake) -> usize {
         self.asked.iter().filter(|asked| asked.detector == detector && asked.at_awake_s >= since).count()
+    }
+
+    /// An agent that was to be asked was not: it does not count.
+    pub fn unask(&mut self, detector: &str) {
+        if let Some(at) = self.asked.iter().rposition(|asked| asked.detector == detector) {
+            self.asked.remove(at);
+        }
     }
 
     /// An agent is asked.

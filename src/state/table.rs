@@ -205,7 +205,11 @@ pub const FILES: &[FileRow] = &[
         writer: "the shim",
         about: "the process that a run became: pid, start, boot",
     },
-    FileRow { path: "units/<name>/exit.json", writer: "the shim", about: "how a run ended" },
+    FileRow {
+        path: "units/<name>/exit.json",
+        writer: "the shim",
+        about: "how a run ended; a Slurm job writes it on its node",
+    },
     FileRow {
         path: "units/<name>/logs.json",
         writer: "watchdog, who fetches",

@@ -44,7 +44,9 @@ use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
 use crate::model::process::{HostPlace, LogCursor, RunId, RunQuery, RunSeen};
-use crate::model::seen::{BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Vote};
+use crate::model::seen::{
+    BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Trouble, Vote,
+};
 use crate::model::usage::FileSeen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -112,6 +114,11 @@ pub trait Host {
     fn runs(&mut self, queries: &[RunQuery]) -> Vec<RunSeen> {
         let why = || "nobody looks at processes here".to_owned();
         queries.iter().map(|_| RunSeen::Unknown { why: why() }).collect()
+    }
+    /// Puts aside the records of runs that could not be read at two looks. What is to be told, and the seconds until
+    /// somebody should look again.
+    fn tend_records(&mut self) -> (Vec<Trouble>, Option<f64>) {
+        (Vec::new(), None)
     }
     /// CPU time used so far by a process and all its descendants, milliseconds.
     fn tree_cpu_ms(&mut self, _pid: i32) -> Option<u64> {

@@ -11,10 +11,12 @@ use super::{
 };
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
-use crate::model::action::{Action, Job, Launch, Marker, MarkerKind, Outcome, Signal, UnitFile};
+use crate::model::action::{
+    Action, JOB_UNSTARTED, Job, Launch, Marker, MarkerKind, Outcome, Signal, UnitFile,
+};
 use crate::model::process::{HostLaunch, HostPlace, LogCursor, ProcessLaunch, RunId, RunQuery, RunSeen};
 use crate::model::seen::{
-    BranchFacts, HostSeen, JobSeen, Process, RestartMarker, ServerSeen, TranscriptSeen, Vote,
+    BranchFacts, HostSeen, JobSeen, Process, RestartMarker, ServerSeen, TranscriptSeen, Trouble, Vote,
 };
 use crate::model::usage::FileSeen;
 use crate::state::table;
@@ -53,6 +55,8 @@ pub struct RealHost {
     runners: Vec<std::process::Child>,
     /// What Slurm and container engines said.
     remotes: hosts::remote::Remotes,
+    /// Records of runs that can't be read, and those that could not be at the look before.
+    tending: hosts::tending::Tending,
     /// Jobs that could not be started, and why.
     unstarted: BTreeMap<String, String>,
     /// Length of each transcript when its end was last read, and what was found.
@@ -92,6 +96,7 @@ impl RealHost {
             runners: Vec::new(),
             unstarted: BTreeMap::new(),
             remotes: hosts::remote::Remotes::default(),
+            tending: hosts::tending::Tending::default(),
         }
     }
 
@@ -179,7 +184,7 @@ impl RealHost {
                 Outcome::Done
             }
             Err(error) => {
-                let why = format!("it could not be started: {}", error.message());
+                let why = format!("{JOB_UNSTARTED}{}", error.message());
                 self.unstarted.insert(job.id.clone(), why.clone());
                 Outcome::Failed { why }
             }
@@ -392,8 +397,15 @@ impl Host for RealHost {
             false => self.remotes.look(root, &remote),
         }
         .into_iter();
+        let tending = &mut self.tending;
+        tending.begin();
         let mut look = |query: &RunQuery| match &query.place {
-            HostPlace::Local => hosts::local::observe(root, query.unit.as_str(), &query.known, &boot),
+            HostPlace::Local => {
+                let (unit, mut damage) = (query.unit.as_str(), Vec::new());
+                let seen = hosts::local::look(root, unit, &query.known, &boot, &mut damage);
+                tending.note(unit, damage);
+                seen
+            }
             HostPlace::Attach { pid, pid_file } => {
                 hosts::attach::observe(*pid, pid_file.as_deref().map(Path::new), &query.known, &boot)
             }
@@ -402,6 +414,10 @@ impl Host for RealHost {
             }
         };
         queries.iter().map(&mut look).collect()
+    }
+
+    fn tend_records(&mut self) -> (Vec<Trouble>, Option<f64>) {
+        self.tending.tend(self.files.root())
     }
 
     fn tree_cpu_ms(&mut self, pid: i32) -> Option<u64> {

@@ -33,17 +33,17 @@ pub fn inside(test: &str, key: &str) -> bool {
         println!("{test}: not tested, the lab has no {key} (tests/lab/up.sh brings it up)");
         return false;
     };
-    assert_runs(test, key, &value);
+    assert_runs(test, &[(key, &value)]);
     false
 }
 
-/// Runs the test of that name with a variable more.
-pub fn assert_runs(test: &str, key: &str, value: &str) {
+/// Runs the test of that name with these variables more.
+pub fn assert_runs(test: &str, env: &[(&str, &str)]) {
     let own = std::env::current_exe().unwrap();
     let ran = Command::new(own)
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
-        .env(key, value)
+        .envs(env.iter().copied())
         .output()
         .unwrap();
     let said = [ran.stdout, ran.stderr].concat();

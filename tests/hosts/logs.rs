@@ -139,6 +139,7 @@ fn what_is_taken_was_read_and_nothing_is_read_twice() {
             unit: &unit,
             log: &log,
             detectors: &detectors,
+            rules: &[],
             committed: &before,
             start: Start::Beginning,
             over,

@@ -9,9 +9,12 @@
 
 mod attach;
 mod docker;
+mod docker_traps;
 mod kills;
 mod lab;
 mod local;
 mod logs;
 mod place;
+mod queries;
 mod slurm;
+mod traps;

@@ -15,6 +15,8 @@ fn job(remote: &Remote) -> String {
     remote.known.handle.split('.').next().unwrap().to_owned()
 }
 
+/// Traps 1 (a cancel of an unknown job says nothing), 2 (jobs that ended are not listed by themselves), 8 (arrays) and 9 (a
+/// job's name that looks like an answer).
 #[test]
 fn exits_and_ends() {
     if !inside("slurm::exits_and_ends", CONF) {
@@ -44,20 +46,38 @@ fn exits_and_ends() {
     assert_eq!(remote.ended().0, Some(Exit::Status(3)));
     remote.run(&launch(&remote, 2, "kill -11 $$", &[]));
     assert_eq!(remote.ended().0, Some(Exit::Signal(11)));
-    remote.run(&launch(&remote, 3, "exec sleep 600", &[]));
+    // A status above 128 is no signal, and what is meant for the batch script reaches the program; TERM comes once.
+    remote.run(&launch(
+        &remote,
+        6,
+        "trap 'echo user; exit 137' USR1; echo ready; while :; do sleep 0.1; done",
+        &[],
+    ));
+    remote.alive();
+    crate::place::until("it is ready", || remote.place.text("out.log").contains("ready"));
+    call(&["scancel", "--batch", "--signal=USR1", &job(&remote)]);
+    assert_eq!(remote.ended().0, Some(Exit::Status(137)));
+    assert!(remote.place.text("out.log").ends_with("ready\nuser\n"));
+    remote.run(&launch(&remote, 7, "trap 'echo term' TERM; echo ready; while :; do sleep 0.1; done", &[]));
+    remote.alive();
+    crate::place::until("it is ready", || remote.place.text("out.log").matches("ready").count() == 2);
+    remote.cancel();
+    remote.ended();
+    assert_eq!(remote.place.text("out.log").matches("term\n").count(), 1);
+    remote.run(&launch(&remote, 8, "exec sleep 600", &[]));
     remote.alive();
     remote.cancel();
     let (exit, note) = remote.ended();
     assert!(exit != Some(Exit::Status(0)) && note.starts_with("CANCELLED"), "{exit:?} {note}");
     // What is over is cancelled in silence.
     remote.cancel();
-    remote.run(&launch(&remote, 4, "true", &["--partition=none-such"]));
+    remote.run(&launch(&remote, 9, "true", &["--partition=none-such"]));
     let (exit, note) = remote.ended();
     assert!(
         exit.is_none() && note.contains("could not be submitted") && note.contains("partition"),
         "{note}"
     );
-    remote.run(&launch(&remote, 5, "exec sleep 600", &["--array=1-3"]));
+    remote.run(&launch(&remote, 10, "exec sleep 600", &["--array=1-3"]));
     remote.alive();
     remote.cancel();
     remote.ended();
@@ -91,6 +111,7 @@ fn an_answer_that_was_lost_is_found_again() {
     call(&["scancel", first.handle.split('.').next().unwrap()]);
 }
 
+/// Trap 7: the same job, another run.
 #[test]
 fn suspended_and_requeued() {
     if !inside("slurm::suspended_and_requeued", CONF) {
@@ -115,6 +136,7 @@ fn suspended_and_requeued() {
     assert_eq!(remote.place.text("out.log").matches("up\n").count(), 2, "its log is appended to");
 }
 
+/// Trap 3: not seen is not dead.
 #[test]
 fn a_controller_that_is_down_ended_nothing() {
     const TEST: &str = "slurm::a_controller_that_is_down_ended_nothing";
@@ -139,5 +161,5 @@ fn a_controller_that_is_down_ended_nothing() {
     let text = std::fs::read_to_string(conf).unwrap();
     let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("SlurmctldPort")).collect();
     std::fs::write(&down, format!("{}\nSlurmctldPort=1\n", text.join("\n"))).unwrap();
-    assert_runs(TEST, CONF, down.to_str().unwrap());
+    assert_runs(TEST, &[(CONF, down.to_str().unwrap())]);
 }

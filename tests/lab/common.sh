@@ -26,7 +26,7 @@ end_pid() {
   local pid i
   [ -s "$1" ] || return 0
   pid=$(cat "$1")
-  kill "$pid" 2>/dev/null
+  kill "$pid" 2>/dev/null || true
   for i in $(seq 50); do [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null || break; sleep .1; done
   [ -d "/proc/$pid" ] && kill -9 "$pid" 2>/dev/null
   rm -f "$1"

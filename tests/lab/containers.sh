@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Real container engines without network or systemd: podman, and a dockerd in a network namespace of its own.
-# The image is lab:1, a static busybox. containers.sh up | down
+# The image is lab:1, a static busybox. containers.sh up | down; docker-up | docker-down for a dockerd alone
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./common.sh
@@ -106,6 +106,8 @@ docker_down() {
 
 case "${1:-}" in
   up) status=0; podman_up || status=1; docker_up || status=1; exit $status ;;
+  docker-up) docker_up ;;
+  docker-down) set +e; docker_down ;;
   down) set +e; podman_down; docker_down; [ ! -d "$LAB" ] || { say PODMAN ""; say DOCKER_HOST ""; } ;;
-  *) echo "usage: $0 up|down" >&2; exit 2 ;;
+  *) echo "usage: $0 up|down|docker-up|docker-down" >&2; exit 2 ;;
 esac

@@ -143,7 +143,8 @@ fn the_last_line_before_a_good_end_is_heard() {
         );
         world.await_that("good end", |world| !world.unit()["run"]["standing"]["finished"].is_null());
         world.await_that("incident", |world| world.incidents().iter().any(|id| id.contains("needle")));
-        assert!(events(&world).contains("needle: a needle at the end"), "{lifecycle}");
+        // (The folder is written before the events are.)
+        world.await_that("event", |world| events(world).contains("needle: a needle at the end"));
         assert_eq!(world.number(), 1, "{lifecycle}");
     }
     std::thread::scope(|scope| {

@@ -4,9 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
 mod bare;
+mod damage;
+mod disk;
 mod findings;
+mod fixes;
 mod hostile;
 mod secrets;
+mod unasked;
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -104,8 +108,9 @@ impl World {
         while !done(self) {
             assert!(
                 Instant::now() < until,
-                "no {what}\n{}\n{:#}\n{}",
+                "no {what}\n{}\n{}\n{:#}\n{}",
                 self.says(&["events"]),
+                self.text("heartbeat.json"),
                 self.unit(),
                 self.text("units/p/out.log")
             );

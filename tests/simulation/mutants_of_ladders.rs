@@ -1,10 +1,11 @@
 //! Bugs planted around `decide` in a fleet of cooperative services.
 
-use super::cooperative::{Habits, Mode};
+use super::cooperative::Habits;
 use super::faults::Swarm;
 use super::mutants::{Mutant, with_config, with_state};
 use super::ordeal::Ordeal;
 use super::scenes;
+use super::service::Mode;
 use watchkeeper::config::Config;
 use watchkeeper::engine::tick::Decide;
 use watchkeeper::model::action::{Action, Signal};

@@ -1,10 +1,11 @@
 //! What cooperative services go through: hangs of every kind, crash loops, code that moves on under them, markers of
 //! others, zombies, strangers with their pids.
 
-use super::cooperative::{self, Coop, Habits, Mode};
+use super::cooperative::{self, Coop, Habits};
 use super::fleet::Crew;
 use super::rng::Rng;
 use super::run::Sim;
+use super::service::Mode;
 use super::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use watchkeeper::config::{Config, Unit};

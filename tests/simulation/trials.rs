@@ -2,11 +2,12 @@
 //! judged.
 
 use super::cli::Ended;
-use super::cooperative::{self, Mode};
+use super::cooperative;
 use super::fleet::Crew;
 use super::ordeal::Ordeal;
 use super::run::{Plan, Sim};
 use super::scenes;
+use super::service::Mode;
 use watchkeeper::base::names::UnitName;
 use watchkeeper::model::seen::Ask;
 use watchkeeper::policy::decide;

@@ -3,7 +3,7 @@
 use super::{Command, Effect, Words};
 use crate::base::error::{Error, Result};
 use crate::cli::{Invocation, Out};
-use crate::sys::hosts::{logs, shim};
+use crate::sys::hosts::{batch, logs, shim};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,6 +25,9 @@ fn run(invocation: &Invocation, _: &mut Out) -> Result<ExitCode> {
         invocation.words.split_first().ok_or_else(|| Error::usage("`shim` needs a unit's folder"))?;
     if first == shim::CHILD_WORD {
         return shim::become_child(rest);
+    }
+    if first == batch::BATCH_WORD {
+        return batch::run(rest);
     }
     if let (true, Some(dir)) = (first == logs::LOGS_WORD, rest.first()) {
         logs::run(Path::new(dir))?;

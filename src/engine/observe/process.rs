@@ -83,6 +83,7 @@ fn log<H: Host>(
         unit: name,
         log: &log,
         detectors: &process.detectors,
+        rules: &process.rules,
         committed: &committed,
         start: if started && !attach { Start::Beginning } else { Start::End },
         over: matches!(run, RunSeen::Ended { .. }),
@@ -118,7 +119,9 @@ fn details<H: Host, F: Files>(
         HealingAgent::Auto => program.map(|program| host.finds(program)),
     };
     let unbegun = policy::asked_job(state).is_some_and(|job| host.job(job) == JobSeen::None);
-    if policy::wants_brief(state) || unbegun {
+    let request = || crate::state::table::in_unit(&unit.name, crate::state::table::REQUEST);
+    facts.unasked = policy::wants_answer(state) && files.stamp(&request()).is_none();
+    if policy::wants_brief(state) || unbegun || facts.unasked {
         facts.brief = Some(brief(host, files, process, state));
     }
     if policy::wants_answer(state) {

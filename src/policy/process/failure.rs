@@ -12,6 +12,7 @@ use crate::config::{
     After, DetectorKind, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, Rule, RuleAction,
 };
 use crate::detect::fingerprint::fingerprint;
+use crate::detect::incident::{advice, inline};
 use crate::model::finding::{Finding, FindingKind};
 use crate::model::incident::{Remedy, Source};
 use crate::model::process::RunSeen;
@@ -82,8 +83,19 @@ pub(super) fn found(
         open.retain(|old| !is_same(old));
         open.push(found);
     }
-    let extra = open.len().saturating_sub(OPEN_MAX);
-    open.drain(..extra);
+    thin(open);
+}
+
+/// The oldest go; of the detector that has most of them, for the noise of one must not hide what another found.
+fn thin(open: &mut Vec<OpenFinding>) {
+    while open.len() > OPEN_MAX {
+        let has = |found: &OpenFinding| {
+            open.iter().filter(|other| other.finding.detector == found.finding.detector).count()
+        };
+        let most = open.iter().map(has).max().unwrap_or(0);
+        let Some(at) = open.iter().position(|found| has(found) == most) else { return };
+        open.remove(at);
+    }
 }
 
 fn news(
@@ -100,6 +112,10 @@ fn news(
     };
     state.process.watch.came(&detector, &print, context.now.awake_s);
     verify::came(context, state, &print, notes);
+    if let Some(RunSeen::Unknown { .. }) = context.run() {
+        // Its log speaks, and nobody can say whether it runs: judged when its host can be asked again.
+        return wait(unit, state, found);
+    }
     if !context.is_running() {
         return;
     }
@@ -121,10 +137,6 @@ fn meanwhile(
     group: &[OpenFinding],
     notes: &mut Notes,
 ) {
-    let rank = |state: &UnitState, group: &[OpenFinding]| {
-        let rule = matching(unit, state, group).map(|(rule, _)| rule);
-        unit.rules.iter().position(|other| rule.is_some_and(|rule| rule.name == other.name))
-    };
     let rule = matching(unit, state, group).map(|(rule, _)| rule);
     let stall = group.first().is_some_and(|found| found.finding.kind == FindingKind::Stall);
     if rule.is_none() && !stall {
@@ -135,9 +147,18 @@ fn meanwhile(
         replaced(context, state, "something was found that ends it for good", notes);
         return running(context, unit, state, group, notes);
     }
+    wait(unit, state, group);
+}
+
+/// What waits for its turn: of several the one whose rule stands first.
+fn wait(unit: &ProcessUnit, state: &mut UnitState, group: &[OpenFinding]) {
+    let rank = |group: &[OpenFinding]| {
+        let rule = matching(unit, state, group).map(|(rule, _)| rule);
+        let place = unit.rules.iter().position(|other| rule.is_some_and(|rule| rule.name == other.name));
+        place.unwrap_or(usize::MAX)
+    };
     let waits = &state.process.watch.waiting;
-    let (new, old) = (rank(state, group), rank(state, waits));
-    if waits.is_empty() || new.unwrap_or(usize::MAX) < old.unwrap_or(usize::MAX) {
+    if waits.is_empty() || rank(group) < rank(waits) {
         state.process.watch.waiting = group.to_vec();
     }
 }
@@ -151,7 +172,8 @@ pub(super) fn resume(
 ) {
     let watch = &state.process.watch;
     let Some(first) = watch.waiting.first() else { return };
-    if state.process.remedy.is_some() || state.ending.is_some() {
+    let unknown = matches!(context.run(), Some(RunSeen::Unknown { .. }));
+    if state.process.remedy.is_some() || state.ending.is_some() || unknown {
         return;
     }
     let moved = first.finding.kind == FindingKind::Stall
@@ -160,9 +182,10 @@ pub(super) fn resume(
     let rule = matching(unit, state, &watch.waiting).map(|(rule, _)| rule);
     let wants_start = rule
         .is_none_or(|rule| matches!(rule.action, RuleAction::Restart | RuleAction::RestartWithEnv { .. }));
-    if context.is_running() && !moved && wants_start && state.process.run.restarts >= unit.restart.max {
+    if context.is_running() && !moved && wants_start && state.process.run.stuck.is_some() {
         return; // People were told: it waits for them, or for better times.
     }
+    state.process.run.stuck = None;
     let group = std::mem::take(&mut state.process.watch.waiting);
     if context.is_running() && !moved {
         running(context, unit, state, &group, notes);
@@ -200,7 +223,9 @@ fn matching<'u>(
     state: &UnitState,
     group: &[OpenFinding],
 ) -> Option<(&'u Rule, usize)> {
-    let counts: Vec<u32> = group.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
+    // (What has no folder is not counted, and came all the same.)
+    let counts: Vec<u32> =
+        group.iter().map(|found| state.incident.count(&found.fingerprint).max(1)).collect();
     let cases: Vec<Case<'_>> = group
         .iter()
         .zip(&counts)
@@ -276,7 +301,8 @@ pub(super) fn ended(
     let mut near = near.into_iter();
     open.retain(|_| near.next() == Some(true));
     let words = exit.message.clone();
-    let mut counts: Vec<u32> = open.iter().map(|found| state.incident.count(&found.fingerprint)).collect();
+    let mut counts: Vec<u32> =
+        open.iter().map(|found| state.incident.count(&found.fingerprint).max(1)).collect();
     let print = fingerprint(&exit);
     open.push(OpenFinding {
         finding: exit,
@@ -489,11 +515,14 @@ fn order(
         ..Attempt::default()
     });
     tell(state, &found.incident, &attempt, &remedy);
+    let text = advice::by_remedy(context.name.as_str(), &found.incident, &remedy, context.is_gone());
+    state.incident.advise(&found.incident, text);
     let about = state.process.watch.open.iter_mut().filter(|open| open.fingerprint == found.fingerprint);
     about.for_each(|open| open.attempt.clone_from(&attempt));
     let text = format!("remedy: {} ({}); {}", remedy.action, remedy.source.human(), remedy.why);
     notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     notes.due_in(0.05);
+    state.process.run.stuck = None;
     state.process.remedy = Some(RemedyState {
         remedy,
         detector: found.finding.detector.clone(),
@@ -512,15 +541,21 @@ fn order(
 pub(super) fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &OpenFinding, why: String) {
     if context.is_running() {
         // Not ended for what could not be started again; its real end is judged when it comes.
+        state.process.remedy = None;
+        if let Some(unit) = context.unit.process() {
+            wait(unit, state, std::slice::from_ref(found));
+        }
+        if state.process.run.stuck.as_ref() == Some(&why) {
+            return;
+        }
         let text = format!(
             "`{0}` runs on, and is not ended for a restart: {why}; `watchkeeper approve {0}` gives it new ones",
             context.name
         );
         state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
-        state.process.remedy = None;
-        if found.finding.kind == FindingKind::Stall {
-            state.process.watch.waiting = vec![found.clone()];
-        }
+        let text = advice::spent(context.name.as_str(), &inline(&why, 300), false);
+        state.incident.advise(&found.incident, text);
+        state.process.run.stuck = Some(why);
         return;
     }
     let text = format!(
@@ -531,6 +566,8 @@ pub(super) fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &Op
     if let Some(order) = state.incident.owed.iter_mut().find(|order| order.id == found.incident) {
         order.notes.push(format!("not started again: {why}"));
     }
+    let text = advice::spent(context.name.as_str(), &inline(&why, 300), true);
+    state.incident.advise(&found.incident, text);
     state.process.run.standing = Standing::Spent { why };
     state.process.remedy = None;
 }

@@ -6,6 +6,7 @@ use super::super::context::UnitContext;
 use super::{failure, verify};
 use crate::base::text::counted;
 use crate::config::{ProcessHost, ProcessUnit};
+use crate::model::finding::{Finding, FindingKind};
 use crate::state::attempts::Status;
 use crate::state::process::{OpenFinding, RemedyState, RemedyStep};
 use crate::state::unit::UnitState;
@@ -23,12 +24,17 @@ pub(super) fn budget(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut 
     let Some(remedy) = state.process.remedy.clone().filter(wants) else { return };
     let why = format!("{} not kept: `{}`", counted(used as usize, "restart"), remedy.detector);
     verify::concluded(context, state, &remedy, Status::Crashed, "the budget of restarts is used up");
-    let found = OpenFinding {
+    let is_it = |open: &&OpenFinding| open.fingerprint == remedy.fingerprint;
+    let open = state.process.watch.open.iter().rfind(is_it).cloned();
+    let kind = if remedy.stall { FindingKind::Stall } else { FindingKind::default() };
+    let finding = Finding { detector: remedy.detector.clone(), kind, ..Finding::default() };
+    let found = open.unwrap_or(OpenFinding {
+        finding,
         fingerprint: remedy.fingerprint,
         incident: remedy.incident,
         at_awake_s: remedy.since_awake_s,
         ..OpenFinding::default()
-    };
+    });
     failure::spent(context, state, &found, why);
 }
 

@@ -41,6 +41,11 @@ pub(super) fn record(
         place: place(context, unit, state),
         notes: Vec::new(),
     };
+    if let Some(gone) = state.incident.make_way(&order) {
+        let watch = &mut state.process.watch;
+        let about = watch.open.iter_mut().chain(&mut watch.waiting).filter(|open| open.incident == gone);
+        about.for_each(|open| open.incident.clear());
+    }
     let taken = state.incident.take(order);
     let count = state.incident.count(&print);
     let text = match count {

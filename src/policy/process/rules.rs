@@ -22,8 +22,21 @@ pub(super) fn first<'r>(rules: &'r [Rule], cases: &[Case<'_>]) -> Option<(&'r Ru
     })
 }
 
+/// Could this rule be meant for what a log said, whatever is counted and whether it runs?
+pub(super) fn may(rule: &RuleMatch, finding: &Finding) -> bool {
+    rule.exit.is_empty() && says(rule, finding)
+}
+
 fn matches(rule: &RuleMatch, case: &Case<'_>) -> bool {
-    let finding = case.finding;
+    says(rule, case.finding)
+        && (rule.exit.is_empty() || case.finding.exit.is_some_and(|code| rule.exit.contains(&code)))
+        && rule.at_least.is_none_or(|least| case.count >= least)
+        && rule.at_most.is_none_or(|most| case.count <= most)
+        && rule.after.is_none_or(|after| after == case.when)
+}
+
+/// What the finding itself says.
+fn says(rule: &RuleMatch, finding: &Finding) -> bool {
     let is = |wanted: &Option<String>, test: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(test);
     is(&rule.detector, &|name| finding.detector == name)
         && rule
@@ -33,10 +46,6 @@ fn matches(rule: &RuleMatch, case: &Case<'_>) -> bool {
         && is(&rule.exception, &|name| {
             finding.exception.as_deref().is_some_and(|found| is_exception(found, name))
         })
-        && (rule.exit.is_empty() || finding.exit.is_some_and(|code| rule.exit.contains(&code)))
-        && rule.at_least.is_none_or(|least| case.count >= least)
-        && rule.at_most.is_none_or(|most| case.count <= most)
-        && rule.after.is_none_or(|after| after == case.when)
 }
 
 /// `torch.cuda.OutOfMemoryError` is an `OutOfMemoryError` too.

@@ -50,7 +50,8 @@ pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut
             state.operator.start = false;
             if run.since_awake_s.is_none() {
                 run.told = None;
-                run.since_awake_s = Some(since_awake(context, *since));
+                run.since_awake_s =
+                    Some(since_awake(context, *since).max(run.ordered_awake_s.unwrap_or_default()));
                 run.since = Some(since.unwrap_or(context.now.wall));
                 run.ended_awake_s = None;
             }
@@ -59,7 +60,8 @@ pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut
     }
 }
 
-/// When it began, on the awake clock: as far back as the host's word goes, for a deadline must not begin anew with us.
+/// When it began, on the awake clock: as far back as the host's word goes, for a deadline must not begin anew with us. That is
+/// wall time, which somebody may have set: what was ordered by us did not begin before that.
 fn since_awake(
     context: &UnitContext<'_>,
     since: Option<crate::base::time::Wall>,
@@ -210,7 +212,7 @@ pub(super) fn ended(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut U
         return notes.due_in(0.05);
     }
     run.judged = run.number;
-    run.draining = 0;
+    (run.draining, run.stuck) = (0, None);
     run.since_awake_s = None;
     run.ended_awake_s = Some(context.now.awake_s);
     let words = context.run().map(end_words).unwrap_or_default();
@@ -224,23 +226,28 @@ pub(super) fn ended(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut U
     let attached = matches!(unit.host, ProcessHost::Attach { .. });
     let run = &state.process.run;
     let known = attached || run.ordered_awake_s.is_some() || run.since.is_some();
+    let number = run.number;
     if !known && exit != Some(Exit::Status(0)) {
-        return unknown(context, unit, state, exit, words, notes);
+        let why = format!("run {number} ended while nothing is remembered of it");
+        return unknown(context, unit, state, end_finding(unit, exit, words), why, notes);
+    }
+    if context.run().is_some_and(RunSeen::is_vanished) {
+        let why = format!("run {number} is over, and nobody knows how it ended");
+        return unknown(context, unit, state, end_finding(unit, exit, words), why, notes);
     }
     judge(context, unit, state, exit, words, notes);
 }
 
-/// An end of which this memory saw neither the start nor the run: what was decided about it then is lost, so a person says.
+/// An end of which too little is known to say what comes next: a person says.
 fn unknown(
     context: &UnitContext<'_>,
     unit: &ProcessUnit,
     state: &mut UnitState,
-    exit: Option<Exit>,
-    words: String,
+    finding: Finding,
+    why: String,
     notes: &mut Notes,
 ) {
-    record::record(context, unit, state, end_finding(unit, exit, words), notes);
-    let why = format!("run {} ended while nothing is remembered of it", state.process.run.number);
+    record::record(context, unit, state, finding, notes);
     let text = format!("`{0}` stays down: {why}; `watchkeeper approve {0}` lets it go on", context.name);
     state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
     state.process.run.standing = Standing::Paused { why };
@@ -540,7 +547,7 @@ pub(super) fn charge(context: &UnitContext<'_>, granted: &Proposal, state: &mut 
     run.ordered_awake_s = Some(now);
     run.since_awake_s = None;
     run.ended_awake_s = None;
-    run.refused = 0;
+    (run.refused, run.stuck) = (0, None);
     if rule == "process.remedy" {
         run.restarts = run.restarts.saturating_add(1);
         run.total = run.total.saturating_add(1);

@@ -7,17 +7,17 @@ use crate::model::seen::{Ask, Exit, FixSeen, JobSeen, Paused};
 use crate::policy::testing::{World, name};
 use crate::state::process::Standing;
 
-const FAIL: Option<Exit> = Some(Exit::Status(1));
+pub(super) const FAIL: Option<Exit> = Some(Exit::Status(1));
 const WELL: Option<Exit> = Some(Exit::Status(0));
 
-fn config(more: &str) -> String {
+pub(super) fn config(more: &str) -> String {
     format!(
         "[[process]]\nname = \"p\"\ncommand = [\"train\"]\nenv = {{ BATCH = 8 }}\nrestart = {{ max = 10, cooldown_s = 10 }}\n{more}\n"
     )
 }
 
 /// It runs, and has just begun to.
-fn running(more: &str) -> World {
+pub(super) fn running(more: &str) -> World {
     let mut world = World::new(&config(more));
     world.ticks(3);
     assert_eq!(world.runs.len(), 1, "{}", world.story());
@@ -77,6 +77,21 @@ fn a_start_that_became_no_process_is_no_run_that_failed() {
     world.unit("p").process().run = never(Some(Exit::Status(127)));
     world.run(60.0);
     standing(&world, &Standing::Finished { well: false });
+}
+
+#[test]
+fn an_end_that_nobody_knows_is_a_persons() {
+    let mut world = running("");
+    let RunSeen::Alive { id, .. } = world.unit("p").process().run.clone() else { panic!() };
+    world.unit("p").process().run = RunSeen::vanished(id);
+    world.run(600.0);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    assert!(matches!(&world.state_of("p").process.run.standing, Standing::Paused { .. }));
+    world.expect_alerts("run 1 is over, and nobody knows how it ended; `watchkeeper approve p`", 1);
+    assert_eq!(world.incidents.len(), 1);
+    world.ask(Ask::Approve { unit: name("p") });
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
 }
 
 #[test]
@@ -304,6 +319,33 @@ fn a_stall_is_ended_with_proof_only() {
     assert_eq!(world.runs.len(), 2, "{}", world.story());
 }
 
+/// A silence that nobody may end is not waited out for ever without a word.
+#[test]
+fn a_stall_whose_end_is_withheld_is_told_after_two_hours_and_daily() {
+    let stall = "detectors = [ { kind = \"stall\", name = \"silence\", no_progress_s = 400 } ]\n[process.healing]\nagent = \"off\"";
+    let mut world = running(stall);
+    let told = "nothing was done because its processes use CPU";
+    let computes = |world: &mut World, hours: f64| {
+        for _ in 0..(hours * 120.0) as usize {
+            world.unit("p").uses_cpu(27_000);
+            world.run(30.0);
+        }
+    };
+    computes(&mut world, 1.9);
+    world.expect_alerts(told, 0);
+    computes(&mut world, 0.3);
+    world.expect_alerts(told, 1);
+    computes(&mut world, 20.0);
+    world.expect_alerts(told, 1);
+    computes(&mut world, 5.0);
+    world.expect_alerts(told, 2);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    world.ask(Ask::Approve { unit: name("p") });
+    world.run(60.0);
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    assert!(world.state_of("p").stall.vetoes_since.is_empty());
+}
+
 #[test]
 fn a_metric_that_stands_still_while_output_goes_on_is_a_stall_of_its_own() {
     let stall = "detectors = [ { kind = \"stall\", name = \"steps\", metric_regex = \"step (\\\\d+)\", no_progress_s = 100 } ]\n[process.healing]\nagent = \"off\"";
@@ -477,7 +519,10 @@ fn an_answer_that_cannot_be_used_is_no_action() {
         world.run(600.0);
         assert_eq!(world.runs.len(), 2, "{}", world.story());
         assert!(matches!(&world.state_of("p").process.run.standing, Standing::Paused { .. }));
-        world.expect_alerts("nothing was done", 1);
+        // (What one that was ended has edited nobody knows.)
+        let taken =
+            world.alerts.iter().any(|text| text.contains("what was edited is taken out of the tree again"));
+        world.expect_alerts("no action was taken", usize::from(!taken));
         assert!(world.ledger.last().unwrap().ends_with("agent crashed"), "{:?}", world.ledger);
     }
 }
@@ -494,32 +539,196 @@ fn agents_are_asked_so_often_in_an_hour_and_approve_lifts_it() {
     }
     let asked = world.started.len();
     assert_eq!(asked, 5, "{}", world.story());
-    let hold = world.state_of("p").hold.clone().unwrap();
-    assert!(hold.why.contains("asked 5 times about `exit`"), "{hold:?}");
+    // Nobody waits for the next hour: it is started again while restarts are left.
+    world.expect_alerts("asked 5 times about `exit` in the last hour", 1);
+    assert_eq!(world.runs.len(), 11, "{}", world.story());
+    assert!(matches!(&world.state_of("p").process.run.standing, Standing::Spent { .. }));
     world.ask(Ask::Approve { unit: name("p") });
     world.run(60.0);
+    for _ in 0..2 {
+        world.unit("p").ended(FAIL);
+        world.run(60.0);
+    }
     assert_eq!(world.started.len(), 6, "{}", world.story());
 }
 
+/// A job whose program never ran.
+fn unasked(why: &str) -> JobSeen {
+    let fix = Some(Box::new(FixSeen::default()));
+    JobSeen::Ended { failed: Some(why.into()), status: None, output: String::new(), fix }
+}
+
 #[test]
-fn an_interactive_agent_answers_by_its_file_or_not_at_all() {
-    let interactive = HEADLESS.replace("headless", "interactive");
-    let mut world = running(&interactive);
-    for _ in 0..2 {
-        world.unit("p").ended(FAIL);
+fn an_agent_that_can_not_be_asked_stops_nothing() {
+    #[track_caller]
+    fn check(why: &str) {
+        let mut world = asked("max_identical = 100\n");
+        world.results.insert("heal".into(), unasked(why));
         world.run(30.0);
+        assert_eq!(world.runs.len(), 3, "{}", world.story());
+        let note = &world.notes["p-2"];
+        assert_eq!((note.remedy.action.as_str(), note.trouble.as_deref()), ("restart", Some(why)));
+        for _ in 0..20 {
+            if let RunSeen::Alive { .. } = world.unit("p").process().run {
+                world.unit("p").ended(FAIL);
+            }
+            world.run(30.0);
+        }
+        world.expect_alerts(why, 1);
+        // As without an agent: all restarts, and then no more. That nobody was asked counts against no hour.
+        assert_eq!(world.runs.len(), 11, "{}", world.story());
+        assert!(matches!(&world.state_of("p").process.run.standing, Standing::Spent { .. }));
+        assert!(world.state_of("p").process.heal.asked.is_empty(), "{}", world.story());
     }
-    let (_, request) = world.loaded.last().unwrap_or_else(|| panic!("{}", world.story()));
-    assert!(request.starts_with("---\nunit: p\n"), "{request}");
-    world.unit("p").process().answer = Some("ACTION: restart".into());
+    check("the agent was not asked: the tree has uncommitted work (1 files: `a.py`)");
+    check("it could not be started: `healer` in `/w`: no such file or directory");
+}
+
+#[test]
+fn a_pause_that_a_rule_orders_is_one_whether_an_agent_can_be_asked_or_not() {
+    let mut world = asked("rules = [ { match = { exit = 9 }, action = { kind = \"pause\" } } ]");
+    world.results.insert("heal".into(), unasked("the agent was not asked: a rebase is under way"));
     world.run(30.0);
     assert_eq!(world.runs.len(), 3, "{}", world.story());
-    world.unit("p").process().answer = None;
+    world.unit("p").ended(Some(Exit::Status(9)));
+    world.run(60.0);
+    assert!(matches!(&world.state_of("p").process.run.standing, Standing::Paused { .. }));
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_told_once_for_all_of_its_units() {
+    let unit = |name: &str| {
+        format!("[[process]]\nname = \"{name}\"\nhost = \"docker\"\nimage = \"x\"\ncommand = [\"train\"]\n")
+    };
+    let mut world = World::new(&["a", "b", "c"].map(unit).concat());
+    world.ticks(3);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    world.unit("c").ended(WELL);
+    world.ticks(3);
+    let known = ["a", "b"].map(|name| world.unit(name).process().run.clone());
+    for n in 0..30 {
+        for name in ["a", "b", "c"] {
+            let why = format!("`docker` has not answered for {} s", 15 + 10 * n);
+            world.unit(name).process().run = RunSeen::Unknown { why };
+        }
+        world.run(10.0);
+        if n == 10 {
+            world.expect_alerts("can't be watched", 0);
+        }
+    }
+    world.expect_alerts("can't be watched", 1);
+    world.expect_alerts("`a`, `b` can't be watched: `docker` has not answered", 1);
+    let needs = line(&world, "a").needs;
+    assert!(needs.as_ref().is_some_and(|needs| needs.contains("can't be watched")), "{needs:?}");
+    assert_eq!(line(&world, "c").needs, None, "it is over, and nobody asks for it");
+    for (name, run) in ["a", "b"].into_iter().zip(known) {
+        world.unit(name).process().run = run;
+    }
+    world.run(60.0);
+    assert_eq!(line(&world, "a").needs, None);
+    world.unit("a").process().run = RunSeen::Unknown { why: "`docker`: no daemon".into() };
+    world.run(300.0);
+    world.expect_alerts("can't be watched", 2);
+}
+
+/// What `status` says of a unit.
+fn line(world: &World, unit: &str) -> crate::policy::summary::UnitLine {
+    let sight = crate::policy::summary::Sight {
+        config: &world.config,
+        now: &world.seen.now,
+        units: &world.state.units,
+        phase: &world.state.phase,
+        fleet: &world.seen.markers,
+        markers: &std::collections::BTreeMap::new(),
+        live: None,
+        broken: &std::collections::BTreeMap::new(),
+    };
+    crate::policy::summary::unit_lines(&sight).into_iter().find(|line| line.name == name(unit)).unwrap()
+}
+
+#[test]
+fn what_runs_on_without_restarts_is_a_persons_affair_until_they_approve() {
+    let more = "restart = { max = 2, cooldown_s = 1 }\n\
+        detectors = [ { kind = \"pattern\", name = \"slow\", regex = \"z\" }, { kind = \"exit\" } ]\n\
+        rules = [ { match = { detector = \"slow\" }, action = { kind = \"restart\" } } ]\n\
+        [process.healing]\nagent = \"off\"\nescalate_after = 1\nverify_window_s = 100000";
+    let mut world = World::new(&config(more).replace("restart = { max = 10, cooldown_s = 10 }\n", ""));
+    world.ticks(3);
+    // Nobody is there to ask: its rule is kept to beyond `escalate_after`, and then no more.
+    for _ in 0..5 {
+        world.unit("p").says("slow", FindingKind::Pattern, "z");
+        world.run(700.0);
+    }
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    assert!(world.started.is_empty(), "{}", world.story());
+    world.expect_alerts("`p` runs on, and is not ended for a restart: 2 restarts not kept", 1);
+    let said = line(&world, "p");
+    assert_eq!((said.up, said.urgency), (true, crate::policy::summary::Urgency::Person));
+    assert!(said.needs.as_ref().is_some_and(|needs| needs.contains("`watchkeeper approve p`")), "{said:?}");
+    world.ask(Ask::Approve { unit: name("p") });
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 4, "{}", world.story());
+    assert_eq!(line(&world, "p").needs, None);
+    // What ends by itself asks for nobody any more.
+    for _ in 0..3 {
+        world.unit("p").says("slow", FindingKind::Pattern, "z");
+        world.run(700.0);
+    }
+    assert!(line(&world, "p").needs.is_some(), "{}", world.story());
+    world.unit("p").ended(WELL);
+    world.run(30.0);
+    assert_eq!(line(&world, "p").needs, None);
+}
+
+#[test]
+fn the_crash_that_uses_up_the_budget_has_its_incident() {
+    let mut world = running("[process.healing]\nagent = \"off\"\nverify_window_s = 100000");
+    for status in 1..=11 {
+        world.unit("p").ended(Some(Exit::Status(status)));
+        world.run(30.0);
+    }
+    assert_eq!(world.runs.len(), 11, "{}", world.story());
+    assert!(matches!(&world.state_of("p").process.run.standing, Standing::Spent { .. }));
+    let last = world.incidents.values().find(|order| order.finding.exit == Some(11));
+    let notes = last.map(|order| order.notes.join("; ")).unwrap_or_default();
+    assert!(notes.contains("not started again: 10 restarts not kept"), "{notes:?}");
+}
+
+#[test]
+fn of_an_end_that_nobody_saw_nobody_says_that_it_failed() {
+    let mut world = World::new(ATTACHED);
+    world.unit("p").runs(1);
+    world.ticks(2);
+    world.unit("p").ended(None);
+    world.run(60.0);
+    let said = line(&world, "p");
+    let words = (said.doing.as_deref(), said.exit.as_deref());
+    assert_eq!(words, (Some("over"), Some("it ended; nobody knows how")), "{}", world.story());
+    world.expect_alerts("`p` is over: it ended; nobody knows how", 1);
+    world.unit("p").runs(2);
+    world.ticks(2);
+    world.unit("p").ended(FAIL);
+    world.run(60.0);
+    assert_eq!(line(&world, "p").doing.as_deref(), Some("over; it failed"));
+}
+
+#[test]
+fn the_noise_of_one_detector_explains_no_end_that_another_explains() {
+    let mut world = running(
+        "detectors = [ { kind = \"pattern\", name = \"warn\", regex = \"W\" }, { kind = \"traceback\" }, { kind = \"exit\" } ]\n[process.healing]\nagent = \"off\"",
+    );
+    for n in 0..40u8 {
+        if n == 5 {
+            world.unit("p").says("traceback", FindingKind::Traceback, "boom");
+        }
+        let word = char::from(b'a' + n % 26).to_string().repeat(1 + usize::from(n));
+        world.unit("p").says("warn", FindingKind::Pattern, &word);
+    }
     world.unit("p").ended(FAIL);
     world.run(30.0);
-    world.unit("p").ended(FAIL);
-    world.run(300.0);
-    world.expect_alerts("nobody answered within 1 min", 1);
+    let trace = world.incidents.values().find(|order| order.finding.message == "boom");
+    assert_eq!(trace.map(|order| order.remedy.action.as_str()), Some("restart"), "{}", world.story());
+    assert_eq!(world.state_of("p").process.run.restarts, 1);
 }
 
 #[test]

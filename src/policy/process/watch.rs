@@ -7,20 +7,25 @@ use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
 use super::failure::{self, DEADLINE};
 use super::{run, stall};
+use crate::base::text::counted;
 use crate::config::{ProcessUnit, Watch};
 use crate::model::finding::{Finding, FindingKind};
-use crate::model::process::LogCursor;
+use crate::model::process::{LogCursor, LogSeen};
 use crate::state::mail::Level;
 use crate::state::process::WatchState;
 use crate::state::unit::UnitState;
+
+/// Detectors whose noise people were told of, remembered.
+const NOISY_MAX: usize = 64;
 
 pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut UnitState, notes: &mut Notes) {
     let Some(seen) = &context.seen.process else { return };
     let number = state.process.run.number;
     if state.process.watch.run != number {
         let old = std::mem::take(&mut state.process.watch);
-        let (cursor, cursors, trouble) = (old.cursor, old.cursors, old.trouble);
-        state.process.watch = WatchState { cursor, cursors, trouble, run: number, ..WatchState::default() };
+        let (cursor, cursors, trouble, noisy) = (old.cursor, old.cursors, old.trouble, old.noisy);
+        state.process.watch =
+            WatchState { cursor, cursors, trouble, noisy, run: number, ..WatchState::default() };
     }
     trouble(context, state, seen.log.trouble.as_ref(), notes);
     let found = !seen.log.findings.is_empty() || seen.log.more > 0;
@@ -38,10 +43,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
     for group in groups(&seen.log.findings) {
         failure::found(context, unit, state, group, notes);
     }
-    if seen.log.more > 0 {
-        let text = format!("{} more findings were left out", seen.log.more);
-        notes.event(context.now.wall, Some(context.name), EventKind::Failed, text);
-    }
+    noise(context, state, &seen.log, notes);
     if context.unit.watch >= Watch::HealStall {
         for finding in stall::found(context, unit, state, notes) {
             failure::found(context, unit, state, vec![finding], notes);
@@ -65,6 +67,29 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
             notes.due_in(left);
         }
     }
+}
+
+/// Detectors that find too much are told: an event each time, people once for each detector.
+fn noise(context: &UnitContext<'_>, state: &mut UnitState, log: &LogSeen, notes: &mut Notes) {
+    if log.more == 0 {
+        return;
+    }
+    let names =
+        |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let more = counted(usize::try_from(log.more).unwrap_or(usize::MAX), "more finding");
+    let text = format!("{more} of {} were left out", names(&log.noisy));
+    notes.event(context.now.wall, Some(context.name), EventKind::Failed, text.clone());
+    let told = &mut state.process.watch.noisy;
+    let news: Vec<String> = log.noisy.iter().filter(|name| !told.contains(name)).cloned().collect();
+    if news.is_empty() {
+        return;
+    }
+    told.extend(news);
+    let extra = told.len().saturating_sub(NOISY_MAX);
+    told.drain(..extra);
+    let text =
+        format!("`{}`: {text}: a detector finds more failures at once than anybody can read", context.name);
+    state.owe(context.name.as_str(), context.now.wall, Level::Warning, text);
 }
 
 /// Findings that are one event: what a pattern found inside a stack trace goes with the trace, which says more.

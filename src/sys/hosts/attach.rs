@@ -93,7 +93,7 @@ fn is_meant(stat: &proc::Stat, before: Option<Process>, written: Option<Wall>, b
 }
 
 /// When it was started, by the wall clock.
-fn began(stat: &proc::Stat) -> Option<Wall> {
+pub(super) fn began(stat: &proc::Stat) -> Option<Wall> {
     let boot = proc::boot_time_s()?.saturating_mul(1000);
     let ticks = stat.start.saturating_mul(1000) / proc::ticks_per_s();
     Some(Wall(boot.saturating_add(i64::try_from(ticks).ok()?)))

@@ -128,10 +128,10 @@ pub fn stands(container: &Container, number: u64, order: &Ordered) -> RunSeen {
         "running" | "stopping" | "restarting" => alive(false),
         "paused" => alive(true),
         "exited" | "stopped" | "dead" => RunSeen::Ended {
-            exit: Some(exit(state.exit_code)),
+            exit: Some(Exit::Status(state.exit_code)),
             out_of_memory: state.out_of_memory,
             at: at(&state.finished),
-            note: Some(one_line(&state.error, 400)).filter(|note| !note.is_empty()),
+            note: note(state),
             id,
         },
         "created" | "configured" | "initialized" => match order {
@@ -141,7 +141,7 @@ pub fn stands(container: &Container, number: u64, order: &Ordered) -> RunSeen {
                 let why = words.iter().find(|text| !text.is_empty()).unwrap_or(&"");
                 RunSeen::Ended {
                     id,
-                    exit: Some(state.exit_code).filter(|code| *code != 0).map(exit),
+                    exit: Some(state.exit_code).filter(|code| *code != 0).map(Exit::Status),
                     out_of_memory: false,
                     at: None,
                     note: Some(format!("its container could not be started: {}", one_line(why, 400))),
@@ -164,12 +164,27 @@ pub enum Ordered {
     },
 }
 
-/// 128 and the signal, as shells and engines have it.
-fn exit(code: i32) -> Exit {
-    match code {
-        129..=192 => Exit::Signal(code - 128),
-        _ => Exit::Status(code),
-    }
+/// What the engine says beside the status. Of a program that a signal ended both engines say 128 and its number, which is
+/// also what a program may exit with: so it is asked, not said.
+fn note(state: &State) -> Option<String> {
+    let signal = match state.exit_code.saturating_sub(128) {
+        1 => "SIGHUP?",
+        2 => "SIGINT?",
+        3 => "SIGQUIT?",
+        4 => "SIGILL?",
+        6 => "SIGABRT?",
+        7 => "SIGBUS?",
+        8 => "SIGFPE?",
+        9 => "SIGKILL?",
+        11 => "SIGSEGV?",
+        13 => "SIGPIPE?",
+        14 => "SIGALRM?",
+        15 => "SIGTERM?",
+        _ => "",
+    };
+    let error = one_line(&state.error, 400);
+    let words: Vec<&str> = [signal, error.as_str()].into_iter().filter(|text| !text.is_empty()).collect();
+    Some(words.join("; ")).filter(|note| !note.is_empty())
 }
 
 /// How the run stands, by the last answer.

@@ -24,8 +24,18 @@ fn exits_and_memory() {
     check(r#""Status":"exited","ExitCode":0"#, (Some(Exit::Status(0)), false));
     check(r#""Status":"exited","ExitCode":42"#, (Some(Exit::Status(42)), false));
     // The kernel's kill: docker says so, podman may not.
-    check(r#""Status":"exited","ExitCode":137,"OOMKilled":true"#, (Some(Exit::Signal(9)), true));
-    check(r#""Status":"exited","ExitCode":137,"OOMKilled":false"#, (Some(Exit::Signal(9)), false));
+    check(r#""Status":"exited","ExitCode":137,"OOMKilled":true"#, (Some(Exit::Status(137)), true));
+    check(r#""Status":"exited","ExitCode":137,"OOMKilled":false"#, (Some(Exit::Status(137)), false));
+}
+
+#[test]
+fn a_status_above_128_is_no_signal_yet() {
+    let note = |state: &str| ended(&format!("\"Status\":\"exited\",{state}"), &OVER()).2;
+    assert_eq!(note("\"ExitCode\":137"), Some("SIGKILL?".into()));
+    assert_eq!(note("\"ExitCode\":130,\"Error\":\"x\""), Some("SIGINT?; x".into()));
+    for code in [0, 1, 127, 128, 160, 255, i32::MIN] {
+        assert_eq!(note(&format!("\"ExitCode\":{code}")), None, "{code}");
+    }
 }
 
 #[test]

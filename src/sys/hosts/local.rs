@@ -14,6 +14,9 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// Times that a lock is tried for while a shim whose run is over still has it: each takes some 20 ms.
+const LEAVING_TRIES: u32 = 50;
+
 /// Starts a process through a shim; the shim, to be waited for in the end. None = this very run was started before, or its
 /// start is under way. An order that never became a process is carried out now.
 pub fn start(state_dir: &Path, launch: &ProcessLaunch) -> Result<Option<std::process::Child>> {
@@ -34,7 +37,15 @@ pub fn start_with(
     if ordered == Some(launch.number) && began(&dir, launch.number) {
         return Ok(None);
     }
-    let locked = records::try_lock(&folder).map_err(|error| Error::from(error).at(&dir).doing("locking"))?;
+    let over = ordered.is_some_and(|number| records::exit(&dir, number).is_some());
+    let mut locked = false;
+    // A shim that wrote down the end is about to go.
+    for _ in 0..if over { LEAVING_TRIES } else { 1 } {
+        locked = records::try_lock(&folder).map_err(|error| Error::from(error).at(&dir).doing("locking"))?;
+        if locked {
+            break;
+        }
+    }
     match (locked, ordered) {
         (true, _) => {}
         (false, Some(ordered)) if ordered == launch.number => return Ok(None),
@@ -113,6 +124,18 @@ fn boot() -> String {
 
 /// How the unit's run stands.
 pub fn observe(state_dir: &Path, unit: &str, known: &RunId, boot: &str) -> RunSeen {
+    look(state_dir, unit, known, boot, &mut Vec::new())
+}
+
+/// The same; records that can't be read are noted. Without them a run is known by what the watchdog remembers of it and by
+/// its environment.
+pub fn look(
+    state_dir: &Path,
+    unit: &str,
+    known: &RunId,
+    boot: &str,
+    damage: &mut Vec<records::Damage>,
+) -> RunSeen {
     let dir = records::unit_dir(state_dir, unit);
     // The lock first: once it is free the files are final.
     let held = match records::open_folder(&dir).map(|folder| is_held(&folder)) {
@@ -121,27 +144,20 @@ pub fn observe(state_dir: &Path, unit: &str, known: &RunId, boot: &str) -> RunSe
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => return unknown(&format!("its folder can't be opened: {error}")),
     };
-    let Some(order) = records::order(&dir) else {
-        return match held {
-            true => unknown("its order can't be read"),
-            false => without_order(state_dir, unit, known, boot),
-        };
+    let order = records::take::<Order>(&dir, LAUNCH, damage).map(|order| order.launch.number);
+    let child = records::take::<Child>(&dir, records::CHILD, damage);
+    let exit = records::take::<records::ExitFact>(&dir, records::EXIT, damage);
+    let named = child.as_ref().map(|child| child.number).max(exit.as_ref().map(|exit| exit.number));
+    let Some(number) = order.or_else(|| named.max(Some(known.number)).filter(|number| *number > 0)) else {
+        return nameless(state_dir, unit, held, boot);
     };
-    let id = RunId { number: order.number, handle: String::new() };
-    let exit = records::exit(&dir, order.number);
-    match records::child(&dir, order.number) {
-        Some(child) => {
-            let id = RunId { handle: child.handle(), ..id };
-            match exit {
-                Some(exit) => ended(id, &exit),
-                None => judge(id, &child, held, boot),
-            }
-        }
-        None => match (exit, held) {
-            (Some(exit), _) => ended(id, &exit),
-            (None, true) => RunSeen::Pending { id, why: "its start is under way".to_owned() },
-            (None, false) => without_child(state_dir, unit, id, boot),
-        },
+    let child = child.filter(|child| child.number == number);
+    let remembered = if known.number == number { known.handle.clone() } else { String::new() };
+    let id = RunId { number, handle: child.as_ref().map_or(remembered, Child::handle) };
+    match (exit.filter(|exit| exit.number == number), child) {
+        (Some(exit), _) => ended(id, &exit),
+        (None, Some(child)) => judge(id, &child, held, boot),
+        (None, None) => without_child(state_dir, unit, id, held, order.is_some(), boot),
     }
 }
 
@@ -191,26 +207,51 @@ fn judge(id: RunId, child: &Child, held: bool, boot: &str) -> RunSeen {
 
 fn alive(id: RunId, stat: &proc::Stat, since: Option<crate::base::time::Wall>) -> RunSeen {
     let process = Some(Process { pid: stat.pid, start: stat.start });
+    let since = since.or_else(|| super::attach::began(stat));
     RunSeen::Alive { id, process, since, suspended: stat.state == 'T' }
 }
 
-/// An order without a child: the start did not happen, or its record is lost.
-fn without_child(state_dir: &Path, unit: &str, id: RunId, boot: &str) -> RunSeen {
-    let number = id.number.to_string();
-    match unrecorded(state_dir, unit, &number).filter(|(_, found)| *found == id.number) {
-        Some((process, _)) => revived(id.number, process, boot),
-        None => ended_unseen(id, None, "the start did not happen: the shim was killed before it"),
+/// A run without a child's record: its start is under way or did not happen, or the record is lost.
+fn without_child(state_dir: &Path, unit: &str, id: RunId, held: bool, ordered: bool, boot: &str) -> RunSeen {
+    if let Some(seen) = remembered(&id, held, boot) {
+        return seen;
+    }
+    let number = if ordered { id.number.to_string() } else { String::new() };
+    let found = unrecorded(state_dir, unit, &number).filter(|(_, found)| !ordered || *found == id.number);
+    match (found, held, ordered) {
+        (Some((process, number)), _, _) => revived(number, process, boot),
+        (None, true, true) => RunSeen::Pending { id, why: "its start is under way".to_owned() },
+        (None, true, false) => unknown("its order can't be read"),
+        (None, false, true) => {
+            ended_unseen(id, None, "the start did not happen: the shim was killed before it")
+        }
+        (None, false, false) => RunSeen::Absent,
     }
 }
 
-/// No order can be read. When runs are known of, one may still live.
-fn without_order(state_dir: &Path, unit: &str, known: &RunId, boot: &str) -> RunSeen {
-    if known.number == 0 {
+/// The process that the watchdog saw this run to be; None when it saw none.
+fn remembered(id: &RunId, held: bool, boot: &str) -> Option<RunSeen> {
+    let (process, then) = records::parse_handle(&id.handle)?;
+    if then != boot {
+        return Some(ended_unseen(id.clone(), None, "the machine was restarted"));
+    }
+    let stat = proc::stat(process.pid).filter(|stat| stat.start == process.start);
+    Some(match stat {
+        Some(stat) if !stat.is_dead() => alive(id.clone(), &stat, None),
+        Some(_) | None if held => unknown("its end is being written down"),
+        Some(_) => ended_unseen(id.clone(), proc::zombie_exit(process.pid), "its record was lost"),
+        None => ended_unseen(id.clone(), None, "its record was lost"),
+    })
+}
+
+/// Nothing names a run. While somebody holds the unit there is one.
+fn nameless(state_dir: &Path, unit: &str, held: bool, boot: &str) -> RunSeen {
+    if !held {
         return RunSeen::Absent;
     }
     match unrecorded(state_dir, unit, "") {
         Some((process, number)) => revived(number, process, boot),
-        None => RunSeen::Absent,
+        None => unknown("its order can't be read"),
     }
 }
 

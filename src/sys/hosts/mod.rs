@@ -4,6 +4,7 @@
 //! Deliberately not here: when something is started or ended, and what an end means (`policy`).
 
 pub mod attach;
+pub mod batch;
 pub mod docker;
 pub mod front;
 pub mod local;
@@ -13,4 +14,5 @@ pub mod remote;
 pub mod rotate;
 pub mod shim;
 pub mod slurm;
+pub mod tending;
 mod writers;

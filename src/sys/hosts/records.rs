@@ -74,6 +74,9 @@ pub struct ExitFact {
     pub at: Wall,
     /// What went wrong before it could run.
     pub note: Option<String>,
+    /// The host's name for the run, where one number may have several lives (Slurm requeues jobs); "" = not told.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub handle: String,
 }
 
 impl ExitFact {
@@ -135,6 +138,38 @@ pub fn owner(state_dir: &Path) -> String {
 /// The mark of a run: value of [`RUN_ENV`], and the name that other hosts know it by.
 pub fn mark(state_dir: &Path, unit: &str, number: u64) -> String {
     format!("{}/{unit}/{number}", owner(state_dir))
+}
+
+/// A record that is there and can't be read as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Which file of the unit's folder.
+    pub name: &'static str,
+    /// Line and column; 0 = not known.
+    pub place: (usize, usize),
+    /// What is wrong, a fragment.
+    pub why: String,
+}
+
+/// One of the files; None when it is missing, or damaged: that is noted.
+pub fn take<T: DeserializeOwned>(dir: &Path, name: &'static str, damage: &mut Vec<Damage>) -> Option<T> {
+    match read_bounded(&dir.join(name), FILE_MAX) {
+        Ok(None) => None,
+        Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                let text = error.to_string();
+                let why = text.split(" at line ").next().unwrap_or_default().to_owned();
+                damage.push(Damage { name, place: (line, column), why });
+                None
+            }
+        },
+        Err(error) => {
+            damage.push(Damage { name, place: (0, 0), why: error.message() });
+            None
+        }
+    }
 }
 
 /// One of the files; None when it is missing or can't be read as what it should be.

@@ -226,6 +226,10 @@ impl Remotes {
                 failed
             }
         };
+        if failed.is_some() {
+            // What was said before is believed again only when it is said again.
+            self.good.remove(&job.id);
+        }
         match (failed, self.good.get(&job.id)) {
             (Some(why), _) => Err(why),
             (None, Some(good)) if now.since_s(good.ended).abs() <= AGE_S => Ok(good.clone()),
@@ -265,7 +269,7 @@ impl Remotes {
         crate::sys::files::make_dir(&dir)?;
         super::rotate::at_start(&dir, launch.log_max)?;
         let argv = match &launch.host {
-            HostLaunch::Slurm { args } => slurm::order(state_dir, launch, args)?,
+            HostLaunch::Slurm { args } => slurm::order(&self.binary()?, state_dir, launch, args)?,
             HostLaunch::Docker { engine, image, args } => {
                 docker::order(state_dir, launch, engine, image, args)
             }

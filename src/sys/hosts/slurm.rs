@@ -6,6 +6,7 @@
 //!
 //! Deliberately not here: when something is ordered.
 
+use super::batch::is_later;
 use super::records;
 use super::remote::{self, Over, Remotes, Standing};
 use crate::base::error::{Error, Result};
@@ -16,8 +17,13 @@ use crate::sys::clock;
 use crate::sys::files::{read_bounded, write_plain};
 use std::path::Path;
 
-/// The batch script: becomes the command, which comes as its arguments. No word of it is read by a shell.
-const SCRIPT: &str = "#!/bin/sh\nexec \"$@\"\n";
+/// The batch script: our binary (its first argument) where the node has it and the job is one run, so that the exit is
+/// written down; else the command itself. No word of it is read by a shell.
+const SCRIPT: &str = "#!/bin/sh
+[ -n \"$SLURM_ARRAY_JOB_ID\" ] || ! \"$1\" --version >/dev/null 2>&1 || exec \"$1\" shim batch \"$@\"
+shift 3
+exec \"$@\"
+";
 /// Its name in the unit's folder.
 const SCRIPT_FILE: &str = "run.sh";
 /// Largest file that is looked into for `#SBATCH` lines.
@@ -28,6 +34,9 @@ const FIELDS: &str = "JobArrayID:|,RestartCnt:|,State:|,exit_code:|,StartTime:|,
 const LATE_S: f64 = 30.0;
 /// Processes of a node that Slurm lost are taken for alive while the log changed within this time, seconds.
 const SPLIT_S: f64 = 60.0;
+
+/// The state of a job whose node was lost.
+const NODE_FAIL: &str = "NODE_FAIL";
 
 /// One row of `squeue`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +65,12 @@ pub fn question(names: &[String]) -> Vec<String> {
 }
 
 /// The order of a run. A command that is a batch script itself keeps its `#SBATCH` lines.
-pub fn order(state_dir: &Path, launch: &ProcessLaunch, args: &[String]) -> Result<Vec<String>> {
+pub fn order(
+    binary: &Path,
+    state_dir: &Path,
+    launch: &ProcessLaunch,
+    args: &[String],
+) -> Result<Vec<String>> {
     let unit = launch.unit.as_str();
     let dir = records::unit_dir(state_dir, unit);
     let script = dir.join(SCRIPT_FILE);
@@ -67,7 +81,8 @@ pub fn order(state_dir: &Path, launch: &ProcessLaunch, args: &[String]) -> Resul
     let first = launch.argv.first().ok_or_else(|| Error::usage("the process has no command"))?;
     if !is_batch_script(&Path::new(&launch.dir).join(first)) {
         write_plain(&script, SCRIPT.as_bytes())?;
-        argv.push(script.to_string_lossy().into_owned());
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        argv.extend([text(&script), text(binary), text(&dir), launch.number.to_string()]);
     }
     argv.extend(launch.argv.iter().cloned());
     Ok(argv)
@@ -201,7 +216,7 @@ pub fn judge(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: 
     let (unit, number) = (query.unit.as_str(), query.known.number);
     let mark = records::mark(state_dir, unit, number);
     let rows: Vec<Row> = parse(&answer.output).into_iter().filter(|row| row.comment == mark).collect();
-    match stands(&rows, number) {
+    match stands(&rows, number).map(|seen| told_by_itself(seen, state_dir, unit)) {
         Some(seen) if is_split(&seen, state_dir, unit) => RunSeen::Unknown {
             why: "Slurm lost its node, but its log still grows: its processes live".to_owned(),
         },
@@ -210,12 +225,31 @@ pub fn judge(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: 
     }
 }
 
+/// Slurm lost its node, but the program itself came to its end there and said how.
+fn told_by_itself(seen: RunSeen, state_dir: &Path, unit: &str) -> RunSeen {
+    let RunSeen::Ended { id, note: Some(note), .. } = &seen else { return seen };
+    if !note.starts_with(NODE_FAIL) {
+        return seen;
+    }
+    let fact = records::exit(&records::unit_dir(state_dir, unit), id.number);
+    match fact.filter(|fact| fact.handle == id.handle) {
+        Some(fact) => RunSeen::Ended {
+            id: id.clone(),
+            exit: fact.exit(),
+            out_of_memory: false,
+            at: Some(fact.at),
+            note: Some(format!("Slurm had lost its node: {note}")),
+        },
+        None => seen,
+    }
+}
+
 /// Slurm gave it up, and it writes on.
 fn is_split(seen: &RunSeen, state_dir: &Path, unit: &str) -> bool {
     let RunSeen::Ended { note: Some(note), .. } = seen else { return false };
     let log = records::unit_dir(state_dir, unit).join(records::LOG);
     let changed = std::fs::metadata(log).and_then(|meta| meta.modified()).map(clock::from_system);
-    note.starts_with("NODE_FAIL") && changed.is_ok_and(|at| clock::wall().since_s(at).abs() < SPLIT_S)
+    note.starts_with(NODE_FAIL) && changed.is_ok_and(|at| clock::wall().since_s(at).abs() < SPLIT_S)
 }
 
 /// `squeue` does not list it: not yet, never, or no more.
@@ -228,7 +262,7 @@ fn unlisted(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: &
         Standing::Running { .. } => RunSeen::Pending { id, why: "`sbatch` is under way".to_owned() },
         Standing::Over(order) => match (&order.failed, order.output.split([';', '\n']).next()) {
             (None, Some(job)) if asked_since(order.ended, 0.0) => match job.trim().parse() {
-                Ok(job) => vanished(remotes, state_dir, id, job),
+                Ok(job) => vanished(remotes, state_dir, unit, id, job),
                 Err(_) => RunSeen::Unknown { why: "`sbatch` said nothing that could be read".to_owned() },
             },
             (Some(_), _) if asked_since(order.ended, late_s(&order)) => RunSeen::Ended {
@@ -243,7 +277,7 @@ fn unlisted(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: &
             }
         },
         Standing::Never => match job_of(&query.known.handle) {
-            Some(job) => vanished(remotes, state_dir, id, job),
+            Some(job) => vanished(remotes, state_dir, unit, id, job),
             None => RunSeen::Absent,
         },
     }
@@ -256,7 +290,7 @@ fn late_s(order: &Over) -> f64 {
 }
 
 /// It was there and is not listed any more: perhaps accounting knows.
-fn vanished(remotes: &mut Remotes, state_dir: &Path, id: RunId, job: u64) -> RunSeen {
+fn vanished(remotes: &mut Remotes, state_dir: &Path, unit: &str, id: RunId, job: u64) -> RunSeen {
     let ask = remote::question(
         &format!("host-sacct-{job}"),
         ["sacct", "-X", "-n", "-P", "-j", &job.to_string(), "--format=JobIDRaw,State,ExitCode,End"]
@@ -267,16 +301,27 @@ fn vanished(remotes: &mut Remotes, state_dir: &Path, id: RunId, job: u64) -> Run
     let id = if id.handle.is_empty() { RunId { handle: format!("{job}.0"), ..id } } else { id };
     match remotes.ask(state_dir, &ask, &|_| true) {
         Err(why) => RunSeen::Unknown { why },
-        Ok(answer) => accounted(&answer.output, id),
+        Ok(answer) => accounted(&answer.output, id, &records::unit_dir(state_dir, unit)),
     }
 }
 
-/// Reads `sacct`; an empty answer is no wonder where nothing is accounted.
-fn accounted(text: &str, id: RunId) -> RunSeen {
-    let gone = "Slurm knows the job no more, nor how it ended";
+/// Reads `sacct`; an empty answer is no wonder where nothing is accounted. Then the exit that was written down on the job's
+/// node tells.
+fn accounted(text: &str, id: RunId, dir: &Path) -> RunSeen {
     let Some(line) = text.lines().rfind(|line| line.matches('|').count() >= 3) else {
-        let note = Some(gone.to_owned());
-        return RunSeen::Ended { id, exit: None, out_of_memory: false, at: None, note };
+        // A later life, too: it was requeued while nobody looked.
+        let is_its =
+            |fact: &records::ExitFact| fact.handle == id.handle || is_later(&fact.handle, &id.handle);
+        return match records::exit(dir, id.number).filter(is_its) {
+            Some(fact) => RunSeen::Ended {
+                id: RunId { handle: fact.handle.clone(), ..id },
+                exit: fact.exit(),
+                out_of_memory: false,
+                at: Some(fact.at),
+                note: fact.note,
+            },
+            None => RunSeen::vanished(id),
+        };
     };
     let fields: Vec<&str> = line.split('|').map(str::trim).collect();
     let field = |n: usize| fields.get(n).copied().unwrap_or_default();

@@ -95,10 +95,11 @@ fn hostile_rows_are_left_out() {
     assert_eq!(look("9|0|RUNNING|0|1|1|None|other\n9|0|COMPLETED|0|1|1|None|0123/train/11|"), None);
 }
 
+/// Trap 10.
 #[test]
 fn sacct_has_suffixes_and_may_be_silent() {
     let id = RunId { number: 1, handle: "7.0".into() };
-    let check = |text: &str| match accounted(text, id.clone()) {
+    let check = |text: &str| match accounted(text, id.clone(), Path::new("/nonexistent")) {
         RunSeen::Ended { exit, note, .. } => (exit, note.unwrap_or_default()),
         seen => panic!("{seen:?}"),
     };
@@ -108,9 +109,12 @@ fn sacct_has_suffixes_and_may_be_silent() {
     assert_eq!(check("7|REQUEUED|0:0|1\n7|FAILED|3:0|2\n"), (Some(Exit::Status(3)), String::new()));
     for silent in ["", "Slurm accounting storage is disabled\n"] {
         assert_eq!(check(silent).0, None);
-        assert!(check(silent).1.contains("knows the job no more"));
+        assert!(check(silent).1.contains("knows it no more"));
     }
-    assert!(matches!(accounted("7|RUNNING|0:0|Unknown\n", id.clone()), RunSeen::Unknown { .. }));
+    assert!(matches!(
+        accounted("7|RUNNING|0:0|Unknown\n", id.clone(), Path::new("/nonexistent")),
+        RunSeen::Unknown { .. }
+    ));
 }
 
 #[test]

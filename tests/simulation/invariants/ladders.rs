@@ -1,22 +1,21 @@
 //! The ladders of cooperative services: one tier at a time and in order, with cooldown, quiet time and breaker; nothing
-//! for who is well, nothing to strangers, no marker that is eaten. And the recoveries of an agent from its checkpoint.
+//! for who is well. And the recoveries of an agent from its checkpoint.
 //!
 //! What was done is read from the files that were committed, so that it counts also when the watchdog was killed right
 //! after; whether it was right is asked of the world.
 
+use super::cooperation::left_behind;
 use super::{Checker, TRIFLE_MS};
 use crate::cli::Ended;
-use crate::cooperative::{Service, is_zombie};
+use crate::cooperative::is_zombie;
 use crate::files::Disk;
+use crate::service::{ASKS, Service};
 use crate::world::{Effect, World};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use watchkeeper::config::{Config, Tier, Unit};
 use watchkeeper::engine::tick::TickReport;
-use watchkeeper::model::action::{Action, MarkerKind, Signal};
-use watchkeeper::model::seen::Process;
-use watchkeeper::state::unit::EndStep;
 
 /// Last tiers in a row, after which the breaker is open (SPEC 8).
 const FAILED_MAX: u32 = 3;
@@ -341,29 +340,9 @@ fn late(
     }
 }
 
-/// It is not started while one lives that was told to end for it.
-fn left_behind(world: &mut World, report: &TickReport, unit: &Unit) {
-    let name = unit.name.as_str();
-    let started = |effect: &&Effect| {
-        effect.unit == name && effect.happened && matches!(effect.what, "new-session" | "respawn")
-    };
-    let ending = report.before.units.get(&unit.name).and_then(|state| state.ending.as_ref());
-    let (Some(EndStep::Termed { processes, .. } | EndStep::Killed { processes, .. }), true) =
-        (ending.map(|ending| &ending.step), world.effects.iter().any(|effect| started(&effect)))
-    else {
-        return;
-    };
-    let lives = |process: &&Process| {
-        world.orphans.iter().any(|(_, orphan)| (orphan.pid, orphan.start) == (process.pid, process.start))
-    };
-    if let Some(left) = processes.iter().find(lives) {
-        world.violate("left-behind", format!("{name} is started, and {left:?} of its old tree lives"));
-    }
-}
-
 /// Who asks to be started anew by its exit status is started at once, whatever it was started for before.
 fn asks(world: &mut World, unit: &Unit, climb: &mut Climb, file: &Value, (unhindered, passed): (bool, i64)) {
-    let asked = Some(Ended::Status(crate::cooperative::ASKS));
+    let asked = Some(Ended::Status(ASKS));
     let dead = world.pane_of(unit.name.as_str()).filter(|pane| pane.root.is_none());
     let asks = dead.is_some_and(|pane| pane.ended.as_ref().is_some_and(|(how, _)| *how == asked));
     let open = file["restart"]["breaker"] != "closed" || !file["restart"]["not_before_awake_s"].is_null();
@@ -399,65 +378,4 @@ fn told(world: &mut World, report: &TickReport, unit: &Unit, climb: &mut Climb, 
             format!("{}: its open breaker was told twice within a minute", unit.name),
         );
     }
-}
-
-/// What must hold when a ladder touches the world.
-pub fn acts_on_ladders(world: &mut World, disk: &Disk, action: &Action, unit: &str) {
-    let Some(coop) = &world.coop else { return };
-    let file = disk.json(&format!("units/{unit}/unit.json")).unwrap_or_default();
-    let service = coop.services.get(unit);
-    let root = world.living(unit).and_then(|pane| pane.root.clone());
-    let lives = root.as_ref().is_some_and(|root| !is_zombie(world, root.pid));
-    let mut found: Vec<(&'static str, String)> = Vec::new();
-    match action {
-        Action::Mark { marker, .. } if marker.kind == MarkerKind::Restart => {
-            let asked = &file["ladder"]["asked"]["process"];
-            let meant =
-                root.as_ref().is_some_and(|root| asked["pid"] == root.pid && asked["start"] == root.start);
-            if root.is_none() || (lives && !meant) || service.is_none() {
-                found.push(("marker", format!("RESTART for {asked}, and {root:?} lives")));
-            }
-        }
-        Action::Unmark { marker, .. } if marker.kind == MarkerKind::Restart => {
-            let written = disk.modified(&format!("units/{unit}/RESTART"));
-            let born = service.filter(|_| lives).map(|service| service.born_wall);
-            if written.zip(born).is_some_and(|(written, born)| written > born) {
-                found.push(("marker", "RESTART is taken away, and the process that it is for lives".into()));
-            }
-        }
-        Action::Signal { processes, signal } => {
-            for process in processes {
-                let is_it = |stranger: &&crate::world::Proc| {
-                    stranger.pid == process.pid && (process.start == 0 || stranger.start == process.start)
-                };
-                if coop.strangers.iter().any(|stranger| is_it(&stranger)) {
-                    found.push(("stranger", format!("{signal:?} to {} of somebody else's", process.pid)));
-                }
-            }
-            let meant = &file["ending"]["process"];
-            let another = root.as_ref().filter(|root| {
-                let its = |process: &Process| process.pid == root.pid;
-                processes.iter().any(its) && (meant["pid"] != root.pid || meant["start"] != root.start)
-            });
-            if let Some(root) = another.filter(|_| !meant.is_null() && file["ending"]["cause"] == "ladder") {
-                found.push(("other-process", format!("{signal:?} to {root:?}, and {meant} was meant")));
-            }
-            let first =
-                file["ending"]["step"]["termed"]["times"] == 1 && file["ending"]["symptom"] == "silent";
-            let silent_ms = service.map_or(i64::MAX, |service| world.t - service.silent_since());
-            if *signal == Signal::Term && first && lives && silent_ms < crate::cooperative::BEAT_MS + 1000 {
-                found.push(("term-fresh", format!("TERM for its silence, and it beat {silent_ms} ms ago")));
-            }
-        }
-        _ => {}
-    }
-    for (invariant, detail) in found {
-        world.violate(invariant, format!("{unit}: {detail}"));
-    }
-}
-
-/// A tier of KILL without TERM: the unit was asked gently before.
-pub fn asked_gently(_: &World, disk: &Disk, unit: &str) -> bool {
-    let file = disk.json(&format!("units/{unit}/unit.json")).unwrap_or_default();
-    file["ending"]["force"] == "kill"
 }

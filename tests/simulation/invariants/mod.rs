@@ -4,6 +4,7 @@
 //! the books are compared with each other. One file per subject; here is what they share: each unit's past.
 
 mod books;
+mod cooperation;
 mod fleet;
 mod grants;
 mod kills;
@@ -14,7 +15,7 @@ mod pings;
 mod restarts;
 mod texts;
 
-pub use ladders::{acts_on_ladders, asked_gently};
+pub use cooperation::{acts_on_ladders, asked_gently};
 pub use mail::outbox;
 pub use phases::{acts_on_the_plan, view};
 
