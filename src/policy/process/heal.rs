@@ -40,7 +40,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
             reply::failed(context, state, &remedy, "", why, notes);
         }
         RemedyStep::Due => due(context, state, remedy, notes),
-        RemedyStep::Ask { .. } => asking(context, unit, state, remedy, notes),
+        RemedyStep::Ask { .. } => asking(context, unit, state, &remedy, notes),
         RemedyStep::Thinking { job } => thinking(context, unit, state, &remedy, job, notes),
         RemedyStep::Opening { job } => interactive::opened(context, unit, state, &remedy, job, notes),
         RemedyStep::Opened { .. } => {}
@@ -125,15 +125,15 @@ fn asking(
     context: &UnitContext<'_>,
     unit: &ProcessUnit,
     state: &mut UnitState,
-    remedy: RemedyState,
+    remedy: &RemedyState,
     notes: &mut Notes,
 ) {
     if failure::has_agent(context, unit) {
-        if unasked::capped(context, unit, state, &remedy, notes) {
+        if unasked::capped(context, unit, state, remedy, notes) {
             return;
         }
         let key = format!("asked too often about `{}`", remedy.detector);
-        if let Some(why) = limits::capped(context, unit, state, &remedy)
+        if let Some(why) = limits::capped(context, unit, state, remedy)
             && state.process.run.told.as_ref() != Some(&key)
         {
             state.process.run.told = Some(key);
@@ -143,9 +143,9 @@ fn asking(
         return;
     }
     let none = "no agent is there to ask: `healing.agent` is off, or its program is not found";
-    match unasked::has_default(context, unit, &remedy) {
-        true => unasked::default(context, state, &remedy, none, none, notes),
-        false => reply::failed(context, state, &remedy, "", none, notes),
+    match unasked::has_default(context, unit, remedy) {
+        true => unasked::default(context, state, remedy, none, none, notes),
+        false => reply::failed(context, state, remedy, "", none, notes),
     }
 }
 
