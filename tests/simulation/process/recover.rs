@@ -131,7 +131,7 @@ fn sick(sim: &Sim, goal: Goal) -> Option<String> {
         let unit = machine.units.get(name)?;
         let state = state(sim, name);
         let word = standing(&state);
-        let well = unit.last_end().is_some_and(|end| end.is_well());
+        let well = unit.last_end().is_some_and(super::machine::End::is_well);
         let ok = match unit.script {
             Script::Poisoned | Script::Storm if unit.bug => goal == Goal::GivenUp && word == "spent",
             Script::Steady | Script::Flaky | Script::Poisoned | Script::Storm | Script::Ill => {

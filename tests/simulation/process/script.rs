@@ -113,7 +113,7 @@ fn grow(machine: &mut Machine, name: &str, script: Script, batch: i64) {
     match script {
         // Told when it leaves its range, and not as long as it stays outside.
         Script::Swollen if memory > limit && before <= limit => {
-            machine.say(name, "memory", &format!("mem {memory}"))
+            machine.say(name, "memory", &format!("mem {memory}"));
         }
         Script::Swollen => machine.write(name, &format!("mem {memory}")),
         _ if memory > limit => {
