@@ -330,6 +330,7 @@ fn tidy(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) {
         return;
     };
     if context.unit.cooperative.is_none()
+        || !context.is_wanted()
         || !cooperation::is_over(state, marker, process)
         || context.gate(state, crate::config::Watch::None).is_some()
     {

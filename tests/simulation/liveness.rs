@@ -158,9 +158,13 @@ pub fn orders(sim: &mut Sim) {
             mine && sim.world.borrow().t - asked.t < 600_000
         });
         let left_alone = state.as_ref().is_some_and(|state| !state["failopen"]["since_awake_s"].is_null());
+        // They were told that it is not judged, and that a restart starts it as a cooperative one.
+        let unpromised = state.as_ref().is_some_and(|state| {
+            !state["promise"]["told"].is_null() && state["promise"]["told"] == state["seen"]["process"]
+        });
         if left_alone && !recent {
             sim.ask(Ask::Approve { unit: name.clone() });
-        } else if (alerted || spent) && !recent {
+        } else if (alerted || spent || unpromised) && !recent {
             sim.ask(Ask::Restart { unit: name.clone() });
         }
         let mut world = sim.world.borrow_mut();

@@ -613,3 +613,18 @@ fn who_asks_for_its_restart_did_not_crash() {
 
 #[path = "asking_tests.rs"]
 mod asking_tests;
+
+/// While it is ended for good, and waits for its grace, nothing else is done to it.
+#[test]
+fn a_marker_that_is_over_is_left_while_its_unit_is_marked_down() {
+    let mut world = service("ladder = { tiers = [\"terminate\"], grace_s = 60 }");
+    hangs(&mut world);
+    let long_ago = world.seen.now.wall.plus_s(-1e6);
+    world.state.units.get_mut(&name("s")).unwrap().launch.at = Some(world.seen.now.wall);
+    world.unit("s").seen().markers.down = Some("not now".into());
+    until(&mut world, "terminate", 90.0);
+    let text = format!("{long_ago} ann: long ago");
+    world.unit("s").seen().markers.restart = Some(RestartMarker { text, at: Some(long_ago) });
+    world.run(20.0);
+    assert!(!world.acts("s").contains(&"clear RESTART"), "{}", world.story());
+}

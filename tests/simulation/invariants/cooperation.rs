@@ -58,7 +58,9 @@ fn eaten(world: &World, disk: &Disk, unit: &str) -> Option<String> {
     let written = disk.modified(&format!("units/{unit}/RESTART"))?;
     let service = world.coop.as_ref()?.services.get(unit)?;
     let lives = living(world, unit).is_some();
-    (lives && written > service.born_wall).then(|| "the process that it is for lives".to_owned())
+    // What was written tomorrow is from before the clock was set back: for another process.
+    let meant = written > service.born_wall && written <= world.local();
+    (lives && meant).then(|| "the process that it is for lives".to_owned())
 }
 
 /// A signal to somebody else's process; start 0 = whoever has the pid.

@@ -93,6 +93,8 @@ pub struct Checker {
     /// Deliveries of people's texts that ended badly, by request.
     pub failed_texts: BTreeSet<String>,
     ticks: u64,
+    /// The first of the ticks right before this one that were killed: what they saw may be on record.
+    killed_since: Option<i64>,
     /// Of a fleet with a plan.
     pub phases: Phases,
     pub pings: Pings,
@@ -119,6 +121,7 @@ impl Checker {
             arrivals: 0,
             failed_texts: BTreeSet::new(),
             ticks: 0,
+            killed_since: None,
             phases: Phases::default(),
             pings: Pings::default(),
             ladders: Ladders::default(),
@@ -300,6 +303,7 @@ impl Checker {
             }
         }
         if killed {
+            self.killed_since.get_or_insert(t);
             return;
         }
         self.deaths(world, config, report, disk, t);

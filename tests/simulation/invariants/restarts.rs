@@ -128,6 +128,7 @@ impl Checker {
         t: i64,
     ) {
         let mut died = Vec::new();
+        let since = self.killed_since.take().unwrap_or(t);
         for (name, unit) in &config.units {
             let Some(after) = report.decision.next.units.get(name) else { continue };
             let before = report.before.units.get(name).cloned().unwrap_or_default();
@@ -155,7 +156,7 @@ impl Checker {
             }
             let recent = past.heals.iter().filter(|at| t - **at < WINDOW_MS).count();
             if recent >= HEALS_MAX || past.tried {
-                past.opened = Some(t);
+                past.opened = Some(since);
                 past.tried = false;
             }
         }
