@@ -3,7 +3,7 @@
 
 use crate::lab::{Agent, Lab, lives};
 use crate::scenes::{Before, Labs, Scene, WORKERS, play_all};
-use crate::strace::{all_are_wanted, kill_at_each, kill_everywhere};
+use crate::strace::{all_are_wanted, kill_at_each};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -243,7 +243,7 @@ fn no_records(lab: &Lab) {
 
 #[test]
 fn killed_while_a_failure_is_written_down_and_its_process_started_again() {
-    kill_everywhere(FAILURE);
+    kill_at_each(FAILURE, 2);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn killed_in_the_job_that_makes_the_fix_branch() {
         no_records(lab);
     }
     let scene = Scene { name: "the job of an agent", over, check, ..MENDING };
-    let step = if all_are_wanted() { 1 } else { 7 };
+    let step = if all_are_wanted() { 1 } else { 11 };
     let turns: Vec<usize> = (1..200).step_by(step).collect();
     let killed = AtomicUsize::new(0);
     play_all(&scene, scene.lab(WORKERS), turns, |lab, nth| {
