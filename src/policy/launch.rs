@@ -28,8 +28,8 @@ pub fn action(context: &UnitContext<'_>, state: &UnitState) -> Option<Action> {
 pub fn resumes(context: &UnitContext<'_>, state: &UnitState) -> bool {
     context.agent().is_some_and(|agent| {
         let can = agent.kind == AgentKind::Persistent && !agent.backend.resume.is_empty();
-        // Who was seen to end has a conversation, also when no start of it is remembered.
-        let ran = state.launch.count > 0 || state.seen.exit.is_some();
+        // Who was seen has a conversation, also when no start of it is remembered; a start that did not happen gave it none.
+        let ran = state.seen.process.is_some() || state.seen.exit.is_some();
         can && ran && !state.launch.afresh
     })
 }

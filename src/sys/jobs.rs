@@ -110,6 +110,7 @@ pub fn start_by(program: &Path, state_dir: &Path, job: &Job) -> Result<Option<Ch
     let errors = make(&dir.join(ERRORS))?;
     Command::new(program)
         .args(["job".as_ref(), dir.as_os_str()])
+        .env_remove(super::hosts::records::RUN_ENV)
         .stdin(Stdio::from(lock))
         .stdout(output)
         .stderr(errors)

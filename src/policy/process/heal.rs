@@ -205,12 +205,20 @@ fn command_ended(
     state.process.remedy = None;
     if let Some(why) = failed {
         verify::concluded(context, state, remedy, Status::Crashed, why);
-        let text =
+        let mut text =
             format!("the command of {} for `{}` failed: {why}", remedy.remedy.source.human(), context.name);
-        state.owe(context.name.as_str(), context.now.wall, Level::Warning, one_line(&text, 400));
-        if restart && !context.is_running() {
+        let mut level = Level::Warning;
+        // Whatever was to follow it: what is over waits for a person, or it would be started without an end.
+        if !context.is_running() && state.process.run.standing == Standing::Open {
             state.process.run.standing = Standing::Paused { why: "a rule's command failed".to_owned() };
+            text = format!(
+                "{}; it stays down until `watchkeeper approve {}`",
+                one_line(&text, 300),
+                context.name
+            );
+            level = Level::Human;
         }
+        state.owe(context.name.as_str(), context.now.wall, level, one_line(&text, 400));
         return;
     }
     if restart {

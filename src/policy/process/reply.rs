@@ -4,7 +4,7 @@
 
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
-use super::{answer, limits, verify};
+use super::{answer, failure, limits, verify};
 use crate::base::text::one_line;
 use crate::config::ProcessUnit;
 use crate::detect::incident::{advice, inline};
@@ -69,7 +69,9 @@ pub(super) fn answered(
     let said = format!("the agent answered: {}", chosen.action);
     notes.event(context.now.wall, Some(context.name), EventKind::State, said);
     let over = !context.is_running();
-    let next = RemedyState { remedy: chosen, step: RemedyStep::Due, stall: false, ..remedy.clone() };
+    // The agent thought for a while: what stalled may work again, and its end needs the same proof as any other.
+    let stall = remedy.stall && !over && failure::restarts(&chosen);
+    let next = RemedyState { remedy: chosen, step: RemedyStep::Due, stall, ..remedy.clone() };
     if next.remedy.action == "none" && over {
         verify::concluded(context, state, &next, Status::Kept, "the agent says: nothing is to be done");
         let why = "the healing agent says that nothing is to be done".to_owned();

@@ -552,6 +552,21 @@ fn agents_are_asked_so_often_in_an_hour_and_approve_lifts_it() {
     assert_eq!(world.started.len(), 6, "{}", world.story());
 }
 
+/// Without a restart of its own to follow it, a command that fails is no order to start again, and again.
+#[test]
+fn what_is_over_waits_for_a_person_when_the_rule_s_command_fails() {
+    let mut world = running(
+        "rules = [ { match = { detector = \"exit\" }, action = { kind = \"command\", command = [\"./mend\"] } } ]",
+    );
+    world.results.insert("rule".into(), JobSeen::failed("exit status 1"));
+    world.unit("p").ended(FAIL);
+    let runs = world.runs.len();
+    world.run(300.0);
+    assert_eq!(world.runs.len(), runs, "{}", world.story());
+    assert!(matches!(&world.state_of("p").process.run.standing, Standing::Paused { .. }));
+    world.expect_alerts("failed", 1);
+}
+
 /// A job whose program never ran.
 fn unasked(why: &str) -> JobSeen {
     let fix = Some(Box::new(FixSeen::default()));
@@ -905,4 +920,24 @@ fn where_reading_began_after_a_lost_memory_survives_lost_clocks_too() {
     let here = world.unit("p").process().log.cursor.clone();
     world.state.clocks = crate::state::clocks::Clocks::default();
     assert_eq!(super::cursor(&world.state, &name("p")), here, "old lines are not read as new ones");
+}
+
+/// The agent thought for a while: what stalled may work again by then.
+#[test]
+fn a_restart_that_an_agent_wants_for_a_stall_needs_its_proof_too() {
+    let stall = "detectors = [ { kind = \"stall\", name = \"silence\", no_progress_s = 100 } ]\nrules = [ { match = { detector = \"silence\" }, action = { kind = \"agent\" } } ]\n[process.healing]\nagent = \"headless\"";
+    let mut world = running(stall);
+    world.results.insert("heal".into(), JobSeen::Running);
+    world.run(160.0);
+    assert!(world.incidents.len() == 1, "{}", world.story());
+    // It writes again, and the answer comes.
+    world.unit("p").writes();
+    world.run(10.0);
+    world.unit("p").writes();
+    world.results.insert("heal".into(), JobSeen::well("ACTION: restart"));
+    for _ in 0..10 {
+        world.run(10.0);
+        world.unit("p").writes();
+    }
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
 }

@@ -420,6 +420,21 @@ fn a_start_that_was_recorded_and_did_not_happen_is_made_up_for_unpaid() {
     assert_eq!(world.state_of("a").restart.past_awake_s.len(), 2);
 }
 
+/// The first start of all was recorded, and tmux was never told: there is no conversation to go on with.
+#[test]
+fn what_never_ran_is_not_resumed_and_gets_its_prompt() {
+    let mut world = World::new(STAYS);
+    world.deaf.insert("p: start".into());
+    world.run(30.0);
+    world.deaf.clear();
+    world.run(30.0);
+    let resumed = world.done.iter().any(|done| done.3.contains("resumed"));
+    assert!(!resumed, "{}", world.story());
+    world.unit("p").idle();
+    world.run(10.0);
+    world.expect_act("p", "kickoff");
+}
+
 #[test]
 fn a_start_that_never_happens_costs_and_is_told() {
     let mut world = World::running(LOOP);

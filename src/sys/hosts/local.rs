@@ -71,6 +71,7 @@ pub fn start_with(
     records::write(&dir, LAUNCH, &Order { v: 1, at: clock::wall(), launch: launch.clone() })?;
     let spawned = Command::new(binary)
         .args(["shim".as_ref(), dir.as_os_str()])
+        .env_remove(records::RUN_ENV)
         .stdin(Stdio::from(folder))
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -15,6 +15,11 @@ impl Checker {
         for (name, after) in &report.decision.next.units {
             let before = report.before.units.get(name).cloned().unwrap_or_default();
             let Some(change) = changed(&before, after) else { continue };
+            // What is not on record did not happen: it is decided and told again.
+            let unwritten = format!("{name}: ");
+            if report.unwritten.iter().any(|why| why.starts_with(&unwritten)) {
+                continue;
+            }
             let told = report.decision.events.iter().any(|event| {
                 event.unit.as_deref() == Some(name.as_str()) || event.kind == EventKind::Request
             });
