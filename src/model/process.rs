@@ -142,6 +142,8 @@ pub struct ProcessSeen {
     pub brief: Option<Brief>,
     /// What stands in the response file, when an answer is awaited.
     pub answer: Option<String>,
+    /// The request is gone, although an answer is awaited: it was never written, or somebody removed it.
+    pub unasked: bool,
 }
 
 /// What an agent is told beside what the state knows: texts of files, bounded and masked.

@@ -9,10 +9,12 @@ mod env;
 mod failure;
 mod fixes;
 mod heal;
+mod interactive;
 mod limits;
 mod orphans;
 mod prompt;
 mod record;
+mod reply;
 mod rules;
 mod run;
 mod stall;
@@ -48,6 +50,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     heal::fold(context, unit, state, notes);
     failure::resume(context, unit, state, notes);
     stall::approval(state);
+    stall::withheld(context, unit, state);
     record::left_out(context, state, left_out, notes);
     verify::fold(context, unit, state, notes);
     run::holds(context, unit, state);
@@ -147,7 +150,8 @@ pub fn cancel(context: &UnitContext<'_>) -> Option<Action> {
 
 /// Is an agent to be told what the files say?
 pub fn wants_brief(state: &UnitState) -> bool {
-    state.process.remedy.as_ref().is_some_and(|remedy| matches!(remedy.step, RemedyStep::Ask { .. }))
+    let asks = |step: &RemedyStep| matches!(step, RemedyStep::Ask { .. } | RemedyStep::Opened { .. });
+    state.process.remedy.as_ref().is_some_and(|remedy| asks(&remedy.step))
 }
 
 /// The job by which an agent was asked. When it is not there we were killed before it began: the prompt is made anew.
@@ -156,7 +160,10 @@ pub fn asked_job(state: &UnitState) -> Option<&str> {
         RemedyStep::Thinking { job } => Some(job),
         RemedyStep::Due
         | RemedyStep::Ask { .. }
+        | RemedyStep::Opening { .. }
+        | RemedyStep::Opened { .. }
         | RemedyStep::Requested { .. }
+        | RemedyStep::Closing { .. }
         | RemedyStep::Command { .. } => None,
     }
 }
@@ -265,6 +272,8 @@ fn code(exit: Exit) -> i32 {
     }
 }
 
+#[cfg(test)]
+mod interactive_tests;
 #[cfg(test)]
 mod late_tests;
 #[cfg(test)]

@@ -83,8 +83,7 @@ fn collected(place: &Place, ended: Ended) -> (Ended, FixSeen) {
         return (ended, no_tree(place));
     }
     if fix::is_gone(place) {
-        let why = fix::rescued(place);
-        return ((None, Some(why.clone())), FixSeen { told: vec![why], ..FixSeen::default() });
+        return ((None, Some(fix::rescued(place))), FixSeen::default());
     }
     match fix::collect(place).and_then(|edits| Ok((edits, fix::unfit(place)?))) {
         Ok((edits, told)) => (ended, FixSeen { told: bounded(told), ..seen(edits) }),
@@ -116,8 +115,7 @@ fn end(place: &Place, step: impl FnOnce(&Place) -> Result<Vec<String>, String>) 
         return ((Some(0), None), FixSeen::default());
     }
     if fix::is_gone(place) {
-        let why = fix::rescued(place);
-        return ((None, Some(why)), FixSeen::default());
+        return ((None, Some(fix::rescued(place))), FixSeen::default());
     }
     match step(place) {
         Ok(left) if left.is_empty() => {

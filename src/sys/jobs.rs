@@ -76,7 +76,7 @@ fn folder(state_dir: &Path, id: &str) -> PathBuf {
 
 /// Starts a job; its runner, to be waited for in the end. One of the same name that still runs is left alone: None.
 pub fn start(state_dir: &Path, job: &Job) -> Result<Option<Child>> {
-    start_by(&exe::Binary::running()?.path, state_dir, job)
+    start_by(&exe::Binary::running()?.program(), state_dir, job)
 }
 
 /// The same, with the program whose `job` command is the runner.

@@ -194,7 +194,7 @@ mod tests {
         reads(LOSS, "{'loss': 2.5, 'grad_norm': 1.0}", Some(2.5));
         reads(LOSS, "{\"loss\":\"0.75\"}", Some(0.75));
         reads(LOSS, " 10%|#         | 10/100 [00:01<00:09,  9.9it/s, loss=0.5]", Some(0.5));
-        reads(LOSS, "32/938 [>....] - ETA: 2s - loss: 2.3026 - accuracy: 0.11", Some(2.3026));
+        reads(LOSS, "32/938 [>....] - ETA: 2s - loss: 2.3125 - accuracy: 0.11", Some(2.3125));
         reads(LOSS, "loss: 0.5.", Some(0.5));
         reads(LOSS, "loss: tensor(0.25, device='cuda:0')", Some(0.25));
         reads(LOSS, "loss=-.5", Some(-0.5));
