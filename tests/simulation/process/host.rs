@@ -1,6 +1,6 @@
 //! What the watchdog sees of the machine and does to it. What it must never do is noticed here, where it happens.
 
-use super::machine::{Body, Effect, Machine, Mood};
+use super::machine::{Body, Effect, End, Machine, Mood};
 use crate::files::Disk;
 use crate::ops::{Ops, Step};
 use std::cell::RefCell;
@@ -354,7 +354,7 @@ fn bad_start(
     let process = config.units.get(&launch.unit).and_then(|unit| unit.process());
     for before in process.iter().flat_map(|process| &process.after).filter(|_| !again) {
         let Some(first) = machine.units.get(before.as_str()) else { continue };
-        let well = first.body.is_none() && first.last_end().is_some_and(super::machine::End::is_well);
+        let well = first.body.is_none() && first.last_end().is_some_and(End::is_well);
         if !well {
             bad.push(("after", format!("`{before}` has not ended well")));
         }

@@ -4,7 +4,7 @@
 use super::fleet::BATCH_HOLDS;
 use super::host::batch;
 use super::ledger;
-use super::machine::{Mood, Script, Unit};
+use super::machine::{End, Mood, Script, Unit};
 use super::run::Sim;
 use super::troubles;
 use crate::invariants::outbox;
@@ -131,7 +131,7 @@ fn sick(sim: &Sim, goal: Goal) -> Option<String> {
         let unit = machine.units.get(name)?;
         let state = state(sim, name);
         let word = standing(&state);
-        let well = unit.last_end().is_some_and(super::machine::End::is_well);
+        let well = unit.last_end().is_some_and(End::is_well);
         let ok = match unit.script {
             Script::Poisoned | Script::Storm if unit.bug => goal == Goal::GivenUp && word == "spent",
             Script::Steady | Script::Flaky | Script::Poisoned | Script::Storm | Script::Ill => {
@@ -181,8 +181,17 @@ fn mend(sim: &mut Sim) {
     sim.asked.clear();
 }
 
+/// Turns in which what was decided last reaches its files.
+const CLOSING_TURNS: u32 = 30;
+
 /// The books are closed: nothing is owed, nothing was lost, nothing is open for ever.
 fn closed(sim: &mut Sim) -> Result<(), Box<Failure>> {
+    for _ in 0..CLOSING_TURNS {
+        if open(sim).is_none() {
+            return Ok(());
+        }
+        sim.turn_checked()?;
+    }
     if let Some((invariant, text)) = open(sim) {
         return Err(sim.fail(invariant, text));
     }

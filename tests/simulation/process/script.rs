@@ -49,12 +49,13 @@ pub fn step(machine: &mut Machine, name: &str) {
     let Some(unit) = machine.units.get(name) else { return };
     let script = unit.script;
     let Some(body) = &unit.body else { return };
-    let (mood, mood_until, ends_at) = (body.mood, body.mood_until, body.ends_at);
+    let (mut mood, mood_until, ends_at) = (body.mood, body.mood_until, body.ends_at);
     if t >= ends_at {
         return end(machine, name, script);
     }
     if mood != Mood::Works && t >= mood_until {
         set_mood(machine, name, Mood::Works, 0);
+        mood = Mood::Works;
     }
     match mood {
         Mood::Works => work(machine, name, script),
