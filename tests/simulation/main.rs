@@ -37,9 +37,9 @@ use watchkeeper::base::names::UnitName;
 use watchkeeper::model::seen::Ask;
 
 /// Seeds of a usual run: what fits into some ten seconds of a debug build on two cores.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 8;
 /// The same for the ladders.
-const SEEDS_OF_LADDERS: u64 = 8;
+const SEEDS_OF_LADDERS: u64 = 4;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
