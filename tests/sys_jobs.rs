@@ -34,7 +34,21 @@ impl Lab {
     fn run(&self, job: &Job) -> JobSeen {
         let mut runner = self.start(job).unwrap();
         runner.wait().unwrap();
-        jobs::seen(&self.state(), &job.id)
+        self.settled(job)
+    }
+
+    /// How it stands once nobody holds its lock: another test that starts a program just now has all that we have open until
+    /// it becomes that program.
+    #[track_caller]
+    fn settled(&self, job: &Job) -> JobSeen {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            match jobs::seen(&self.state(), &job.id) {
+                JobSeen::Running => assert!(Instant::now() < until),
+                seen => return seen,
+            }
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -128,7 +142,7 @@ fn one_that_runs_is_not_started_twice_and_not_removed() {
     assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::Running);
     std::fs::write(&fifo, "went\n").unwrap();
     runner.wait().unwrap();
-    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::well("went\n"));
+    assert_eq!(lab.settled(&job), JobSeen::well("went\n"));
 }
 
 #[test]
@@ -148,8 +162,28 @@ fn a_runner_that_is_killed_leaves_a_job_that_failed() {
     runner.wait().unwrap();
     // (Its program does not know, and ends with its input.)
     let want = ended(Some("it was killed before it ended"), None, "began\n");
-    assert_eq!(jobs::seen(&lab.state(), &job.id), want);
+    assert_eq!(lab.settled(&job), want);
     std::fs::write(&fifo, "").unwrap();
+}
+
+/// Orders it with a runner that does nothing, and waits until it is gone.
+fn unbegun(lab: &Lab, job: &Job) {
+    let mut nobody = jobs::start_by(Path::new("true"), &lab.state(), job).unwrap().unwrap();
+    nobody.wait().unwrap();
+    lab.settled(job);
+}
+
+#[test]
+fn an_order_whose_runner_never_began_is_no_job_yet() {
+    let lab = Lab::new();
+    let job = job("echo went");
+    // Whoever ordered it was killed before its runner was: nothing ran, so nothing failed.
+    unbegun(&lab, &job);
+    assert!(lab.state().join("jobs/a.test.1/job.json").exists());
+    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::None);
+    assert_eq!(lab.run(&job), JobSeen::well("went\n"));
+    unbegun(&lab, &job);
+    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::None, "the one before began, this one did not");
 }
 
 /// Its own children, one that is deaf to TERM, one in a session of its own whose parent is gone: none outlives the deadline.

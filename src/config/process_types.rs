@@ -202,7 +202,7 @@ pub struct Healing {
     pub program: Option<PathBuf>,
     /// The prompt's template; None = the built-in one.
     pub prompt: Option<PathBuf>,
-    /// Which kind of helper answers for which detector (interactive).
+    /// Which kind of helper answers for which detector.
     pub subagents: BTreeMap<String, String>,
 }
 
@@ -221,7 +221,7 @@ pub enum HealingAgent {
 pub enum DirtyTree {
     /// No agent is asked while the tree has uncommitted work.
     Refuse,
-    /// It is stashed first, and put back after.
+    /// It is put aside first, and put back after.
     Stash,
 }
 

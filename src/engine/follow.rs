@@ -65,6 +65,8 @@ struct Following {
     sieve: Sieve,
     grew: bool,
     grown_at: Awake,
+    /// Bytes up to here were read before.
+    known: u64,
     trouble: Option<String>,
 }
 
@@ -155,6 +157,7 @@ impl Follower {
             configs: question.detectors.to_vec(),
             rules: question.rules.to_vec(),
             scanner: Scanner::new(question.detectors, position),
+            known: if goes_on { question.committed.read } else { reader.at },
             reader,
             told: question.committed.clone(),
             sieve: Sieve::default(),
@@ -184,10 +187,10 @@ impl Following {
             match self.reader.read(&self.log, PIECE.min(*left)).map_err(|error| error.message())? {
                 Got::Bytes(bytes) => {
                     *left -= bytes.len();
-                    self.grew = true;
                     self.grown_at = now;
                     let mut found = Vec::new();
                     self.scanner.feed(&bytes, &mut found);
+                    self.grew |= self.scanner.fed() > self.known;
                     self.keep(found);
                 }
                 Got::Nothing => return Ok(()),
@@ -231,6 +234,7 @@ impl Following {
         self.scanner.finish(&mut found);
         self.keep(found);
         self.scanner = Scanner::new(&self.configs, fresh(next.at));
+        self.known = next.at;
         self.reader = next;
     }
 
@@ -266,7 +270,10 @@ impl Following {
         self.hush(now);
         let place = self.scanner.position();
         let cursor = self.reader.cursor(place.offset).map_err(|error| error.message())?;
-        let cursor = LogCursor { line: place.line, judged: place.judged, traced: place.traced, ..cursor };
+        let read = self.scanner.fed().max(self.known);
+        let cursor =
+            LogCursor { line: place.line, judged: place.judged, traced: place.traced, read, ..cursor };
+        self.known = read;
         self.told = cursor.clone();
         let open = self.scanner.is_open().then(|| (QUIET_S - now.since_s(self.grown_at)).max(0.05));
         let sifted = self.sieve.take();
@@ -371,6 +378,29 @@ mod tests {
         assert_eq!(world.tick(), ["3 oom: OOM 2"]);
         world.restart();
         assert!(world.tick().is_empty());
+    }
+
+    #[test]
+    fn what_is_read_again_is_no_news() {
+        let mut world = World::new();
+        world.append("one\ntwo\n");
+        let (seen, _) = world.look();
+        assert!(seen.grew);
+        world.committed = seen.cursor;
+        for _ in 0..3 {
+            // From cron each tick is a process of its own: a silent log must look silent to it.
+            world.restart();
+            let (seen, _) = world.look();
+            assert!(!seen.grew, "{:?}", seen.cursor);
+            assert_eq!(seen.cursor, world.committed);
+        }
+        world.append("thr");
+        world.restart();
+        let (seen, _) = world.look();
+        assert!(seen.grew);
+        world.committed = seen.cursor;
+        world.restart();
+        assert!(!world.look().0.grew, "an unfinished line is read again, too");
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Memory {
     pub termed: BTreeSet<UnitName>,
     /// Troubles with files that stand.
     pub troubles: Vec<Trouble>,
+    /// What could not be recorded in the last tick, and was told.
+    pub(super) unrecorded: BTreeSet<(Option<String>, String)>,
     /// Troubles with panes, as the last look at a tmux that answered found them.
     pane_troubles: Vec<Trouble>,
     /// The last look into the branch.

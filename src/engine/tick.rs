@@ -229,7 +229,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         if !loaded.tokens_held {
             self.image.commit_tokens(&mut self.files, &decision.next, &seen.now, &mut commit);
         }
-        let mut events = drop_unrecorded(&mut decision, &commit, seen.now.wall);
+        let mut events = drop_unrecorded(&mut decision, &commit, &self.memory.unrecorded, seen.now.wall);
         // Before the acts: a restart may rotate the log that an incident is about.
         let incidents = self.incidents(config, &decision.next, &seen.now, &commit);
         failed.extend(self.act(&decision, &mut events, &seen.now));
@@ -378,7 +378,10 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         if commit.tokens_failed.is_none() {
             errors.extend(report::ledger(&mut self.files, &decision.next, &seen.usage.logged));
         }
-        errors.extend(report::events(&mut self.files, &seen.now, &decision.events, &mut masks));
+        let untold = report::events(&mut self.files, &seen.now, &decision.events, &mut masks);
+        // What could not be told is told again.
+        self.memory.unrecorded = if untold.is_none() { unrecorded(commit) } else { Unrecorded::default() };
+        errors.extend(untold);
         let of_plan = |owed: &Owed| decision.next.phase.owed.contains(owed);
         let recorded = |owed: &Owed| match &owed.unit {
             Some(unit) => !commit.failed.contains_key(unit.as_str()),
@@ -523,14 +526,23 @@ fn stand_still(
 const PLAN_HELD: &str = "phase.json or git.json can't be judged now";
 
 /// No record, no act: what hangs on a file that was not written is dropped, and said.
-fn drop_unrecorded(decision: &mut Decision, commit: &CommitReport, at: Wall) -> Vec<Event> {
+/// What happened to such a unit is decided again at the next tick, and told when it is on record; that it is not is told when
+/// that is news.
+fn drop_unrecorded(
+    decision: &mut Decision,
+    commit: &CommitReport,
+    told: &Unrecorded,
+    at: Wall,
+) -> Vec<Event> {
     decision.granted.retain(|granted| !commit.failed.contains_key(&granted.unit));
-    commit
-        .failed
-        .iter()
-        .filter(|(_, why)| *why != PLAN_HELD)
-        .map(|(name, why)| (Some(name.to_string()), why))
-        .chain(commit.mail_failed.iter().chain(&commit.git_failed).map(|why| (None, why)))
+    let lost = |event: &Event| {
+        let why = event.unit.as_deref().and_then(|name| commit.failed.get(name));
+        why.is_some_and(|why| *why != PLAN_HELD)
+    };
+    decision.events.retain(|event| !lost(event));
+    unrecorded(commit)
+        .into_iter()
+        .filter(|news| !told.contains(news))
         .map(|(unit, why)| Event {
             at,
             unit,
@@ -539,6 +551,15 @@ fn drop_unrecorded(decision: &mut Decision, commit: &CommitReport, at: Wall) -> 
             why: None,
         })
         .collect()
+}
+
+/// What could not be recorded: whose, and why.
+pub(super) type Unrecorded = BTreeSet<(Option<String>, String)>;
+
+fn unrecorded(commit: &CommitReport) -> Unrecorded {
+    let units = commit.failed.iter().filter(|(_, why)| *why != PLAN_HELD);
+    let units = units.map(|(name, why)| (Some(name.to_string()), why.clone()));
+    units.chain(commit.mail_failed.iter().chain(&commit.git_failed).map(|why| (None, why.clone()))).collect()
 }
 
 /// Removes a file; what is none (a directory) is put aside.

@@ -128,6 +128,16 @@ pub struct FixNote {
     pub trouble: Option<String>,
 }
 
+/// What a person should do now about an incident: the line of its page that changes with what was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outlook {
+    /// The incident's id.
+    pub incident: String,
+    /// The line.
+    pub text: String,
+}
+
 impl Source {
     /// As in attempts.tsv: a rule's name, `default`, `agent`, `person`.
     pub fn word(&self) -> &str {

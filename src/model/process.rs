@@ -85,6 +85,8 @@ pub struct LogCursor {
     pub judged: u64,
     /// … and traces that were given away by a line before this one.
     pub traced: u64,
+    /// Bytes up to here were read: what is read again, for it stands behind `offset`, is no news.
+    pub read: u64,
 }
 
 /// What a log said since it was last looked at.
@@ -140,6 +142,8 @@ pub struct ProcessSeen {
     pub brief: Option<Brief>,
     /// What stands in the response file, when an answer is awaited.
     pub answer: Option<String>,
+    /// The request is gone, although an answer is awaited: it was never written, or somebody removed it.
+    pub unasked: bool,
 }
 
 /// What an agent is told beside what the state knows: texts of files, bounded and masked.

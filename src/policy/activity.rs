@@ -98,7 +98,7 @@ fn fold_processes(config: &Config, previous: &State, seen: &Observation, next: &
         let same = previous.units.get(name).is_some_and(|state| state.seen.process == *root);
         let clocks = next.clocks.units.entry(name.clone()).or_default();
         let value =
-            at.file.map_or_else(String::new, |(device, inode)| format!("{device}:{inode}:{}", at.offset));
+            at.file.map_or_else(String::new, |(device, inode)| format!("{device}:{inode}:{}", at.read));
         tick_over(&mut clocks.screen, value, process.log.grew, now);
         for (detector, value) in &process.log.metrics {
             let mut clock = clocks.metrics.remove(detector);

@@ -103,6 +103,9 @@ fn up_again(context: &UnitContext<'_>, ending: &Ending) -> bool {
 
 /// A kill that a policy concluded, not begun yet, of a unit that moved on any clock since: no proof any more.
 fn revived(context: &UnitContext<'_>, ending: &Ending) -> bool {
+    if ending.cause == EndCause::Remedy && ending.step == EndStep::Wanted {
+        return super::process::moves_again(context);
+    }
     let concluded = matches!(ending.cause, EndCause::Ladder | EndCause::Rerun) || ending.symptom.is_some();
     let not_begun = concluded && ending.step == EndStep::Wanted;
     let since = |at: Option<Awake>| at.is_some_and(|at| at >= ending.since_awake_s);

@@ -9,10 +9,12 @@ mod env;
 mod failure;
 mod fixes;
 mod heal;
+mod interactive;
 mod limits;
 mod orphans;
 mod prompt;
 mod record;
+mod reply;
 mod rules;
 mod run;
 mod stall;
@@ -48,6 +50,7 @@ fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut Notes) {
     heal::fold(context, unit, state, notes);
     failure::resume(context, unit, state, notes);
     stall::approval(state);
+    stall::withheld(context, unit, state);
     record::left_out(context, state, left_out, notes);
     verify::fold(context, unit, state, notes);
     run::holds(context, unit, state);
@@ -124,6 +127,12 @@ pub fn may_end(context: &UnitContext<'_>) -> bool {
     }
 }
 
+/// A stall for which it was to be ended moves again: no proof any more.
+pub fn moves_again(context: &UnitContext<'_>) -> bool {
+    let remedy = context.unfolded.process.remedy.as_ref();
+    context.unit.process().zip(remedy).is_some_and(|(unit, remedy)| stall::has_moved(context, unit, remedy))
+}
+
 /// How a run of another host is ended; None when its processes are this machine's, or it does not run.
 pub fn cancel(context: &UnitContext<'_>) -> Option<Action> {
     let unit = context.unit.process()?;
@@ -141,7 +150,8 @@ pub fn cancel(context: &UnitContext<'_>) -> Option<Action> {
 
 /// Is an agent to be told what the files say?
 pub fn wants_brief(state: &UnitState) -> bool {
-    state.process.remedy.as_ref().is_some_and(|remedy| matches!(remedy.step, RemedyStep::Ask { .. }))
+    let asks = |step: &RemedyStep| matches!(step, RemedyStep::Ask { .. } | RemedyStep::Opened { .. });
+    state.process.remedy.as_ref().is_some_and(|remedy| asks(&remedy.step))
 }
 
 /// The job by which an agent was asked. When it is not there we were killed before it began: the prompt is made anew.
@@ -150,7 +160,10 @@ pub fn asked_job(state: &UnitState) -> Option<&str> {
         RemedyStep::Thinking { job } => Some(job),
         RemedyStep::Due
         | RemedyStep::Ask { .. }
+        | RemedyStep::Opening { .. }
+        | RemedyStep::Opened { .. }
         | RemedyStep::Requested { .. }
+        | RemedyStep::Closing { .. }
         | RemedyStep::Command { .. } => None,
     }
 }
@@ -259,5 +272,9 @@ fn code(exit: Exit) -> i32 {
     }
 }
 
+#[cfg(test)]
+mod interactive_tests;
+#[cfg(test)]
+mod late_tests;
 #[cfg(test)]
 mod tests;

@@ -203,7 +203,7 @@ pub fn recovered_s(context: &UnitContext<'_>) -> Option<f64> {
 }
 
 /// Remembers since when each veto holds; tells those that are older than their cap, daily.
-fn vetoes_since(
+pub(super) fn vetoes_since(
     context: &UnitContext<'_>,
     state: &mut UnitState,
     symptom: Option<SymptomKind>,

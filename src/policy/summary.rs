@@ -336,7 +336,11 @@ fn process_does(state: &UnitState) -> Option<String> {
         let action = &remedy.remedy.action;
         return Some(match &remedy.step {
             RemedyStep::Due => format!("{action} ({})", remedy.remedy.source.human()),
-            RemedyStep::Ask { .. } | RemedyStep::Thinking { .. } => "the healing agent is asked".to_owned(),
+            RemedyStep::Ask { .. }
+            | RemedyStep::Thinking { .. }
+            | RemedyStep::Opening { .. }
+            | RemedyStep::Opened { .. } => "the healing agent is asked".to_owned(),
+            RemedyStep::Closing { .. } => "the healing agent has answered".to_owned(),
             RemedyStep::Requested { .. } => "waits for an answer to its recovery request".to_owned(),
             RemedyStep::Command { .. } => "a rule's command runs".to_owned(),
         });

@@ -5,7 +5,7 @@
 
 use super::attempts::{Attempt, Status};
 use crate::base::time::{Awake, Wall};
-use crate::model::incident::{FixNote, IncidentOrder, Remedy, id};
+use crate::model::incident::{FixNote, IncidentOrder, Outlook, Remedy, id};
 use crate::model::process::ProcessSeen;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,8 @@ const KNOWN_MAX: usize = 64;
 const ROWS_MAX: usize = 64;
 /// Fix notes owed at once.
 const FIXES_MAX: usize = 4;
+/// Pages that are kept up to date.
+const OUTLOOK_MAX: usize = 16;
 /// Longest text of an agent's answer or diff that waits here, bytes.
 const NOTE_MAX: usize = 64 << 10;
 
@@ -38,6 +40,9 @@ pub struct IncidentState {
     pub left_out: u64,
     /// When people were told of those last.
     pub left_out_told: Option<Awake>,
+    /// What pages say of what is to be done now, the latest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outlook: Vec<Outlook>,
 }
 
 /// A failure that came before.
@@ -177,6 +182,17 @@ impl IncidentState {
         self.fixes.drain(..extra);
     }
 
+    /// From now on an incident's page says this of what is to be done now.
+    pub fn advise(&mut self, incident: &str, text: String) {
+        if incident.is_empty() {
+            return;
+        }
+        self.outlook.retain(|old| old.incident != incident);
+        self.outlook.push(Outlook { incident: incident.to_owned(), text });
+        let extra = self.outlook.len().saturating_sub(OUTLOOK_MAX);
+        self.outlook.drain(..extra);
+    }
+
     /// Forgets what the world was seen to have; and failures whose folders somebody removed: the next one gets a new folder.
     pub fn settle(&mut self, seen: &ProcessSeen) {
         self.owed.retain(|order| !seen.incidents.contains(&order.id));
@@ -185,6 +201,7 @@ impl IncidentState {
         let owed = |id: &String| self.owed.iter().any(|order| order.id == *id);
         let gone: Vec<&String> = seen.incidents_gone.iter().filter(|id| !owed(id)).collect();
         self.known.retain(|known| !gone.contains(&&known.incident));
+        self.outlook.retain(|page| !gone.contains(&&page.incident));
     }
 }
 

@@ -193,8 +193,14 @@ pub enum RemedyStep {
     Ask { since_awake_s: Awake },
     /// A headless agent thinks.
     Thinking { job: String },
+    /// Before a request: what the tree is is written down, for an interactive agent may edit it.
+    Opening { job: String },
+    /// That is done: the request is to be written.
+    Opened { since_awake_s: Awake },
     /// The request lies there for an interactive one.
     Requested { since_awake_s: Awake },
+    /// It answered: what it edited goes to a branch, then the answer counts.
+    Closing { job: String, answer: String },
     /// A rule's command runs; then it is started again, or not.
     Command { job: String, restart: bool },
 }

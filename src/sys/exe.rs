@@ -49,6 +49,14 @@ impl Binary {
         Binary::at(&self.path).ok().filter(|now| now != self)
     }
 
+    /// What runs this very binary once more: its path, or what the kernel has open while another file, or a part of one,
+    /// or none lies there.
+    pub fn program(&self) -> PathBuf {
+        let own = Path::new("/proc/self/exe");
+        let lies_there = Binary::at(&self.path).is_ok_and(|now| now == *self);
+        if lies_there || !own.exists() { self.path.clone() } else { own.to_owned() }
+    }
+
     /// One short line for heartbeat and comparisons: `dev:inode:mtime_ns:size`.
     pub fn identity(&self) -> String {
         format!("{}:{}:{}:{}", self.dev, self.inode, self.changed_ns, self.size)

@@ -392,6 +392,15 @@ pub fn clear(place: &Place) {
     let _ = std::fs::remove_dir(&place.store);
 }
 
+/// What a beginning that was killed before its end left behind: the copy of the index. With anything beside it, it stays.
+pub fn clear_unbegun(place: &Place) {
+    let names = super::outside::names(&place.store, 2).unwrap_or_default();
+    if names == [INDEX] {
+        let _ = std::fs::remove_file(place.store.join(INDEX));
+    }
+    let _ = std::fs::remove_dir(&place.store);
+}
+
 /// `watchkeeper/fix-<incident>`
 pub fn branch_name(incident: &str) -> String {
     format!("watchkeeper/fix-{incident}")

@@ -83,8 +83,7 @@ fn collected(place: &Place, ended: Ended) -> (Ended, FixSeen) {
         return (ended, no_tree(place));
     }
     if fix::is_gone(place) {
-        let why = fix::rescued(place);
-        return ((None, Some(why.clone())), FixSeen { told: vec![why], ..FixSeen::default() });
+        return ((None, Some(fix::rescued(place))), FixSeen::default());
     }
     match fix::collect(place).and_then(|edits| Ok((edits, fix::unfit(place)?))) {
         Ok((edits, told)) => (ended, FixSeen { told: bounded(told), ..seen(edits) }),
@@ -112,11 +111,11 @@ fn bounded(mut left: Vec<String>) -> Vec<String> {
 /// The end of a fix. Where nothing was begun there is nothing to end. The records go when all of it was done.
 fn end(place: &Place, step: impl FnOnce(&Place) -> Result<Vec<String>, String>) -> (Ended, FixSeen) {
     if !fix::is_begun(place) {
+        fix::clear_unbegun(place);
         return ((Some(0), None), FixSeen::default());
     }
     if fix::is_gone(place) {
-        let why = fix::rescued(place);
-        return ((None, Some(why)), FixSeen::default());
+        return ((None, Some(fix::rescued(place))), FixSeen::default());
     }
     match step(place) {
         Ok(left) if left.is_empty() => {

@@ -186,7 +186,7 @@ fn clear_tree(git: &Git, snapshot: &Snapshot) -> Result<(), String> {
         match clean {
             // Its folder stays, as it is.
             Entry::Absent => {
-                std::fs::remove_file(git.root.join(path)).map_err(|error| format!("`{path}`: {error}"))?
+                std::fs::remove_file(git.root.join(path)).map_err(|error| format!("`{path}`: {error}"))?;
             }
             Entry::File { .. } | Entry::Link { .. } => later.push((path, clean)),
             Entry::Left { .. } => {}

@@ -1,9 +1,11 @@
 //! Slow work beside the tick: a detached child whose result a later tick reads. `jobs/<id>/` holds what was started
-//! (`job.json`), what it reads (`input`), what it said (`output`, `errors`) and how it ended (`exit.json`).
+//! (`job.json`), what it reads (`input`), what it said (`output`, `errors`), that it began (`begun`) and how it ended
+//! (`exit.json`).
 //!
 //! The job's folder is locked for as long as it runs: the starter takes the lock and hands it down as the standard input of
 //! the job's runner (never of its program), so there is no instant at which a started job looks ended, and no second one
-//! beside it. A result that is missing once the lock is free means that the job was killed.
+//! beside it. A result that is missing once the lock is free means that the job was killed; if it had not even begun, its
+//! starter was, and it is no job yet.
 //!
 //! Deliberately not here: what a result means, and for how long it is kept (whoever ordered the job knows).
 
@@ -52,8 +54,10 @@ const ERRORS: &str = "errors";
 const EXIT: &str = "exit.json";
 /// What it edited.
 const FIX: &str = "fix.json";
+/// Its runner runs: from here on it may have done something.
+const BEGUN: &str = "begun";
 /// All that a job's folder holds.
-pub const FILES: [&str; 6] = [JOB, EXIT, INPUT, OUTPUT, ERRORS, FIX];
+pub const FILES: [&str; 7] = [JOB, EXIT, INPUT, OUTPUT, ERRORS, FIX, BEGUN];
 
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +76,7 @@ fn folder(state_dir: &Path, id: &str) -> PathBuf {
 
 /// Starts a job; its runner, to be waited for in the end. One of the same name that still runs is left alone: None.
 pub fn start(state_dir: &Path, job: &Job) -> Result<Option<Child>> {
-    start_by(&exe::Binary::running()?.path, state_dir, job)
+    start_by(&exe::Binary::running()?.program(), state_dir, job)
 }
 
 /// The same, with the program whose `job` command is the runner.
@@ -97,6 +101,7 @@ pub fn start_by(program: &Path, state_dir: &Path, job: &Job) -> Result<Option<Ch
     remove(&dir.join(EXIT))?;
     remove(&dir.join(FIX))?;
     remove(&dir.join(INPUT))?;
+    remove(&dir.join(BEGUN))?;
     write_plain(&dir.join(JOB), format!("{text}\n").as_bytes())?;
     if let Some(input) = &job.stdin {
         write_plain(&dir.join(INPUT), input.as_bytes())?;
@@ -150,12 +155,13 @@ pub fn seen(state_dir: &Path, id: &str) -> JobSeen {
     if let Some(exit) = file(EXIT).and_then(|bytes| serde_json::from_slice::<Exit>(&bytes).ok()) {
         return JobSeen::Ended { failed: exit.failed, status: exit.status, output: output(), fix };
     }
+    let begun = std::fs::symlink_metadata(dir.join(BEGUN)).is_ok();
     match file(JOB) {
-        Some(_) => {
+        Some(_) if begun => {
             let failed = Some("it was killed before it ended".to_owned());
             JobSeen::Ended { failed, status: None, output: output(), fix }
         }
-        None => JobSeen::None,
+        Some(_) | None => JobSeen::None,
     }
 }
 
@@ -189,6 +195,7 @@ pub fn run(dir: &Path) -> Result<()> {
     let read =
         read_bounded(&dir.join(JOB), FILE_MAX)?.ok_or_else(|| Error::again("there is no job").at(dir))?;
     let job: Job = serde_json::from_slice(&read).map_err(|error| Error::again(error.to_string()).at(dir))?;
+    write_plain(&dir.join(BEGUN), b"")?;
     let program = || match spawn(dir, &job) {
         Err(error) => (None, Some(error)),
         Ok(mut child) => {

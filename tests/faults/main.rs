@@ -15,6 +15,7 @@
 mod cut;
 mod disk;
 mod errors;
+mod process;
 mod scenes;
 mod strace;
 mod tmux_lies;

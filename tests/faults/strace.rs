@@ -85,7 +85,8 @@ fn thinned(points: &[Point]) -> Vec<Point> {
         let keep = match point.call.as_str() {
             // A look, not an act, when no commit stands before it.
             "clone" | "clone3" | "vfork" => before.is_none_or(is_commit),
-            "renameat2" | "rename" => is_odd,
+            // The folder of an incident is there from then on.
+            "renameat2" | "rename" => is_odd || point.text.contains(".wk-dir-"),
             "unlink" | "unlinkat" => is_odd || !after.is_some_and(is_start),
             _ => !is_event(point) || !before.is_some_and(is_event),
         };
@@ -111,10 +112,18 @@ fn is_key(call: &str, text: &str) -> bool {
     match call {
         "clone" | "clone3" | "vfork" | "kill" | "pidfd_send_signal" => true,
         "pidfd_open" => false,
-        "renameat2" | "rename" => unit_or_mail || text.contains("down") || text.contains("PAUSED"),
-        // The first event after the acts; the outbox; a marker.
-        "openat" => text.contains("events/") || text.contains("outbox"),
-        "write" => text.contains("outbox"),
+        "renameat2" | "rename" => {
+            let words = ["down", "PAUSED", ".wk-dir-", "launch.json", "job.json", "fix/", "report.md"];
+            unit_or_mail || words.iter().any(|word| text.contains(word))
+        }
+        // The first event after the acts; the outbox; a marker; an incident's folder, one file for all; its line and its row.
+        "openat" => {
+            let words = ["events/", "outbox", "/match.json", "index.jsonl", "attempts.tsv"];
+            words.iter().any(|word| text.contains(word))
+        }
+        "write" => {
+            ["outbox", "/match.json", "index.jsonl", "attempts.tsv"].iter().any(|word| text.contains(word))
+        }
         "unlink" | "unlinkat" => text.contains("units/") && !text.contains("screen"),
         _ => false,
     }
@@ -127,7 +136,13 @@ pub fn all_are_wanted() -> bool {
 
 /// Plays the scene unbroken under strace, then once for each point, killed there.
 #[track_caller]
-fn kill_everywhere(scene: Scene) {
+pub fn kill_everywhere(scene: Scene) {
+    kill_at_each(scene, 1);
+}
+
+/// The same at every Nth of its points only, for a scene that shares most of them with another one.
+#[track_caller]
+pub fn kill_at_each(scene: Scene, step: usize) {
     if !is_there() {
         return;
     }
@@ -138,7 +153,9 @@ fn kill_everywhere(scene: Scene) {
     scene.play(&lab, "nothing", |lab| {
         assert_eq!(lab.finish(traced(lab, &options)).code, Some(0), "{}", lab.dump());
     });
-    let points = points(&lab, &std::fs::read_to_string(&trace).unwrap(), choice);
+    let step = if all_are_wanted() { 1 } else { step };
+    let points: Vec<Point> =
+        points(&lab, &std::fs::read_to_string(&trace).unwrap(), choice).into_iter().step_by(step).collect();
     assert!(points.len() >= 2, "{points:?}");
     println!("{}: {} points", scene.name, points.len());
     let tried = points.len();

@@ -1,9 +1,10 @@
 //! The host plays up: tmux killed, hung or shared; a second watchdog; a broken config; the watchdog killed or replaced.
 
 use crate::FAST;
-use crate::lab::{Agent, Lab, signal};
+use crate::lab::{Agent, Lab, lives, signal};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::time::Duration;
 
 fn idlers(names: &[&str]) -> Vec<Agent> {
@@ -213,4 +214,57 @@ fn a_new_binary_that_refuses_the_config_is_not_taken() {
     lab.until("it goes on", || lab.json("heartbeat.json")["tick"].as_u64() > tick);
     assert!(watch.lives());
     assert_eq!(lab.alerts_with("the old one goes on"), 1);
+}
+
+/// As a careless copy does it: the file is there before it is whole. Units of all kinds go on through both.
+#[test]
+fn a_new_binary_that_is_only_half_there_is_told_and_taken_when_it_is_whole() {
+    let mut lab = Lab::new(FAST, &idlers(&["a"]));
+    let script = "echo $$ >> runs; exec sleep 600";
+    let text = std::fs::read_to_string(lab.config()).unwrap();
+    let units = format!(
+        "[[service]]\nname = \"s\"\ncommand = [\"sleep\", \"600\"]\n\
+         [[process]]\nname = \"p\"\ncommand = [\"sh\", \"-c\", {}]\n",
+        serde_json::json!(script)
+    );
+    std::fs::write(lab.config(), text + &units).unwrap();
+    let binary = lab.path().join("watchkeeper");
+    std::fs::copy(env!("CARGO_BIN_EXE_watchkeeper"), &binary).unwrap();
+    lab.use_binary(&binary);
+    let mut watch = lab.watch();
+    let runs = || std::fs::read_to_string(lab.path().join("runs")).unwrap_or_default();
+    lab.until("all run", || all_idle(&lab, &["a"]) && lab.believed("s") == "busy" && runs().ends_with('\n'));
+    let units = ["a", "s"].map(|unit| lab.pid(unit));
+    let before = lab.json("heartbeat.json");
+    let bytes = std::fs::read(&binary).unwrap();
+    // (The running file itself can't be written to.)
+    std::fs::remove_file(&binary).unwrap();
+    let mut new = std::fs::File::create(&binary).unwrap();
+    std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (half, rest) = bytes.split_at(bytes.len() / 2);
+    new.write_all(half).unwrap();
+    lab.until("people are told", || lab.alerts_with("the old one goes on") >= 1);
+    let tick = lab.json("heartbeat.json")["tick"].as_u64();
+    lab.until("it goes on", || lab.json("heartbeat.json")["tick"].as_u64() > tick);
+    assert_eq!(lab.json("heartbeat.json")["binary"], before["binary"]);
+    // What it starts meanwhile it starts by itself, and not by the half.
+    lab.ask(&serde_json::json!({"restart": {"unit": "p"}}));
+    lab.until("another run", || runs().lines().count() == 2 && runs().ends_with('\n'));
+    let run = runs();
+    new.write_all(rest).unwrap();
+    drop(new);
+    lab.until("the whole one ticks", || {
+        let now = lab.json("heartbeat.json");
+        now["binary"].is_string() && now["binary"] != before["binary"]
+    });
+    lab.throughout(Duration::from_secs(1), "nobody was touched", || {
+        ["a", "s"].map(|unit| lab.pid(unit)) == units && runs() == run
+    });
+    assert!(
+        run.lines().last().is_some_and(|pid| lives(pid.parse().unwrap())) && watch.lives(),
+        "{}",
+        lab.dump()
+    );
+    assert_eq!(lab.json("heartbeat.json")["pid"], before["pid"]);
+    assert_eq!(lab.starts("a"), 1, "{}", lab.dump());
 }

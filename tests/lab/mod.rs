@@ -48,10 +48,11 @@ pub struct Watching {
     child: Child,
 }
 
-/// One `[[agent]]` for the config.
+/// One `[[agent]]` for the config, or a `[[process]]`.
 #[derive(Clone, Debug)]
 pub struct Agent {
     name: String,
+    is_process: bool,
     lines: String,
     env: Vec<(String, String)>,
     prompt: Option<String>,
@@ -73,9 +74,16 @@ impl Agent {
         Agent::new(name, "task", script)
     }
 
+    /// A process of these lines of TOML.
+    pub fn process(name: &str, lines: &str) -> Agent {
+        let (name, lines) = (name.to_owned(), format!("{lines}\n"));
+        Agent { name, is_process: true, lines, env: Vec::new(), prompt: None }
+    }
+
     fn new(name: &str, kind: &str, script: &str) -> Agent {
         let env = vec![("DEMO_SCRIPT".to_owned(), script.to_owned())];
-        Agent { name: name.to_owned(), lines: format!("kind = \"{kind}\"\n"), env, prompt: None }
+        let lines = format!("kind = \"{kind}\"\n");
+        Agent { name: name.to_owned(), is_process: false, lines, env, prompt: None }
     }
 
     /// Further lines of TOML.
@@ -99,6 +107,9 @@ impl Agent {
 
     fn toml(&self, dir: &Path) -> String {
         let Agent { name, lines, .. } = self;
+        if self.is_process {
+            return format!("[[process]]\nname = \"{name}\"\n{lines}\n");
+        }
         let mut env: Vec<String> =
             self.env.iter().map(|(key, value)| format!("{key} = {}", json!(value))).collect();
         env.push(format!("DEMO_TRANSCRIPT = {}", json!(dir.join(format!("{name}.jsonl")))));

@@ -7,8 +7,11 @@ use std::path::Path;
 
 const LIVES: &str = "command = [\"sleep\", \"1000\"]\ngrace_s = 1\n[process.healing]\nagent = \"off\"";
 
+/// A name, and what happens to a file that was removed.
+type Damage = (&'static str, fn(&Path));
+
 /// What can happen to a file.
-const HOW: [(&str, fn(&Path)); 6] = [
+const HOW: [Damage; 6] = [
     ("deleted", |_| {}),
     ("emptied", |path| fs::write(path, "").unwrap()),
     ("garbage", |path| fs::write(path, "{\"v\": 1, \u{1b}[2J").unwrap()),

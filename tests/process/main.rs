@@ -5,7 +5,9 @@
 
 mod bare;
 mod damage;
+mod disk;
 mod findings;
+mod fixes;
 mod hostile;
 mod secrets;
 mod unasked;

@@ -292,6 +292,40 @@ impl Files for SimFiles {
         if step == Step::DiesAfter { dead() } else { Ok(()) }
     }
 
+    fn put_folder(&mut self, path: &str, files: &[(String, Vec<u8>)]) -> Result<()> {
+        let step = self.ops.step();
+        if matches!(step, Step::Dead | Step::DiesBefore) {
+            return dead();
+        }
+        let mut disk = self.disk.borrow_mut();
+        if disk.faults.full {
+            disk.failed = true;
+            return Err(Error::again(format!("writing `{path}`: no space left on device (simulated)")));
+        }
+        let rate = disk.faults.write_fails;
+        disk.may_fail(rate, "writing", path)?;
+        let prefix = format!("{path}/");
+        if !disk.files.keys().any(|file| file.starts_with(&prefix)) {
+            for (name, bytes) in files {
+                disk.write(&format!("{prefix}{name}"), bytes, Sync::Durable);
+            }
+        }
+        if step == Step::DiesAfter { dead() } else { Ok(()) }
+    }
+
+    fn remove_folder(&mut self, path: &str) -> Result<()> {
+        let step = self.ops.step();
+        if matches!(step, Step::Dead | Step::DiesBefore) {
+            return dead();
+        }
+        let mut disk = self.disk.borrow_mut();
+        let rate = disk.faults.write_fails;
+        disk.may_fail(rate, "removing", path)?;
+        let prefix = format!("{path}/");
+        disk.files.retain(|file, _| !file.starts_with(&prefix));
+        if step == Step::DiesAfter { dead() } else { Ok(()) }
+    }
+
     fn quarantine(&mut self, path: &str) -> Result<String> {
         let step = self.ops.step();
         if matches!(step, Step::Dead | Step::DiesBefore) {

@@ -20,6 +20,7 @@ mod mutants_of_plans;
 mod ops;
 mod ordeal;
 mod outline;
+mod process;
 mod remote;
 mod rng;
 mod run;

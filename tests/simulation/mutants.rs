@@ -328,10 +328,10 @@ fn caught(mutant: &Mutant) -> Option<String> {
             decide: mutant.decide,
             thorough: false,
             // A plan takes its time to be complete, a breaker to open.
-            safety_ticks: if mutant.friction.is_some() || mutant.ordeal.is_some() {
-                2 * TICKS
-            } else {
-                TICKS
+            safety_ticks: match mutant.friction.is_some() || mutant.ordeal.is_some() {
+                true => 2 * TICKS,
+                false if mutant.caught_by == "restart-breaker" => 2 * TICKS,
+                false => TICKS,
             },
             liveness: false,
             swarm: Some((mutant.troubles)()),

@@ -29,6 +29,10 @@ pub(super) fn facts(s: &Subject<'_>, unit: &ProcessUnit) -> Vec<String> {
                 format!("the healing agent is to be asked, since {}", ago(s, *since_awake_s))
             }
             RemedyStep::Thinking { .. } => "the healing agent thinks".to_owned(),
+            RemedyStep::Opening { .. } | RemedyStep::Opened { .. } => {
+                "the tree is written down before an agent is asked".to_owned()
+            }
+            RemedyStep::Closing { .. } => "an answer came; what was edited goes to its branch".to_owned(),
             RemedyStep::Requested { since_awake_s } => format!(
                 "asked {} ago; the answer is waited for, for at most {}",
                 ago(s, *since_awake_s),

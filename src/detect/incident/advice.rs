@@ -2,12 +2,12 @@
 
 use super::{Material, inline};
 use crate::model::finding::FindingKind;
-use crate::model::incident::{IncidentOrder, Source};
+use crate::model::incident::{IncidentOrder, Remedy, Source};
 
-/// Lines of a list, the most urgent first.
+/// Lines of a list below the first one, which says what to do about what was done.
 pub fn lines(material: &Material<'_>) -> Vec<String> {
     let order = material.order;
-    let mut lines = vec![by_remedy(order)];
+    let mut lines = Vec::new();
     lines.extend(by_finding(material));
     let unit = &order.unit;
     lines.push(format!(
@@ -17,9 +17,9 @@ pub fn lines(material: &Material<'_>) -> Vec<String> {
     lines
 }
 
-fn by_remedy(order: &IncidentOrder) -> String {
-    let unit = &order.unit;
-    match order.remedy.action.as_str() {
+/// The first line: what the remedy asks of a person.
+pub fn by_remedy(unit: &str, id: &str, remedy: &Remedy, over: bool) -> String {
+    match remedy.action.as_str() {
         "restart" | "restart-with-env" => format!(
             "Nothing, if the restart holds: `watchkeeper status` says how `{unit}` is. The attempt is *kept* when this failure \
              stays away, else *regressed*, and the next one goes further"
@@ -33,15 +33,17 @@ fn by_remedy(order: &IncidentOrder) -> String {
         "command" => format!("See what the command came to: `watchkeeper events {unit}`"),
         "agent" => format!(
             "Wait for the healing agent: its answer comes to `fix/response.md`, its edits to branch \
-             `watchkeeper/fix-{}`. Look at them before you merge",
-            order.id
+             `watchkeeper/fix-{id}`"
         ),
-        "" => "Nothing was decided yet when this page was written: what was done since is listed above"
-            .to_owned(),
-        _ if order.over => format!(
+        "" if over => {
+            "Nothing was decided yet when this page was written: what was done since is listed above"
+                .to_owned()
+        }
+        "" => "Nothing yet: it still runs, and nothing was done. Judge whether it may go on".to_owned(),
+        _ if over => format!(
             "**Nothing was done, and it does not run.** Mend the cause, then `watchkeeper restart {unit}`"
         ),
-        _ => match order.remedy.source {
+        _ => match remedy.source {
             Source::Default => {
                 "Nothing was done: no rule asks for anything, and it still runs. Judge whether it should"
                     .to_owned()
@@ -53,6 +55,42 @@ fn by_remedy(order: &IncidentOrder) -> String {
     }
 }
 
+/// The first line when an attempt was kept.
+pub fn kept(branch: &str, why: &str) -> String {
+    match branch {
+        "" => format!("Nothing: what was done has held ({why})"),
+        branch => format!(
+            "Nothing is urgent: the healing agent's edits have held ({why}). They stand in the tree, uncommitted, and on a branch: \
+             `git diff HEAD...{branch}` shows them. Commit them, or put the files back; then `git branch -D {branch}`"
+        ),
+    }
+}
+
+/// The first line when it was started as often as was allowed.
+pub fn spent(unit: &str, why: &str, over: bool) -> String {
+    match over {
+        true => format!(
+            "**It does not run, and is not started again: {why}.** Mend the cause, then `watchkeeper approve {unit}`, which \
+             starts it with a fresh budget"
+        ),
+        false => format!(
+            "**It still runs, and is not ended for another restart: {why}.** Judge whether it may go on; `watchkeeper approve \
+             {unit}` gives it new restarts"
+        ),
+    }
+}
+
+/// The first line when nobody knew what to do.
+pub fn helpless(unit: &str, why: &str, over: bool) -> String {
+    match over {
+        true => format!(
+            "**It stands still and waits for you: {why}.** Mend the cause, then `watchkeeper restart {unit}`; or `watchkeeper \
+             approve {unit}`, which lets it go on as it is"
+        ),
+        false => format!("**Nothing was done about it: {why}.** It still runs: judge whether it may go on"),
+    }
+}
+
 fn by_finding(material: &Material<'_>) -> Option<String> {
     let finding = &material.order.finding;
     match finding.kind {
@@ -60,6 +98,11 @@ fn by_finding(material: &Material<'_>) -> Option<String> {
             let hot = material.frames.iter().find(|frame| frame.hot)?;
             Some(format!("Look first at {}", hot.place()))
         }
+        FindingKind::Exit if material.excerpt.lines.is_empty() => Some(format!(
+            "It wrote nothing: run it by hand, in `{}`: `{}`",
+            inline(&material.order.place.dir, 300),
+            inline(&super::report::command(&material.order.place.command), 400)
+        )),
         FindingKind::Exit => exit(finding.exit?),
         FindingKind::Stall => Some(
             "Find out what it waits for: the last lines of its output are below; a debugger (`py-spy dump`, `gdb -p`, \

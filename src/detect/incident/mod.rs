@@ -44,6 +44,8 @@ pub struct Material<'a> {
     pub frames: Vec<FrameSeen>,
     /// The files that were asked for.
     pub configs: Vec<ConfigSeen>,
+    /// What is to be done now, where that is not what the remedy says.
+    pub outlook: Option<&'a str>,
     /// What must not be read anywhere.
     pub secrets: &'a Secrets,
 }

@@ -1,5 +1,6 @@
 //! `report.md`, the page for three o'clock in the morning: what broke, where, since when and how often, what was done and why,
-//! what to do now; details below. Two places of it are kept up to date later: how often, and what became of the remedy.
+//! what to do now; details below. Three places of it are kept up to date later: how often, what became of the remedy, and what
+//! to do now.
 
 use super::frames::{FrameSeen, SourceSeen};
 use super::{IndexLine, Material, Repeats, advice, configs, fenced, inline, readable};
@@ -26,6 +27,9 @@ const OFTEN: &str = "- **How often:** ";
 /// What became of the remedy stands between these.
 const TRIED_FROM: &str = "<!-- attempts -->\n";
 const TRIED_TO: &str = "<!-- end of attempts -->\n";
+/// What to do now stands between these.
+const NOW_FROM: &str = "<!-- now -->\n";
+const NOW_TO: &str = "<!-- end of now -->\n";
 
 /// One attempt, as the page lists it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +56,12 @@ pub fn page(material: &Material<'_>) -> String {
     since(&mut out, material);
     done(&mut out, material);
     section(&mut out, "What to do now");
+    let order = material.order;
+    let now = material.outlook.map_or_else(
+        || advice::by_remedy(order.unit.as_str(), &order.id, &order.remedy, order.over),
+        |text| inline_marked(text, 600),
+    );
+    let _ = write!(out, "{NOW_FROM}- {now}\n{NOW_TO}");
     for line in advice::lines(material) {
         let _ = writeln!(out, "- {line}");
     }
@@ -104,7 +114,7 @@ fn place(out: &mut String, material: &Material<'_>) {
             section(out, "Where");
             let near = material.excerpt.near(4, 4);
             match near.is_empty() {
-                true => out.push_str("No log lines are known.\n"),
+                true => out.push_str("Nobody can tell: its log has no lines.\n"),
                 false => out.push_str(&fenced("text", &mask(&near.join("\n")))),
             }
         }
@@ -186,10 +196,13 @@ fn done(out: &mut String, material: &Material<'_>) {
             let _ = writeln!(out, "- **{}**, chosen by {who}", advice::remedy(order));
         }
     }
-    if !order.remedy.why.is_empty() {
-        let _ = writeln!(out, "- because {}", inline(&order.remedy.why, 300));
+    // Who chose it stands above already.
+    let own = format!("rule `{}` says so", order.remedy.source.word());
+    let why = order.remedy.why.strip_prefix(&own).unwrap_or(&order.remedy.why).trim_start_matches("; ");
+    if !why.is_empty() {
+        let _ = writeln!(out, "- because {}", inline(why, 300));
     }
-    for note in order.notes.iter().take(10) {
+    for note in order.notes.iter().filter(|note| !why.contains(note.as_str())).take(10) {
         let _ = writeln!(out, "- {}", inline(note, 300));
     }
     out.push('\n');
@@ -245,7 +258,7 @@ fn log(out: &mut String, material: &Material<'_>) {
     let near =
         if is_trace { without_trace(&material.excerpt.near(20, 10)) } else { material.excerpt.near(20, 10) };
     if near.is_empty() {
-        out.push_str("Nothing of it is known.\n");
+        out.push_str("It has no lines.\n");
         return;
     }
     out.push_str(&fenced("text", &mask(&near.join("\n"))));
@@ -268,7 +281,7 @@ fn surroundings(out: &mut String, material: &Material<'_>) {
     let place = &material.order.place;
     section(out, "Where it runs");
     if !place.command.is_empty() {
-        let _ = writeln!(out, "- command: `{}`", inline(&place.command.join(" "), 400));
+        let _ = writeln!(out, "- command: `{}`", inline(&command(&place.command), 400));
     }
     let _ = writeln!(out, "- host: {}, directory: `{}`", inline(&place.host, 40), inline(&place.dir, 300));
     if !place.log.is_empty() {
@@ -287,6 +300,16 @@ fn surroundings(out: &mut String, material: &Material<'_>) {
     out.push_str(
         "\nBeside this page: `match.json` (the finding), `state.json` (the unit's state then), `configs/`, `frames/`, `fix/`.\n",
     );
+}
+
+/// An argv as a shell would take it.
+pub fn command(argv: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,@%+[]".contains(c);
+    let quoted = |arg: &String| match !arg.is_empty() && arg.chars().all(plain) {
+        true => arg.clone(),
+        false => format!("'{}'", arg.replace('\'', "'\\''")),
+    };
+    argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// The page with another count; None when the line is not there (somebody edited it), or says so already.
@@ -320,16 +343,27 @@ pub fn with_attempts(page: &str, tried: &[Tried], zone: &str) -> Option<String> 
     (page.get(from..to)? != text).then(|| [&page[..from], text.as_str(), &page[to..]].concat())
 }
 
-/// `2026-11-21 11:00:05 (10:00:05 UTC)`.
+/// The page with another first line of what is to be done now; None when its place is not there, or says so already.
+pub fn with_now(page: &str, text: &str) -> Option<String> {
+    let from = page.find(NOW_FROM)? + NOW_FROM.len();
+    let to = from + page.get(from..)?.find(NOW_TO)?;
+    let line = format!("- {}\n", inline_marked(text, 600));
+    (page.get(from..to)? != line).then(|| [&page[..from], line.as_str(), &page[to..]].concat())
+}
+
+/// A line of our own with its marks: what others said in it was made harmless where it was put in.
+fn inline_marked(text: &str, max: usize) -> String {
+    crate::base::text::one_line(&mask(&readable(text, 8 * max)), max).replace("<!--", "<! --")
+}
+
+/// `2026-11-21 11:00:05 (10:00:05 UTC)`; once where the clocks agree.
 fn when(at: Wall, zone: &str) -> String {
     let tz = zone::find_or_utc(zone);
     let utc = at.to_string();
-    match zone::civil(at, &tz) {
-        Some(local) if zone == "UTC" => local.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        Some(local) => {
-            let time = utc.get(11..19).unwrap_or_default();
-            format!("{} ({time} UTC)", local.strftime("%Y-%m-%d %H:%M:%S"))
-        }
+    let time = utc.get(11..19).unwrap_or_default();
+    match zone::civil(at, &tz).map(|local| local.strftime("%Y-%m-%d %H:%M:%S").to_string()) {
+        Some(local) if local.ends_with(time) => format!("{local} UTC"),
+        Some(local) => format!("{local} ({time} UTC)"),
         None => utc,
     }
 }
@@ -363,6 +397,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_time_is_told_once_where_the_clocks_agree() {
+        assert_eq!(when(Wall(0), "UTC"), "1970-01-01 00:00:00 UTC");
+        assert_eq!(when(Wall(0), "Etc/UTC"), "1970-01-01 00:00:00 UTC");
+        assert_eq!(when(Wall(0), "Europe/Berlin"), "1970-01-01 01:00:00 (00:00:00 UTC)");
+    }
+
+    #[test]
     fn the_count_and_the_attempts_are_kept_up_to_date() {
         let page = format!("# a\n\n{OFTEN}this is the first time\n\n{TRIED_FROM}{TRIED_TO}end\n");
         let repeats = Repeats { count: 3, first: Wall(0), last: Wall(60_000) };
@@ -387,6 +428,22 @@ mod tests {
                 .unwrap()
                 .contains("- 2 earlier attempts are in attempts.tsv\n")
         );
+    }
+
+    #[test]
+    fn what_to_do_now_is_kept_up_to_date() {
+        let page = "# a\n\n<!-- now -->\n- Wait\n<!-- end of now -->\n- Look\n";
+        let text = advice::spent("train", "the same failure 5 times", true);
+        let new = with_now(page, &text).unwrap();
+        assert!(new.contains(
+            "<!-- now -->\n- **It does not run, and is not started again: the same failure 5 times.**"
+        ));
+        assert!(
+            new.contains("`watchkeeper approve train`") && new.ends_with("<!-- end of now -->\n- Look\n"),
+            "{new}"
+        );
+        assert_eq!(with_now(&new, &text), None);
+        assert_eq!(with_now("mine now", &text), None);
     }
 
     #[test]

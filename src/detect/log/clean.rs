@@ -71,6 +71,14 @@ fn unwrap_json_log(text: &str) -> Option<String> {
     Some(inner.rsplit('\r').next().unwrap_or_default().to_owned())
 }
 
+/// What a line of JSON tells beside a stack that has no message of its own.
+pub fn said(text: &str) -> Option<String> {
+    const KEYS: [&str; 6] = ["panic", "recover", "error", "err", "message", "msg"];
+    let value: serde_json::Value = serde_json::from_str(text.get(text.find('{')?..)?).ok()?;
+    let said = KEYS.iter().find_map(|key| value.get(key)?.as_str())?;
+    Some(crate::base::text::strip_controls(cut(said, 1024)))
+}
+
 /// A whole trace in one line, as a JSON string (`"stack":"Error: x\n    at f (…)"`) or in another quoted form: its text.
 /// `at` is where in the line the sign of a trace stands.
 pub fn embedded(text: &str, at: usize) -> Option<String> {
@@ -105,15 +113,52 @@ pub struct Prefix {
     text: String,
     /// How much of it the following lines have; None = not seen yet.
     locked: Option<usize>,
+    /// Another source with a prefix of the same shape writes a trace too: only lines of this one's own are read.
+    strict: bool,
+}
+
+/// How near a line is to a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kin {
+    /// It carries the prefix; only times differ.
+    Same,
+    /// It carries nothing of it, or there is none.
+    None,
+    /// Its prefix has the same shape, and another number where a number names the source: another rank, pid, replica.
+    Other,
 }
 
 impl Prefix {
     /// What stood before the first line's own text.
     pub fn new(text: &str) -> Prefix {
         if text.len() > PREFIX_MAX {
-            return Prefix { text: String::new(), locked: Some(0) };
+            return Prefix { text: String::new(), locked: Some(0), strict: false };
         }
-        Prefix { text: text.to_owned(), locked: if text.is_empty() { Some(0) } else { None } }
+        let locked = if text.is_empty() { Some(0) } else { None };
+        Prefix { text: text.to_owned(), locked, strict: false }
+    }
+
+    /// Whether the line comes from the same source, as far as its prefix tells.
+    pub fn kin(&self, line: &str) -> Kin {
+        let own = &self.text[..self.locked.unwrap_or(self.text.len())];
+        if own.trim().is_empty() {
+            return Kin::None;
+        }
+        match same_shape(own, line) {
+            Some(_) if same_source(own, line) => Kin::Same,
+            Some(_) => Kin::Other,
+            None => Kin::None,
+        }
+    }
+
+    /// Are only lines of the very same source read?
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// From now on only lines of the very same source are read.
+    pub fn be_strict(&mut self) {
+        self.strict = true;
     }
 
     /// The lines carry a prefix, for certain.
@@ -126,19 +171,27 @@ impl Prefix {
         self.locked.is_none()
     }
 
-    /// The readings of a line, likeliest first: how much of the prefix it has, and what follows.
-    pub fn readings<'t>(&self, line: &'t str) -> Vec<(usize, &'t str)> {
-        if let Some(cut) = self.locked {
-            return self.after(cut, line).map(|rest| vec![(cut, rest)]).unwrap_or_default();
+    /// How a line reads: how much of the prefix it has, the most that it can have, and what follows. None = it lacks what
+    /// is known to be carried.
+    pub fn reading<'t>(&self, line: &'t str) -> Option<(usize, &'t str)> {
+        if self.strict && self.kin(line) == Kin::Other {
+            return None;
         }
-        let mut cuts: Vec<usize> = vec![self.text.len()];
+        if let Some(cut) = self.locked {
+            return Some((cut, self.after(cut, line)?));
+        }
         let edges = self.text.char_indices().filter(|(_, c)| " |:>]\t".contains(*c));
-        cuts.extend(edges.map(|(i, c)| i + c.len_utf8()).collect::<Vec<_>>().into_iter().rev());
-        cuts.push(0);
-        cuts.dedup();
+        let mut cuts: Vec<usize> = edges.map(|(i, c)| i + c.len_utf8()).collect();
+        cuts.push(self.text.len());
         // White space alone is indentation, and no prefix.
-        cuts.retain(|cut| *cut == 0 || *cut == self.text.len() || !self.text[..*cut].trim().is_empty());
-        cuts.into_iter().filter_map(|cut| Some((cut, self.after(cut, line)?))).collect()
+        cuts.retain(|cut| *cut == self.text.len() || !self.text[..*cut].trim().is_empty());
+        let longest = cuts.into_iter().rev().find_map(|cut| Some((cut, self.after(cut, line)?)));
+        Some(longest.unwrap_or((0, line)))
+    }
+
+    /// Has the line what is known to be carried?
+    pub fn reads(&self, line: &str) -> bool {
+        self.reading(line).is_some()
     }
 
     /// From now on the lines carry so much of it.
@@ -176,9 +229,62 @@ pub fn same_shape<'t>(prefix: &str, line: &'t str) -> Option<&'t str> {
     Some(rest)
 }
 
+/// Of a line that begins with a prefix's shape: are the numbers that name a source the same ones? `[rank0]: ` is not
+/// `[rank1]: `; times and counters may differ.
+pub fn same_source(prefix: &str, line: &str) -> bool {
+    let (own, other) = (prefix.as_bytes(), line.as_bytes());
+    let (mut i, mut j) = (0, 0);
+    while i < own.len() && j < other.len() {
+        if !own[i].is_ascii_digit() {
+            (i, j) = (i + 1, j + 1);
+            continue;
+        }
+        let (to, until) = (end_of_digits(own, i), end_of_digits(other, j));
+        if own[i..to] != other[j..until] && !is_time(own, i, to) {
+            return false;
+        }
+        (i, j) = (to, until);
+    }
+    true
+}
+
+fn end_of_digits(bytes: &[u8], from: usize) -> usize {
+    from + bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// Is a run of digits part of a time: beside another one with a time's sign between them, or with its unit, or very long?
+fn is_time(bytes: &[u8], from: usize, to: usize) -> bool {
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let joins = |byte: u8| b":.-/TZ+".contains(&byte);
+    let before =
+        from >= 2 && digit(from - 2) && (joins(bytes[from - 1]) || bytes[from - 1] == b',' && to - from >= 3);
+    let after = digit(to + 1) && joins(bytes[to]);
+    before || after || to - from >= 9 || matches!(bytes.get(to), Some(b's' | b'Z' | b'%' | b','))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sources() {
+        let check = |prefix: &str, line: &str, want: bool| {
+            assert!(same_shape(prefix, line).is_some(), "{prefix} {line}");
+            assert_eq!(same_source(prefix, line), want, "{prefix} {line}");
+        };
+        check("[rank0]: ", "[rank1]: x", false);
+        check("[rank1]: ", "[rank1]: x", true);
+        check("web-1  | ", "web-2  | x", false);
+        check("[1,0]<stderr>: ", "[1,1]<stderr>: x", false);
+        check("(RayTask pid=12) ", "(RayTask pid=123) x", false);
+        check("2026-11-21 08:45:59,123 ERROR ", "2026-11-21 08:46:00,001 ERROR x", true);
+        check("2026-11-21T08:45:59.1Z stderr F ", "2026-11-21T08:45:59.123456Z stderr F x", true);
+        check("[12.5s] ", "[13.25s] x", true);
+        check("1767268800 ", "1767268801 x", true);
+        check("Nov 21 08:45:01 host app[12]: ", "Nov 21 08:45:02 host app[12]: x", true);
+        check("Nov 21 08:45:01 host app[12]: ", "Nov 21 08:45:02 host app[13]: x", false);
+        check("0: ", "1: x", false);
+    }
 
     #[track_caller]
     fn check(input: &[u8], want: &str) {

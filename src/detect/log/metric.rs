@@ -2,20 +2,30 @@
 //!
 //! Deliberately not here: time.
 
+use super::traceback::shape::{Pattern, find};
 use crate::model::finding::{Finding, FindingKind};
-use regex::bytes::Regex;
+use regex::{Regex, bytes};
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 /// Values that the median is taken of.
 const RECENT_MAX: usize = 20;
 /// Values that must be known before a jump is one.
 const RECENT_MIN: usize = 5;
 
+/// Bytes of a match that may be a number.
+const TEXT_MAX: usize = 64;
+
+/// A number, and a unit that multiplies it when nothing else is written behind it.
+static NUMBER: Pattern = LazyLock::new(|| {
+    Regex::new(r"([-+]?(?:\d[\d,_]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?)(?:\s?([kKMG])(?:[^\w]|$))?").ok()
+});
+
 /// A metric and its range.
 #[derive(Clone, Debug)]
 pub struct Metric {
     pub name: String,
-    pub regex: Regex,
+    pub regex: bytes::Regex,
     pub range: Option<Range>,
     pub last: Option<f64>,
     recent: VecDeque<f64>,
@@ -33,7 +43,7 @@ pub struct Range {
 }
 
 impl Metric {
-    pub fn new(name: &str, regex: &Regex, range: Option<Range>) -> Metric {
+    pub fn new(name: &str, regex: &bytes::Regex, range: Option<Range>) -> Metric {
         let recent = VecDeque::new();
         Metric { name: name.to_owned(), regex: regex.clone(), range, last: None, recent, out: false }
     }
@@ -102,18 +112,55 @@ impl Metric {
     }
 }
 
-/// A number as people print it: `12`, `1,234.5`, `1e-3`, `nan`.
+/// A number as people print it: `12`, `-1,234.5`, `1_000`, `1e-3`, `nan`, `-inf`, `1.2k`, `45%`, `0.12,`; of a text with
+/// more in it the first number.
 fn parse(bytes: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(bytes.get(..bytes.len().min(64))?).ok()?;
-    let plain: String = text.trim().chars().filter(|c| *c != ',' && *c != '_').collect();
-    if let Ok(value) = plain.parse() {
+    let text = std::str::from_utf8(bytes.get(..bytes.len().min(TEXT_MAX))?).ok()?;
+    // Brackets, quotes and punctuation around it: `{'loss': nan}`, `tensor(0.5,`, `"0.5"`.
+    let bare = text.trim_matches(|c: char| !c.is_alphanumeric() && !"+-.".contains(c)).trim_end_matches('.');
+    if let Some(value) = word(bare) {
         return Some(value);
     }
-    // The whole match is more than its number: the first number in it counts.
-    let start = plain.find(|c: char| c.is_ascii_digit())?;
-    let rest = &plain[start..];
-    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-    rest[..end].trim_end_matches('.').parse().ok()
+    let plain = find(&NUMBER, text)?;
+    let number = without_separators(plain.get(1)?.as_str())?.parse::<f64>().ok()?;
+    let unit = plain.get(2).map_or("", |unit| unit.as_str());
+    Some(number * scale(unit))
+}
+
+/// `nan` and `inf` in all their spellings.
+fn word(text: &str) -> Option<f64> {
+    let (sign, name) = match text.strip_prefix('-') {
+        Some(name) => (-1.0, name),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    match name.to_ascii_lowercase().as_str() {
+        "nan" => Some(f64::NAN),
+        "inf" | "infinity" => Some(sign * f64::INFINITY),
+        _ => None,
+    }
+}
+
+/// Commas and underscores between groups of three digits go; any other comma ends the number.
+fn without_separators(text: &str) -> Option<String> {
+    let groups: Vec<&str> = text.split([',', '_']).collect();
+    let (first, rest) = groups.split_first()?;
+    let digits = |group: &str| group.bytes().take_while(u8::is_ascii_digit).count();
+    let grouped = rest.iter().enumerate().all(|(n, group)| {
+        let last = n + 1 == rest.len();
+        digits(group) == 3 && (last || group.len() == 3)
+    });
+    Some(if grouped { groups.concat() } else { (*first).to_owned() })
+}
+
+/// What a letter behind a number multiplies it by: `1.2k tok/s`, `3.4M`. Bytes and seconds keep their unit: two of them in one
+/// log would be two metrics.
+fn scale(unit: &str) -> f64 {
+    match unit {
+        "k" | "K" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        _ => 1.0,
+    }
 }
 
 #[cfg(test)]
@@ -122,13 +169,68 @@ mod tests {
 
     #[track_caller]
     fn check(range: Range, values: &[&str], want: &[&str]) {
-        let mut metric = Metric::new("loss", &Regex::new(r"loss=(\S+)").unwrap(), Some(range));
+        let mut metric = Metric::new("loss", &bytes::Regex::new(r"loss=(\S+)").unwrap(), Some(range));
         let found = values.iter().filter_map(|value| metric.judge(format!("loss={value}").as_bytes()));
         let found: Vec<String> = found.map(|finding| finding.message).collect();
         assert_eq!(found, want);
     }
 
     const NONE: Range = Range { above: None, below: None, jump: None };
+
+    /// What a regex takes from a line, as a number; None = nothing.
+    #[track_caller]
+    fn reads(regex: &str, line: &str, want: Option<f64>) {
+        let mut metric = Metric::new("m", &bytes::Regex::new(regex).unwrap(), None);
+        metric.judge(line.as_bytes());
+        assert_eq!(metric.last, want, "{line}");
+    }
+
+    #[test]
+    fn numbers_as_trainers_print_them() {
+        const LOSS: &str = r#"loss['"]?\s*[:=]\s*(\S+)"#;
+        // Plain loops, tqdm, Keras, the Hugging Face trainer, Lightning.
+        reads(LOSS, "epoch 1 loss: 0.123", Some(0.123));
+        reads(LOSS, "loss=1.2e-3, lr=1e-4", Some(1.2e-3));
+        reads(LOSS, "{'loss': 2.5, 'grad_norm': 1.0}", Some(2.5));
+        reads(LOSS, "{\"loss\":\"0.75\"}", Some(0.75));
+        reads(LOSS, " 10%|#         | 10/100 [00:01<00:09,  9.9it/s, loss=0.5]", Some(0.5));
+        reads(LOSS, "32/938 [>....] - ETA: 2s - loss: 2.3125 - accuracy: 0.11", Some(2.3125));
+        reads(LOSS, "loss: 0.5.", Some(0.5));
+        reads(LOSS, "loss: tensor(0.25, device='cuda:0')", Some(0.25));
+        reads(LOSS, "loss=-.5", Some(-0.5));
+        reads(LOSS, "loss=+3E+2", Some(300.0));
+        reads(LOSS, "loss=None", None);
+        reads(LOSS, "loss=-", None);
+        // Not a finite number: nothing to go on with.
+        reads(LOSS, "loss=nan", None);
+        const RATE: &str = r"([\d.,_]+\s?[kKMG]?) ?tok/s";
+        reads(RATE, "at 1.2k tok/s", Some(1200.0));
+        reads(RATE, "at 52,345.5 tok/s", Some(52_345.5));
+        reads(RATE, "at 3.4 M tok/s", Some(3.4e6));
+        reads(r"step (\S+)", "step 1_000/20_000", Some(1000.0));
+        reads(r"step (\S+)", "step 1,234,567 of", Some(1_234_567.0));
+        reads(r"step (\S+)", "step 7,lr 3", Some(7.0));
+        reads(r"acc (\S+)", "acc 45%", Some(45.0));
+        reads(r"mem (\S+)", "mem 12GB", Some(12.0));
+        reads(r"delta \S+", "delta -4.5e-2", Some(-4.5e-2));
+        reads(r"v(\d+)", "v99999999999999999999999999999999999999", Some(1e38));
+    }
+
+    #[test]
+    fn not_a_number_in_all_spellings() {
+        let above = Range { above: Some(10.0), ..NONE };
+        for (value, said) in [
+            ("nan", "NaN"),
+            ("NaN,", "NaN"),
+            ("nan}", "NaN"),
+            ("-inf", "-inf"),
+            ("Infinity", "inf"),
+            ("-nan", "NaN"),
+        ] {
+            check(above, &[value], &[&format!("loss is {said}")]);
+        }
+        check(above, &["nano", "info", "x", ""], &[]);
+    }
 
     #[test]
     fn ranges() {
@@ -147,14 +249,20 @@ mod tests {
         check(jump, &["100", "99", "101", "100", "98", "10"], &["loss is 10, jumped from a median of 100"]);
         check(jump, &["5", "4", "3", "2.5", "2", "1.8", "1.5", "1.4", "1.3", "1.2"], &[]);
         check(jump, &["0", "0", "0", "0", "0", "0"], &[]);
+        // Values that are missing now and then, warm-up, a restart from a checkpoint that lies a little back.
+        check(jump, &["1", "n/a", "1", "-", "1", "1", "n/a", "1", "1.1"], &[]);
+        check(jump, &["9", "7", "5", "4", "3", "2.6", "2.4", "2.2", "2.1", "2", "2.9", "2.6"], &[]);
+        // What went on at another level is the new normal: said once.
+        let up: Vec<&str> = [["1"; 10], ["9"; 10], ["9"; 10]].concat();
+        check(jump, &up, &["loss is 9, jumped from a median of 1"]);
     }
 
     #[test]
     fn the_last_value_is_kept() {
-        let mut step = Metric::new("step", &Regex::new(r"step (\d+)/").unwrap(), None);
+        let mut step = Metric::new("step", &bytes::Regex::new(r"step (\d+)/").unwrap(), None);
         assert!(step.judge(b"step 7/100").is_none());
         assert_eq!(step.last, Some(7.0));
-        let mut whole = Metric::new("step", &Regex::new(r"step \d+").unwrap(), None);
+        let mut whole = Metric::new("step", &bytes::Regex::new(r"step \d+").unwrap(), None);
         whole.judge(b"at step 12 now");
         assert_eq!(whole.last, Some(12.0));
     }

@@ -4,6 +4,8 @@
 
 mod clean;
 mod filter;
+#[cfg(test)]
+mod fuzz_tests;
 mod metric;
 mod pattern;
 mod report;

@@ -13,18 +13,26 @@ const LINES_MAX: u32 = 20_000;
 struct Runner {
     begin: Pattern,
     end: Pattern,
+    /// Behind an end the section may go on: what a failed test said may look like one.
+    again: Option<Pattern>,
+}
+
+macro_rules! pattern {
+    ($pattern:expr) => {
+        LazyLock::new(|| Regex::new($pattern).ok())
+    };
 }
 
 macro_rules! runner {
     ($begin:expr, $end:expr) => {
-        Runner {
-            begin: LazyLock::new(|| Regex::new($begin).ok()),
-            end: LazyLock::new(|| Regex::new($end).ok()),
-        }
+        Runner { begin: pattern!($begin), end: pattern!($end), again: None }
+    };
+    ($begin:expr, $end:expr, $again:expr) => {
+        Runner { begin: pattern!($begin), end: pattern!($end), again: Some(pattern!($again)) }
     };
 }
 
-static RUNNERS: [Runner; 12] = [
+static RUNNERS: [Runner; 16] = [
     // pytest
     runner!(r"=+ (?:FAILURES|ERRORS) =+$", r"=+ (?:short test summary info|.* in [\d.]+s(?: \(.*\))?) =+$"),
     // unittest
@@ -39,10 +47,14 @@ static RUNNERS: [Runner; 12] = [
     // node --test, TAP and its own format
     runner!(r"^\s*not ok \d+", r"^\s*(?:\.\.\.|ok \d+.*|1\.\.\d+)$"),
     runner!(r"^✖ failing tests:", r"^(?:✔|ℹ tests) "),
-    // jest
+    runner!(r"^\s*✖ .* \([\d.]+ms\)$", r"^(?:✔|▶|ℹ) "),
+    // jest, vitest
+    runner!(r"^\s*(?:PASS|FAIL)\s+\S+\.[cm]?[jt]sx?\b", r"^(?:Tests|Test Suites): "),
+    runner!(r"^\s+console\.(?:error|warn|log|info|debug)$", r"^\S"),
     runner!(r"^\s+● .* › ", r"^(?:Tests|Test Suites): "),
-    // mocha
-    runner!(r"^\s+\d+ failing$", r"^\S"),
+    runner!(r"^\s*RUN +v\d+\.\d+\.\d+ ", r"^\s+Duration "),
+    // mocha: a value that was compared may stand at the margin.
+    runner!(r"^\s+\d+ failing$", r"^\S", r"^\s+(?:\d+\) \S.*|\+ expected - actual)$"),
     // Maven and Gradle
     runner!(r"(?:<<< (?:FAILURE|ERROR)!|^\S.* > .* FAILED)$", r"^(?:\s*$|.*Tests run: )"),
     // JUnit's own
@@ -61,7 +73,12 @@ pub const SIGNS: &[&str] = &[
     " stderr ----",
     "Nextest run ID ",
     "not ok ",
-    "✖ failing tests:",
+    "✖ ",
+    "PASS ",
+    "FAIL ",
+    // Colours stand between it and the version.
+    " RUN ",
+    "console.",
     "● ",
     " failing",
     "<<< FAILURE!",
@@ -82,6 +99,8 @@ struct Open {
     runner: usize,
     at: u64,
     lines: u32,
+    /// It seems to be over, and may go on.
+    pauses: bool,
 }
 
 impl Reports {
@@ -89,15 +108,21 @@ impl Reports {
     pub fn line(&mut self, text: &str, at: u64) -> bool {
         if let Some(open) = &mut self.open {
             open.lines += 1;
-            if open.lines > LINES_MAX || is(&RUNNERS[open.runner].end, text) {
-                self.open = None;
+            let runner = &RUNNERS[open.runner];
+            match &runner.again {
+                _ if open.lines > LINES_MAX => self.open = None,
+                Some(again) if open.pauses => open.pauses = !is(again, text),
+                Some(_) => open.pauses = is(&runner.end, text),
+                None if is(&runner.end, text) => self.open = None,
+                None => {}
             }
         }
-        if self.open.is_none() {
-            let runner = RUNNERS.iter().position(|runner| is(&runner.begin, text));
-            self.open = runner.map(|runner| Open { runner, at, lines: 0 });
+        if self.open.as_ref().is_none_or(|open| open.pauses) {
+            let begun = RUNNERS.iter().position(|runner| is(&runner.begin, text));
+            let begun = begun.map(|runner| Open { runner, at, lines: 0, pauses: false });
+            self.open = begun.or(self.open.take());
         }
-        self.open.is_some()
+        self.open.as_ref().is_some_and(|open| !open.pauses)
     }
 
     /// Where the report under way begins.
@@ -125,6 +150,13 @@ mod tests {
         check("not ok 2 - x\n  stack\n  ...\ny", &[true, true, false, false]);
         check("  2 failing\n\n  1) a\nnpm ERR!", &[true, true, true, false]);
         check("ERROR: it went wrong\nrunning 3 workers", &[false, false]);
+        check(
+            "  1 failing\n\n  1) a\n1 !== 2\n  + expected - actual\nx",
+            &[true, true, true, false, true, false],
+        );
+        check("FAIL ./a.test.js\n  console.error\nTests: 1 failed\nFAIL all", &[true, true, false, false]);
+        check(" RUN  v4.1.12 /srv\nx\n   Duration  3ms\nRUN", &[true, true, false, false]);
+        check("✖ adds (2.05ms)\n  x\n▶ b", &[true, true, false]);
     }
 
     #[test]
@@ -138,5 +170,6 @@ mod tests {
     #[test]
     fn every_pattern_compiles() {
         assert!(RUNNERS.iter().all(|runner| runner.begin.is_some() && runner.end.is_some()));
+        assert!(RUNNERS.iter().all(|runner| runner.again.as_ref().is_none_or(|again| again.is_some())));
     }
 }

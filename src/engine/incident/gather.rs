@@ -32,9 +32,10 @@ pub(super) fn material<'a, H: Host>(
     told: &IncidentOrder,
     order: &'a IncidentOrder,
     secrets: &'a Secrets,
-    unit: &UnitState,
+    unit: &'a UnitState,
     now: &'a Now,
 ) -> Material<'a> {
+    let outlook = unit.incident.outlook.iter().find(|page| page.incident == order.id);
     let mut state = unit.clone();
     // What is owed of incidents is in the folder itself.
     state.incident = crate::state::incident::IncidentState::default();
@@ -46,6 +47,7 @@ pub(super) fn material<'a, H: Host>(
         excerpt: hidden(excerpt(host, told), secrets),
         frames: sources(host, order),
         configs: configs(host, order),
+        outlook: outlook.map(|page| page.text.as_str()),
         secrets,
     }
 }

@@ -6,6 +6,7 @@
 
 mod gather;
 mod notes;
+mod request;
 mod tidy;
 
 use crate::base::names::UnitName;
@@ -13,7 +14,7 @@ use crate::base::time::Now;
 use crate::config::{Config, ProcessHost};
 use crate::detect::incident::{self as pages, IndexLine, Repeats, report};
 use crate::detect::secrets::Secrets;
-use crate::model::incident::IncidentOrder;
+use crate::model::incident::{IncidentOrder, Outlook};
 use crate::model::process::ProcessSeen;
 use crate::state::attempts::Attempt;
 use crate::state::incident::{IncidentState, Known};
@@ -38,6 +39,8 @@ pub struct Memory {
     names: Option<(String, BTreeSet<String>)>,
     /// Count of each incident as it was last written down.
     counts: BTreeMap<String, u32>,
+    /// What each page says of what is to be done now.
+    outlook: BTreeMap<String, String>,
     /// The day on which old folders were last looked for.
     day: String,
 }
@@ -136,7 +139,11 @@ pub fn write<H: Host, F: Files>(
         for known in &unit.incident.known {
             errors.extend(count(files, known, memory, now).err());
         }
+        for page in &unit.incident.outlook {
+            errors.extend(outlook(files, page, &secrets, memory).err());
+        }
         errors.extend(notes::write(files, &unit.incident, &secrets, now));
+        errors.extend(request::put_away(files, config, name, unit, &secrets).err());
     }
     let day = now.wall.day();
     let is_new_day = memory.day != day;
@@ -230,6 +237,27 @@ fn count<F: Files>(files: &mut F, known: &Known, memory: &mut Memory, now: &Now)
         memory.counts.clear();
     }
     memory.counts.insert(known.incident.clone(), known.count);
+    Ok(())
+}
+
+/// Keeps the line of a page that says what is to be done now.
+fn outlook<F: Files>(
+    files: &mut F,
+    page: &Outlook,
+    secrets: &Secrets,
+    memory: &mut Memory,
+) -> Result<(), String> {
+    if memory.outlook.get(&page.incident) == Some(&page.text)
+        || !memory.names(files).is_some_and(|names| names.contains(&page.incident))
+    {
+        return Ok(());
+    }
+    let text = secrets.hide(&page.text);
+    edit(files, &table::in_incident(&page.incident, "report.md"), |old| report::with_now(old, &text))?;
+    if memory.outlook.len() > 10_000 {
+        memory.outlook.clear();
+    }
+    memory.outlook.insert(page.incident.clone(), page.text.clone());
     Ok(())
 }
 

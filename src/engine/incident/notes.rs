@@ -3,6 +3,7 @@
 use super::{PAGE_MAX, edit};
 use crate::base::text::digest;
 use crate::base::time::Now;
+use crate::detect::incident::IndexLine;
 use crate::detect::incident::readable;
 use crate::detect::incident::report::{self, Tried};
 use crate::detect::secrets::{self, Secrets};
@@ -89,7 +90,8 @@ fn rows<F: Files>(files: &mut F, owed: &[Attempt], secrets: &Secrets, now: &Now)
                 .append(table::ATTEMPTS, line)
                 .map_err(|error| format!("{}: {}", table::ATTEMPTS, error.message()))
         };
-        if files.stamp(table::ATTEMPTS).is_none() {
+        // Whoever made the file may have been killed before its first line.
+        if files.tail(table::ATTEMPTS, 1).is_ok_and(|end| end.is_empty()) {
             append(files, &header())?;
         }
         append(files, &secrets.mask(&row.line()).replace('\n', " "))?;
@@ -136,8 +138,28 @@ fn fix<F: Files>(files: &mut F, note: &FixNote, secrets: &Secrets) -> Result<(),
         "branch": note.branch,
         "trouble": note.trouble,
     });
+    decided(files, note)?;
     let text = secrets.mask(&format!("{}\n", serde_json::to_string_pretty(&action).unwrap_or_default()));
     edit(files, &place("fix/action.json"), |_| Some(text.clone()))
+}
+
+/// The index says what was decided, too, where that was not known when the folder was written.
+fn decided<F: Files>(files: &mut F, note: &FixNote) -> Result<(), String> {
+    let is_it = |line: &IndexLine| line.id == note.incident && line.action.is_empty();
+    let end = files.tail(table::INCIDENTS_INDEX, super::INDEX_TAIL).unwrap_or_default();
+    if note.remedy.action.is_empty() || !super::read_index(&end).iter().any(is_it) {
+        return Ok(());
+    }
+    let of_note = |text: &str| -> Option<String> {
+        let mut line = serde_json::from_str::<IndexLine>(text).ok().filter(is_it)?;
+        line.action.clone_from(&note.remedy.action);
+        note.remedy.source.word().clone_into(&mut line.source);
+        serde_json::to_string(&line).ok()
+    };
+    edit(files, table::INCIDENTS_INDEX, |text| {
+        let lines = text.lines().map(|line| of_note(line).unwrap_or_else(|| line.to_owned()));
+        Some(lines.map(|line| line + "\n").collect())
+    })
 }
 
 fn without_escapes(text: &str) -> String {

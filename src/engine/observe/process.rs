@@ -119,7 +119,9 @@ fn details<H: Host, F: Files>(
         HealingAgent::Auto => program.map(|program| host.finds(program)),
     };
     let unbegun = policy::asked_job(state).is_some_and(|job| host.job(job) == JobSeen::None);
-    if policy::wants_brief(state) || unbegun {
+    let request = || crate::state::table::in_unit(&unit.name, crate::state::table::REQUEST);
+    facts.unasked = policy::wants_answer(state) && files.stamp(&request()).is_none();
+    if policy::wants_brief(state) || unbegun || facts.unasked {
         facts.brief = Some(brief(host, files, process, state));
     }
     if policy::wants_answer(state) {

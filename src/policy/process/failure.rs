@@ -12,6 +12,7 @@ use crate::config::{
     After, DetectorKind, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, Rule, RuleAction,
 };
 use crate::detect::fingerprint::fingerprint;
+use crate::detect::incident::{advice, inline};
 use crate::model::finding::{Finding, FindingKind};
 use crate::model::incident::{Remedy, Source};
 use crate::model::process::RunSeen;
@@ -111,6 +112,10 @@ fn news(
     };
     state.process.watch.came(&detector, &print, context.now.awake_s);
     verify::came(context, state, &print, notes);
+    if let Some(RunSeen::Unknown { .. }) = context.run() {
+        // Its log speaks, and nobody can say whether it runs: judged when its host can be asked again.
+        return wait(unit, state, found);
+    }
     if !context.is_running() {
         return;
     }
@@ -167,7 +172,8 @@ pub(super) fn resume(
 ) {
     let watch = &state.process.watch;
     let Some(first) = watch.waiting.first() else { return };
-    if state.process.remedy.is_some() || state.ending.is_some() {
+    let unknown = matches!(context.run(), Some(RunSeen::Unknown { .. }));
+    if state.process.remedy.is_some() || state.ending.is_some() || unknown {
         return;
     }
     let moved = first.finding.kind == FindingKind::Stall
@@ -509,6 +515,8 @@ fn order(
         ..Attempt::default()
     });
     tell(state, &found.incident, &attempt, &remedy);
+    let text = advice::by_remedy(context.name.as_str(), &found.incident, &remedy, context.is_gone());
+    state.incident.advise(&found.incident, text);
     let about = state.process.watch.open.iter_mut().filter(|open| open.fingerprint == found.fingerprint);
     about.for_each(|open| open.attempt.clone_from(&attempt));
     let text = format!("remedy: {} ({}); {}", remedy.action, remedy.source.human(), remedy.why);
@@ -545,6 +553,8 @@ pub(super) fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &Op
             context.name
         );
         state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+        let text = advice::spent(context.name.as_str(), &inline(&why, 300), false);
+        state.incident.advise(&found.incident, text);
         state.process.run.stuck = Some(why);
         return;
     }
@@ -556,6 +566,8 @@ pub(super) fn spent(context: &UnitContext<'_>, state: &mut UnitState, found: &Op
     if let Some(order) = state.incident.owed.iter_mut().find(|order| order.id == found.incident) {
         order.notes.push(format!("not started again: {why}"));
     }
+    let text = advice::spent(context.name.as_str(), &inline(&why, 300), true);
+    state.incident.advise(&found.incident, text);
     state.process.run.standing = Standing::Spent { why };
     state.process.remedy = None;
 }

@@ -118,10 +118,13 @@ pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut
         let text = format!("the agent's edits: {what}{on}");
         return notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     };
+    let branch = match due.branch.as_str() {
+        "" => String::new(),
+        branch => format!(" They are on branch `{branch}`."),
+    };
     let text = format!(
-        "`{}`: the agent's edits could not all be {what}: {why}. They are on branch `{}`; what the tree was before is kept in \
-         fixes/{}",
-        context.name, due.branch, due.attempt
+        "`{}`: the agent's edits could not all be {what}: {why}.{branch} What the tree was before is in fixes/{}",
+        context.name, due.attempt
     );
     state.owe(context.name.as_str(), context.now.wall, Level::Human, one_line(&text, 600));
 }

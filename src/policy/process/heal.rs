@@ -6,14 +6,14 @@
 use super::super::context::UnitContext;
 use super::super::ending;
 use super::super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use super::{answer, failure, fixes, limits, prompt, stall, unasked, verify};
+use super::{failure, fixes, interactive, limits, prompt, reply, stall, unasked, verify};
 use crate::base::text::one_line;
-use crate::base::time::human_s;
 use crate::config::{CommandThen, HealingAgent, ProcessHost, ProcessUnit, RuleAction, Watch};
-use crate::model::action::{Action, Job, UnitFile};
-use crate::model::incident::{FixNote, Remedy, Source};
+use crate::detect::incident::advice;
+use crate::model::action::{Action, Job};
+use crate::model::incident::Remedy;
 use crate::model::process::Brief;
-use crate::model::seen::{FixSeen, JobSeen};
+use crate::model::seen::JobSeen;
 use crate::state::attempts::Status;
 use crate::state::mail::Level;
 use crate::state::process::{RemedyState, RemedyStep, Standing};
@@ -37,23 +37,19 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
             if failure::restarts(&remedy.remedy) && matches!(unit.host, ProcessHost::Attach { .. }) =>
         {
             let why = limits::impossible(unit, &remedy.remedy.action).unwrap_or_default();
-            failed(context, state, &remedy, "", why, notes);
+            reply::failed(context, state, &remedy, "", why, notes);
         }
         RemedyStep::Due => due(context, state, remedy, notes),
-        RemedyStep::Ask { .. } => asking(context, unit, state, remedy, notes),
+        RemedyStep::Ask { .. } => asking(context, unit, state, &remedy, notes),
         RemedyStep::Thinking { job } => thinking(context, unit, state, &remedy, job, notes),
+        RemedyStep::Opening { job } => interactive::opened(context, unit, state, &remedy, job, notes),
+        RemedyStep::Opened { .. } => {}
         RemedyStep::Requested { since_awake_s } => {
             let waited = context.now.awake_s.since_s(*since_awake_s);
-            let seen = context.seen.process.as_ref().and_then(|seen| seen.answer.clone());
-            let given = state.process.heal.answer.take().or(seen);
-            match given {
-                Some(text) => answered(context, unit, state, &remedy, &text, notes),
-                None if waited >= unit.healing.timeout_s => {
-                    let why = format!("nobody answered within {}", human_s(unit.healing.timeout_s));
-                    failed(context, state, &remedy, "", &why, notes);
-                }
-                None => notes.due_in((unit.healing.timeout_s - waited).min(2.0)),
-            }
+            interactive::requested(context, unit, state, remedy, waited, notes);
+        }
+        RemedyStep::Closing { job, answer } => {
+            interactive::closed(context, unit, state, &remedy, (job, answer), notes);
         }
         RemedyStep::Command { job, restart } => command_ended(context, state, &remedy, job, *restart, notes),
     }
@@ -95,6 +91,8 @@ fn due(context: &UnitContext<'_>, state: &mut UnitState, remedy: RemedyState, no
             notes.event(context.now.wall, Some(context.name), EventKind::State, text);
             verify::concluded(context, state, &remedy, Status::Kept, "it moved again by itself");
             state.process.remedy = None;
+            // Nothing was tried, and nothing failed.
+            state.process.run.failure = None;
         }
         _ => {}
     }
@@ -116,7 +114,9 @@ fn stopped(context: &UnitContext<'_>, state: &mut UnitState, remedy: &RemedyStat
     };
     state.process.run.standing = standing;
     state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+    let text = advice::by_remedy(context.name.as_str(), &remedy.incident, &remedy.remedy, true);
     verify::concluded(context, state, remedy, Status::Kept, "it was ended");
+    state.incident.advise(&remedy.incident, text);
     state.process.remedy = None;
 }
 
@@ -125,15 +125,15 @@ fn asking(
     context: &UnitContext<'_>,
     unit: &ProcessUnit,
     state: &mut UnitState,
-    remedy: RemedyState,
+    remedy: &RemedyState,
     notes: &mut Notes,
 ) {
     if failure::has_agent(context, unit) {
-        if unasked::capped(context, unit, state, &remedy, notes) {
+        if unasked::capped(context, unit, state, remedy, notes) {
             return;
         }
         let key = format!("asked too often about `{}`", remedy.detector);
-        if let Some(why) = limits::capped(context, unit, state, &remedy)
+        if let Some(why) = limits::capped(context, unit, state, remedy)
             && state.process.run.told.as_ref() != Some(&key)
         {
             state.process.run.told = Some(key);
@@ -143,9 +143,9 @@ fn asking(
         return;
     }
     let none = "no agent is there to ask: `healing.agent` is off, or its program is not found";
-    match unasked::has_default(context, unit, &remedy) {
-        true => unasked::default(context, state, &remedy, none, none, notes),
-        false => failed(context, state, &remedy, "", none, notes),
+    match unasked::has_default(context, unit, remedy) {
+        true => unasked::default(context, state, remedy, none, none, notes),
+        false => reply::failed(context, state, remedy, "", none, notes),
     }
 }
 
@@ -163,7 +163,7 @@ fn thinking(
             state.take_job(job);
             let fixed = fixes::left(why.is_some(), fix.as_deref());
             let remedy = &RemedyState { fixed, ..remedy.clone() };
-            edited(state, remedy, fix.as_deref());
+            reply::edited(context, state, remedy, fix.as_deref());
             match why {
                 Some(why)
                     if unasked::is_unasked(*status, why) && unasked::has_default(context, unit, remedy) =>
@@ -172,117 +172,15 @@ fn thinking(
                     unasked::default(context, state, remedy, why, why, notes);
                 }
                 Some(why) => {
-                    failed(context, state, remedy, output, &format!("the agent failed: {why}"), notes);
+                    // (What the job says of a tree speaks for itself.)
+                    let own = why.starts_with("the ");
+                    let why = if own { why.clone() } else { format!("the agent failed: {why}") };
+                    reply::failed(context, state, remedy, output, &why, notes);
                 }
-                None => answered(context, unit, state, remedy, output, notes),
+                None => reply::answered(context, unit, state, remedy, output, notes),
             }
         }
     }
-}
-
-/// What it edited is told with its answer.
-fn edited(state: &mut UnitState, remedy: &RemedyState, fix: Option<&FixSeen>) {
-    let Some(fix) = fix.filter(|_| !remedy.incident.is_empty()) else { return };
-    state.incident.note(FixNote {
-        incident: remedy.incident.clone(),
-        attempt: remedy.attempt.clone(),
-        patch: fix.patch.clone(),
-        branch: Some(fix.branch.clone()).filter(|branch| !branch.is_empty()),
-        trouble: Some(fix.left.join("; ")).filter(|left| !left.is_empty()),
-        ..FixNote::default()
-    });
-}
-
-/// An answer came: what it says is done, if it can be read.
-fn answered(
-    context: &UnitContext<'_>,
-    unit: &ProcessUnit,
-    state: &mut UnitState,
-    remedy: &RemedyState,
-    text: &str,
-    notes: &mut Notes,
-) {
-    let answer = match answer::parse(text) {
-        Ok(answer) => answer,
-        Err(why) => {
-            return failed(context, state, remedy, text, &format!("its answer can't be used: {why}"), notes);
-        }
-    };
-    if let Some(why) = limits::impossible(unit, answer.action) {
-        return failed(context, state, remedy, text, &format!("its answer can't be used: {why}"), notes);
-    }
-    let chosen = Remedy {
-        source: Source::Agent,
-        action: answer.action.to_owned(),
-        set: answer.set,
-        argv: Vec::new(),
-        why: answer::reason(text).unwrap_or_else(|| "it gave no reason".to_owned()),
-    };
-    note(state, remedy, &chosen, text, None);
-    let said = format!("the agent answered: {}", chosen.action);
-    notes.event(context.now.wall, Some(context.name), EventKind::State, said);
-    let over = !context.is_running();
-    let next = RemedyState { remedy: chosen, step: RemedyStep::Due, stall: false, ..remedy.clone() };
-    if next.remedy.action == "none" && over {
-        verify::concluded(context, state, &next, Status::Kept, "the agent says: nothing is to be done");
-        let why = "the healing agent says that nothing is to be done".to_owned();
-        let text = format!("`{0}` stays down: {why}; `watchkeeper restart {0}` starts it", context.name);
-        state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
-        state.process.run.standing = Standing::Paused { why };
-        state.process.remedy = None;
-        return;
-    }
-    (state.process.heal.unverified, state.process.heal.escalate) = (0, false);
-    state.process.heal.unasked = None;
-    state.process.remedy = Some(next);
-    notes.due_in(0.05);
-}
-
-/// No answer, or none that can be used: no action. What is over waits for a person.
-fn failed(
-    context: &UnitContext<'_>,
-    state: &mut UnitState,
-    remedy: &RemedyState,
-    response: &str,
-    why: &str,
-    notes: &mut Notes,
-) {
-    note(state, remedy, &remedy.remedy, response, Some(why.to_owned()));
-    verify::concluded(context, state, remedy, Status::Crashed, why);
-    notes.event(context.now.wall, Some(context.name), EventKind::Failed, why.to_owned());
-    let text = format!(
-        "healing `{0}`: {why}; nothing was done. `watchkeeper approve {0}` tries again",
-        context.name
-    );
-    state.owe(context.name.as_str(), context.now.wall, Level::Human, one_line(&text, 400));
-    if !context.is_running() {
-        state.process.run.standing = Standing::Paused { why: one_line(why, 200) };
-    }
-    state.process.remedy = None;
-}
-
-fn note(
-    state: &mut UnitState,
-    remedy: &RemedyState,
-    chosen: &Remedy,
-    response: &str,
-    trouble: Option<String>,
-) {
-    if remedy.incident.is_empty() {
-        return;
-    }
-    // What it edited may be on its way already.
-    let edits = state.incident.fixes.iter().find(|note| note.attempt == remedy.attempt).cloned();
-    let edits = edits.unwrap_or_default();
-    state.incident.note(FixNote {
-        incident: remedy.incident.clone(),
-        attempt: remedy.attempt.clone(),
-        remedy: chosen.clone(),
-        response: response.to_owned(),
-        trouble: trouble.or(edits.trouble),
-        patch: edits.patch,
-        branch: edits.branch,
-    });
 }
 
 fn command_ended(
@@ -301,7 +199,7 @@ fn command_ended(
         (None, None) => "it ended, nobody knows how".to_owned(),
     };
     let response = format!("{how}\n\n{output}");
-    note(state, remedy, &remedy.remedy, &response, failed.clone());
+    reply::note(state, remedy, &remedy.remedy, &response, failed.clone());
     let text = format!("the rule's command ended: {}", one_line(&how, 200));
     notes.event(context.now.wall, Some(context.name), EventKind::State, text);
     state.process.remedy = None;
@@ -325,6 +223,8 @@ fn command_ended(
             let why = "a rule ran a command, and no restart".to_owned();
             let text = format!("`{0}` stays down: {why}; `watchkeeper restart {0}` starts it", context.name);
             state.owe(context.name.as_str(), context.now.wall, Level::Human, text);
+            let text = advice::helpless(context.name.as_str(), &why, true);
+            state.incident.advise(&remedy.incident, text);
             state.process.run.standing = Standing::Paused { why };
         }
     }
@@ -357,6 +257,25 @@ pub(super) fn propose(context: &UnitContext<'_>, unit: &ProcessUnit, state: &Uni
             JobSeen::Running => out.hold("restart", "the healing agent is at work on it"),
             JobSeen::Ended { .. } => {}
         },
+        RemedyStep::Opening { job } => match context.job(job) {
+            JobSeen::None => interactive::open(context, unit, remedy, job.clone(), out),
+            JobSeen::Running => out.hold("restart", "the tree is looked at before an agent is asked"),
+            JobSeen::Ended { .. } => {}
+        },
+        RemedyStep::Opened { since_awake_s } => match is_ready(context, state, remedy, *since_awake_s) {
+            true => interactive::request(context, unit, state, remedy, out),
+            false => out.due_in(0.1),
+        },
+        RemedyStep::Closing { job, .. } => match context.job(job) {
+            JobSeen::None => interactive::close(context, unit, remedy, job, out),
+            JobSeen::Running => out.hold("restart", "what was edited goes to its branch"),
+            JobSeen::Ended { .. } => {}
+        },
+        RemedyStep::Requested { .. }
+            if context.seen.process.as_ref().is_some_and(|seen| seen.unasked && seen.brief.is_some()) =>
+        {
+            interactive::request(context, unit, state, remedy, out);
+        }
         RemedyStep::Requested { .. } => {
             let words = format!("an answer is awaited: `watchkeeper respond {} --action …`", context.name);
             out.hold("restart", words);
@@ -382,7 +301,7 @@ fn end(
     }
     let label = remedy.remedy.action.as_str();
     if !super::may_end(context) {
-        return out.hold(label, "somebody else started it, and `allow_kill` is not set");
+        return out.hold(label, stall::NOT_OURS);
     }
     let compared = match remedy.stall {
         false => Vec::new(),
@@ -424,7 +343,10 @@ fn command(
         RemedyStep::Due
         | RemedyStep::Ask { .. }
         | RemedyStep::Thinking { .. }
-        | RemedyStep::Requested { .. } => job_id(context, state, "rule"),
+        | RemedyStep::Opening { .. }
+        | RemedyStep::Opened { .. }
+        | RemedyStep::Requested { .. }
+        | RemedyStep::Closing { .. } => job_id(context, state, "rule"),
     };
     let mut env = context.unit.env.clone();
     env.extend(state.process.run.env.clone());
@@ -475,20 +397,31 @@ fn ask(
         out.due_in(60.0);
         return out.hold("ask the agent", why);
     }
-    let waited = context.now.awake_s.since_s(since);
-    let ready = context.seen.process.as_ref().is_some_and(|seen| {
-        let written = !state.incident.owed.iter().any(|order| order.id == remedy.incident);
-        seen.brief.is_some() && written
-    });
-    if !ready && waited < BRIEF_S {
+    if !is_ready(context, state, remedy, since) {
         return out.due_in(0.1);
     }
     match unit.healing.agent {
-        HealingAgent::Interactive => request(context, unit, state, remedy, out),
+        HealingAgent::Interactive => {
+            interactive::open(context, unit, remedy, job_id(context, state, "heal"), out);
+        }
         HealingAgent::Auto | HealingAgent::Headless | HealingAgent::Off => {
             ask_headless(context, unit, state, remedy, job_id(context, state, "heal"), out);
         }
     }
+}
+
+/// What an agent is told is there: the files, and the incident's page. Or that was waited for long enough.
+fn is_ready(
+    context: &UnitContext<'_>,
+    state: &UnitState,
+    remedy: &RemedyState,
+    since: crate::base::time::Awake,
+) -> bool {
+    let ready = context.seen.process.as_ref().is_some_and(|seen| {
+        let written = !state.incident.owed.iter().any(|order| order.id == remedy.incident);
+        seen.brief.is_some() && written
+    });
+    ready || context.now.awake_s.since_s(since) >= BRIEF_S
 }
 
 fn ask_headless(
@@ -502,6 +435,10 @@ fn ask_headless(
     let none = Brief::default();
     let brief = context.seen.process.as_ref().and_then(|seen| seen.brief.as_ref()).unwrap_or(&none);
     let mut env = told(context, remedy);
+    let helper = prompt::subagent(unit, remedy);
+    if !helper.is_empty() {
+        env.insert("WATCHKEEPER_SUBAGENT".to_owned(), helper.to_owned());
+    }
     env.extend(context.unit.env.clone());
     let job = Job {
         id,
@@ -516,32 +453,6 @@ fn ask_headless(
     };
     let why = Reason::new("process.agent", remedy.remedy.why.clone(), vec![]);
     out.want(Claim::Order, "ask the agent", What::Act(Action::RunJob { job }), why);
-}
-
-/// The request file for an interactive agent: front matter, then the same prompt.
-fn request(
-    context: &UnitContext<'_>,
-    unit: &ProcessUnit,
-    state: &UnitState,
-    remedy: &RemedyState,
-    out: &mut Proposals,
-) {
-    let none = Brief::default();
-    let brief = context.seen.process.as_ref().and_then(|seen| seen.brief.as_ref()).unwrap_or(&none);
-    let helper = unit.healing.subagents.get(&remedy.detector).map_or("", String::as_str);
-    let text = format!(
-        "---\nunit: {}\nincident: {}\nattempt: {}\ndetector: {}\nsubagent: {helper}\ntimeout_s: {:.0}\nasked: {}\n---\n\n{}\n",
-        context.name,
-        remedy.incident,
-        remedy.attempt,
-        remedy.detector,
-        unit.healing.timeout_s,
-        context.now.wall,
-        prompt::text(context, unit, state, remedy, brief)
-    );
-    let action = Action::WriteFile { unit: context.name.clone(), file: UnitFile::RecoveryRequest, text };
-    let why = Reason::new("process.request", remedy.remedy.why.clone(), vec![]);
-    out.want(Claim::Order, "ask the agent", What::Act(action), why);
 }
 
 /// What the state remembers of a step, before it happens.
@@ -561,6 +472,12 @@ pub(super) fn charge(
                     matches!(&rule.action, RuleAction::Command { then: CommandThen::Restart, .. })
                 });
                 remedy.step = RemedyStep::Command { job: job.id.clone(), restart };
+            } else if matches!(remedy.step, RemedyStep::Opening { .. } | RemedyStep::Closing { .. }) {
+                return; // Ordered again: it had not begun.
+            } else if unit.healing.agent == HealingAgent::Interactive
+                && matches!(remedy.step, RemedyStep::Ask { .. })
+            {
+                remedy.step = RemedyStep::Opening { job: job.id.clone() };
             } else {
                 let again = matches!(&remedy.step, RemedyStep::Thinking { .. });
                 remedy.step = RemedyStep::Thinking { job: job.id.clone() };
@@ -573,6 +490,7 @@ pub(super) fn charge(
             }
             state.process.heal.jobs = state.process.heal.jobs.saturating_add(1);
         }
+        What::Act(Action::WriteFile { .. }) if matches!(remedy.step, RemedyStep::Requested { .. }) => {}
         What::Act(Action::WriteFile { .. }) => {
             remedy.step = RemedyStep::Requested { since_awake_s: now };
             let detector = remedy.detector.clone();

@@ -30,12 +30,13 @@ pub(super) fn text(
         .iter()
         .map(|(name, text)| format!("## {name}\n\n```\n{}\n```\n\n", cut(text)))
         .collect();
-    let slots: [(&str, String); 9] = [
+    let slots: [(&str, String); 10] = [
         ("{unit}", context.name.to_string()),
         ("{command}", secrets::argv(&unit.command).join(" ")),
         ("{dir}", context.unit.dir.to_string_lossy().into_owned()),
         ("{detector}", remedy.detector.clone()),
         ("{why}", remedy.remedy.why.clone()),
+        ("{subagent}", subagent(unit, remedy).to_owned()),
         ("{state}", facts(context, unit, state)),
         ("{report}", cut(&brief.report)),
         ("{configs}", cut(&configs)),
@@ -59,9 +60,22 @@ pub(super) fn text(
         }
     }
     out.push_str(rest);
+    let helper = subagent(unit, remedy);
+    if !helper.is_empty() && !template.contains("{subagent}") {
+        let line = format!(
+            "Failures of `{}` are for your subagent `{helper}`: let it do this.\n\n",
+            remedy.detector
+        );
+        out.insert_str(0, &line);
+    }
     let env = context.unit.env.iter().chain(&state.process.run.env);
     let secrets = Secrets::of(env, unit.command.iter().chain(&unit.healing.command));
     bounded(&secrets.mask(&strip_controls(&out)), PROMPT_MAX)
+}
+
+/// The kind of helper that answers for this detector; "" = anyone.
+pub(super) fn subagent<'u>(unit: &'u ProcessUnit, remedy: &RemedyState) -> &'u str {
+    unit.healing.subagents.get(&remedy.detector).map_or("", String::as_str)
 }
 
 /// What the state knows, a line each.

@@ -50,7 +50,8 @@ pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut
             state.operator.start = false;
             if run.since_awake_s.is_none() {
                 run.told = None;
-                run.since_awake_s = Some(since_awake(context, *since));
+                run.since_awake_s =
+                    Some(since_awake(context, *since).max(run.ordered_awake_s.unwrap_or_default()));
                 run.since = Some(since.unwrap_or(context.now.wall));
                 run.ended_awake_s = None;
             }
@@ -59,7 +60,8 @@ pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut
     }
 }
 
-/// When it began, on the awake clock: as far back as the host's word goes, for a deadline must not begin anew with us.
+/// When it began, on the awake clock: as far back as the host's word goes, for a deadline must not begin anew with us. That is
+/// wall time, which somebody may have set: what was ordered by us did not begin before that.
 fn since_awake(
     context: &UnitContext<'_>,
     since: Option<crate::base::time::Wall>,

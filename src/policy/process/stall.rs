@@ -4,6 +4,7 @@
 
 use super::super::context::UnitContext;
 use super::super::proposal::Notes;
+use super::super::veto::{self, Veto};
 use crate::base::names::UnitName;
 use crate::base::time::{Awake, Now, human_s};
 use crate::config::{DetectorConfig, DetectorKind, ProcessHost, ProcessUnit};
@@ -81,6 +82,31 @@ pub(super) fn approval(state: &mut UnitState) {
         state.stall.approved = false;
     }
 }
+
+/// Has the clock of the stall that a remedy is about moved since?
+pub(super) fn has_moved(context: &UnitContext<'_>, unit: &ProcessUnit, remedy: &RemedyState) -> bool {
+    let Some(RunSeen::Alive { .. }) = context.run() else { return false };
+    let detector = unit.detectors.iter().find(|detector| detector.name == remedy.detector);
+    let began = context.unfolded.process.run.since_awake_s;
+    let clock = detector.zip(began).and_then(|(detector, began)| since(detector, context.clocks, began));
+    remedy.stall && clock.is_some_and(|(stands, limit)| context.now.awake_s.since_s(stands) < limit)
+}
+
+/// A stall whose end is withheld: for how long it has been, and people hear of it when that is too long, as of an agent.
+pub(super) fn withheld(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut UnitState) {
+    let due = state.process.remedy.clone().filter(|remedy| remedy.stall && super::heal::is_end(remedy));
+    let due = due.filter(|_| context.is_running() && state.ending.is_none());
+    let why = due.and_then(|remedy| match super::may_end(context) {
+        true => proof(context, unit, state, &remedy).err(),
+        false => Some(NOT_OURS.to_owned()),
+    });
+    // (One name for all reasons: it is the waiting that counts, whatever it is for.)
+    let veto = why.map(|why| Veto { name: "process", why, cap_s: veto::CAP_S });
+    super::super::stall::vetoes_since(context, state, None, veto.into_iter().collect());
+}
+
+/// Why what somebody else started is not ended.
+pub(super) const NOT_OURS: &str = "somebody else started it, and `allow_kill` is not set";
 
 /// The comparisons that prove it, or why it must not be ended now.
 pub(super) fn proof(

@@ -8,6 +8,7 @@ use super::super::proposal::{EventKind, Notes};
 use super::{fixes, limits};
 use crate::base::text::one_line;
 use crate::config::{Lifecycle, ProcessHost, ProcessUnit};
+use crate::detect::incident::advice;
 use crate::model::action::{JOB_REFUSED, JOB_UNSTARTED};
 use crate::model::incident::{FixNote, Remedy};
 use crate::state::attempts::Status;
@@ -66,6 +67,8 @@ pub(super) fn default(
     notes.due_in(0.05);
     fixes::close(context, state, &remedy.incident, &remedy.attempt, remedy.fixed.as_ref(), Status::Crashed);
     let chosen = Remedy { action: "restart".to_owned(), why: why.clone(), ..Remedy::default() };
+    let text = advice::by_remedy(context.name.as_str(), &remedy.incident, &chosen, context.is_gone());
+    state.incident.advise(&remedy.incident, text);
     if !remedy.incident.is_empty() {
         state.incident.note(FixNote {
             incident: remedy.incident.clone(),

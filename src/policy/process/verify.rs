@@ -6,11 +6,13 @@
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
 use super::fixes;
-use crate::base::time::human_s;
+use crate::base::time::{Awake, human_s};
 use crate::config::ProcessUnit;
+use crate::detect::incident::advice;
 use crate::model::finding::FindingKind;
 use crate::model::incident::Source;
 use crate::model::process::RunSeen;
+use crate::model::seen::JobSeen;
 use crate::state::attempts::{Attempt, Status};
 use crate::state::process::{RemedyState, RemedyStep, Standing, VERIFY_MAX, Verify};
 use crate::state::unit::UnitState;
@@ -47,14 +49,18 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
     let now = context.now.awake_s;
     let works = match context.run() {
         Some(RunSeen::Alive { suspended, .. }) => !suspended,
-        Some(RunSeen::Unknown { .. }) | None => return, // Nobody knows; what is counted stands.
-        Some(RunSeen::Absent | RunSeen::Pending { .. } | RunSeen::Ended { .. }) => false,
+        None => return,
+        // Nobody knows: what is counted stands, and this time does not count.
+        Some(RunSeen::Unknown { .. } | RunSeen::Absent | RunSeen::Pending { .. } | RunSeen::Ended { .. }) => {
+            false
+        }
     };
+    let until = if works { Some(now) } else { worked_until(context) };
     let window = unit.healing.verify_window_s;
     let mut kept = Vec::new();
     for attempt in &mut state.process.heal.verify {
-        let silent =
-            attempt.silent_s + attempt.counted_awake_s.map_or(0.0, |since| now.since_s(since)).max(0.0);
+        let counted = attempt.counted_awake_s.zip(until).map_or(0.0, |(since, until)| until.since_s(since));
+        let silent = attempt.silent_s + counted.max(0.0);
         match works {
             true if silent >= window => kept.push(attempt.attempt.clone()),
             true => {
@@ -69,6 +75,25 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
     }
     for id in kept {
         keep(context, state, &id, &format!("silent for {}", human_s(window)), notes);
+    }
+}
+
+/// Until when it worked, as far as is known: time in which it was over, and nobody looked, is no silence. None = nobody knows.
+fn worked_until(context: &UnitContext<'_>) -> Option<Awake> {
+    let now = context.now.awake_s;
+    match context.run() {
+        Some(RunSeen::Ended { at: Some(at), .. }) => {
+            Some(now.plus_s(-context.now.wall.since_s(*at).max(0.0)))
+        }
+        // The last look saw it at work, or nothing would be counted.
+        Some(
+            RunSeen::Ended { at: None, .. }
+            | RunSeen::Unknown { .. }
+            | RunSeen::Absent
+            | RunSeen::Pending { .. }
+            | RunSeen::Alive { .. },
+        )
+        | None => context.before.clocks.looked_awake_s.filter(|at| *at <= now),
     }
 }
 
@@ -136,18 +161,38 @@ fn conclude(context: &UnitContext<'_>, state: &mut UnitState, attempt: &Verify, 
         duration_s: context.now.awake_s.since_s(attempt.since_awake_s),
         description: why.to_owned(),
     });
+    if status == Status::Kept {
+        let merges = context.unit.process().is_some_and(|unit| unit.healing.auto_merge);
+        let branch = attempt.fixed.as_deref().filter(|_| !merges).unwrap_or_default();
+        state.incident.advise(&attempt.incident, advice::kept(branch, why));
+    } else if status == Status::Regressed {
+        // Until another remedy is chosen.
+        let over = context.is_gone();
+        state.incident.advise(&attempt.incident, advice::helpless(context.name.as_str(), why, over));
+    }
     fixes::close(context, state, &attempt.incident, &attempt.attempt, attempt.fixed.as_ref(), status);
 }
 
 /// A remedy is given up before it is through. Whoever is at work on it is not waited for: its own deadline ends it.
 pub(super) fn dropped(context: &UnitContext<'_>, state: &mut UnitState, status: Status, why: &str) {
-    let Some(remedy) = state.process.remedy.take() else { return };
+    let Some(mut remedy) = state.process.remedy.take() else { return };
     state.process.heal.answer = None;
-    match &remedy.step {
+    match &remedy.step.clone() {
         RemedyStep::Command { job, .. } => state.take_job(job),
         // What it edits until then is taken back after it.
         RemedyStep::Thinking { job } => fixes::abandon(state, &remedy.incident, &remedy.attempt, job),
-        RemedyStep::Due | RemedyStep::Ask { .. } | RemedyStep::Requested { .. } => {}
+        RemedyStep::Opening { job } | RemedyStep::Closing { job, .. }
+            if *context.job(job) != JobSeen::None =>
+        {
+            fixes::abandon(state, &remedy.incident, &remedy.attempt, job);
+            remedy.fixed = None; // What is left in the tree the job says.
+        }
+        RemedyStep::Due
+        | RemedyStep::Ask { .. }
+        | RemedyStep::Opening { .. }
+        | RemedyStep::Opened { .. }
+        | RemedyStep::Requested { .. }
+        | RemedyStep::Closing { .. } => {}
     }
     concluded(context, state, &remedy, status, why);
 }
@@ -178,5 +223,8 @@ pub(super) fn concluded(
         duration_s: context.now.awake_s.since_s(remedy.since_awake_s),
         description: why.to_owned(),
     });
+    if status == Status::Kept {
+        state.incident.advise(&remedy.incident, advice::kept("", why));
+    }
     fixes::close(context, state, &remedy.incident, &remedy.attempt, remedy.fixed.as_ref(), status);
 }

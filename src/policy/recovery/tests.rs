@@ -389,3 +389,33 @@ fn who_rested_who_was_ordered_and_who_wants_none_is_resumed_in_silence() {
         assert_eq!(world.state_of("p").recovery.attempts, 0, "way {i}");
     }
 }
+
+#[test]
+fn each_end_hands_over_by_its_kind() {
+    #[track_caller]
+    fn check(end: impl FnOnce(&mut World), kind: HandoffKind, words: &str) {
+        let mut world = world();
+        world.results.insert("recover".into(), git());
+        end(&mut world);
+        world.run(120.0);
+        let handoffs = world.state_of("a").recovery.handoffs.clone();
+        assert_eq!(handoffs.len(), 1, "{handoffs:?}; {}", world.story());
+        assert!(handoffs[0].kind == kind && handoffs[0].from != handoffs[0].to, "{handoffs:?}");
+        world.expect_events(&format!("handed over ({words})"), 1);
+    }
+    check(|world| world.unit("a").dies(Exit::Signal(11)), HandoffKind::Crash, "crash");
+    check(|world| world.unit("a").dies(Exit::Status(0)), HandoffKind::Finished, "finished");
+    let ordered = |world: &mut World| {
+        world.unit("a").idle();
+        world.ask(crate::model::seen::Ask::Restart { unit: crate::policy::testing::name("a") });
+    };
+    check(ordered, HandoffKind::Manual, "manual");
+    let hung = |world: &mut World| {
+        let end = world.seen.now.awake_s.plus_s(3600.0);
+        while !world.acts("a").contains(&"kill-start") {
+            assert!(world.seen.now.awake_s < end, "{}", world.story());
+            world.tick();
+        }
+    };
+    check(hung, HandoffKind::Timeout, "timeout");
+}

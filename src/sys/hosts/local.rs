@@ -20,7 +20,7 @@ const LEAVING_TRIES: u32 = 50;
 /// Starts a process through a shim; the shim, to be waited for in the end. None = this very run was started before, or its
 /// start is under way. An order that never became a process is carried out now.
 pub fn start(state_dir: &Path, launch: &ProcessLaunch) -> Result<Option<std::process::Child>> {
-    start_with(&exe::Binary::running()?.path, state_dir, launch)
+    start_with(&exe::Binary::running()?.program(), state_dir, launch)
 }
 
 /// The same with that binary as the shim.

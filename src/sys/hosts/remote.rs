@@ -144,7 +144,7 @@ impl Remotes {
     pub fn binary(&self) -> Result<PathBuf> {
         match &self.binary {
             Some(binary) => Ok(binary.clone()),
-            None => exe::Binary::running().map(|binary| binary.path),
+            None => exe::Binary::running().map(|binary| binary.program()),
         }
     }
 

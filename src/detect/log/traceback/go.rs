@@ -23,12 +23,19 @@ static CAUGHT: Pattern = LazyLock::new(|| {
     Regex::new(r"(?i)(?:panic serving \S+|panic\w*(?: recovered)?|recovered(?: from)?(?: panic)?|recover)[:=] ?(.*)$").ok()
 });
 
+/// Such a line without a colon: `Recovered in f boom`.
+static WORDS: Pattern = LazyLock::new(|| Regex::new(r"(?i)\b(?:recover(?:ed)?|panic(?:k?ed)?)\b").ok());
+
 const HEADS: [&str; 7] =
     ["panic: ", "fatal error: ", "SIGQUIT: ", "SIGSEGV: ", "SIGABRT: ", "SIGBUS: ", "SIGILL: "];
 
 /// Where the text of a panic begins in a line, if one may begin there.
 pub fn begins(line: &str) -> Option<usize> {
-    let at = HEADS.iter().filter_map(|head| line.find(head)).min()?;
+    let (at, head) = HEADS.iter().filter_map(|head| Some((line.find(head)?, head))).min()?;
+    // A dump on the same line is no message.
+    if dump_begins(line) == Some(at + head.len()) {
+        return None;
+    }
     let before = line[..at].chars().next_back();
     before.is_none_or(|c| c.is_whitespace() || ":|]>".contains(c)).then_some(at)
 }
@@ -61,10 +68,23 @@ pub struct Go {
     lines: Vec<String>,
     /// The function whose place comes next.
     function: Option<String>,
-    /// A frame of the runtime's panic was seen.
+    /// A frame of the runtime's panic was seen; one that printed the stack.
     panics: bool,
-    /// The head was found above a dump: it counts only if there is a panic in it.
-    needs_panic: bool,
+    prints: bool,
+    /// A signal's line was read.
+    signal: bool,
+    needs: Needs,
+}
+
+/// What a dump must hold to be a panic's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Nothing: its head says it.
+    Nothing,
+    /// A frame that printed the stack, or of the runtime's panic: the line above tells of one that was caught.
+    Stack,
+    /// A frame of the runtime's panic.
+    Panic,
 }
 
 impl Go {
@@ -84,18 +104,27 @@ impl Go {
             lines: Vec::new(),
             function: None,
             panics: false,
-            needs_panic: false,
+            prints: false,
+            signal: false,
+            needs: Needs::Nothing,
         }
     }
 
-    /// Begins with a goroutine's head, below a line that tells of a panic that was caught.
-    pub fn caught(head: &str) -> Option<Go> {
-        let found = find(&CAUGHT, head)?;
+    /// Does a line tell of a panic that was caught?
+    pub fn tells_of_panic(head: &str) -> bool {
+        is(&CAUGHT, head) || is(&WORDS, head)
+    }
+
+    /// Begins with a goroutine's head, below a line that tells of a panic that was caught; "" = there is none.
+    pub fn caught(head: &str) -> Go {
         let mut new = Go::new("panic: ");
-        new.event.message = group(&found, 1);
+        new.event.message = match find(&CAUGHT, head) {
+            Some(found) => group(&found, 1),
+            None => head.trim().to_owned(),
+        };
         new.stage = Stage::Stack;
-        new.needs_panic = true;
-        Some(new)
+        new.needs = if is(&CAUGHT, head) { Needs::Stack } else { Needs::Panic };
+        new
     }
 
     /// How a line would fit.
@@ -149,18 +178,28 @@ impl Go {
             if before != self.event.message {
                 add_cause(&mut self.chain, "panic", before);
             }
-        } else if !text.starts_with("[signal ") {
+        } else if text.starts_with("[signal ") {
+            self.signal = true;
+        } else {
             self.lines.push(text.to_owned());
         }
     }
 
-    /// The lines so far were the message: what follows the head, up to the blank line.
+    /// The lines so far were the message: what follows the head, up to the blank line before the goroutine.
     fn close_message(&mut self) {
         let lines = std::mem::take(&mut self.lines);
-        let wanted = lines.iter().take_while(|line| !line.trim().is_empty());
-        // Newer versions print a tab before each further line.
-        let tabs = lines.iter().take_while(|line| !line.trim().is_empty()).all(|line| line.starts_with('\t'));
-        for line in wanted {
+        // Since 1.18 a tab is printed before each further line of a panic's value. Source: runtime/error.go.
+        let tabs = lines.first().is_some_and(|line| line.starts_with('\t'));
+        let blank = |line: &&String| line.trim().is_empty();
+        let last = if self.event.exception == "panic" {
+            lines.iter().rposition(|line| !blank(&line)).map_or(0, |last| last + 1)
+        } else {
+            lines.iter().position(|line| blank(&line)).unwrap_or(lines.len())
+        };
+        for line in &lines[..last] {
+            if tabs && !line.starts_with('\t') {
+                break;
+            }
             let line = if tabs { line.strip_prefix('\t').unwrap_or(line) } else { line };
             // What a signal's program counter says is no message.
             if !is(&REGISTER, line) {
@@ -181,7 +220,8 @@ impl Go {
             self.function = Some(group(&created, 1));
         } else if let Some(call) = find(&CALL, text) {
             let name = group(&call, 1);
-            self.panics |= name == "panic" || name.ends_with("/debug.Stack") || name == "runtime.gopanic";
+            self.panics |= name == "panic" || name == "runtime.gopanic";
+            self.prints |= name.ends_with("/debug.Stack");
             self.function = Some(name);
         }
     }
@@ -194,9 +234,15 @@ impl Go {
     /// What it was, if it was one.
     pub fn finish(self) -> Vec<Found> {
         let Event { exception, message, frames } = self.event;
-        let incomplete =
-            self.stage == Stage::Message && !self.lines.iter().any(|line| line == "runtime stack:");
-        if incomplete || self.needs_panic && !self.panics {
+        let stacks = self.stage != Stage::Message || self.lines.iter().any(|line| line == "runtime stack:");
+        // GOTRACEBACK=none leaves out the stacks; a deadlock of the last goroutine has none.
+        let alone = self.signal || exception == "fatal error" && message.ends_with("deadlock!");
+        let enough = match self.needs {
+            Needs::Nothing => true,
+            Needs::Stack => self.panics || self.prints,
+            Needs::Panic => self.panics,
+        };
+        if !enough || !stacks && !alone {
             return Vec::new();
         }
         let exception = Some(exception);
@@ -225,19 +271,31 @@ fn without_recovered(message: &str) -> &str {
         .unwrap_or(message)
 }
 
+/// Packages of the standard library, by their first part. Source: `go list std`, 1.19 to 1.27.
+const STANDARD: &str = " archive bufio bytes cmp compress container context crypto database debug embed encoding errors \
+expvar flag fmt go hash html image index internal io iter log maps math mime net os path plugin reflect regexp runtime slices \
+sort strconv strings structs sync syscall testing text time unicode unique weak vendor ";
+
 /// Source: the layout of GOROOT and of the module cache.
 fn is_library(file: &str, function: &str) -> bool {
-    const PLACES: [&str; 7] = [
-        "/usr/lib/go",
-        "/usr/local/go/",
-        "/usr/lib64/go",
-        "/opt/go/",
-        "/pkg/mod/",
-        "/vendor/",
-        "/libexec/src/",
-    ];
+    const PLACES: [&str; 6] =
+        ["/usr/lib/go", "/usr/local/go/", "/usr/lib64/go", "/opt/go/", "/pkg/mod/", "/libexec/src/"];
     const FUNCTIONS: [&str; 4] = ["runtime.", "runtime/", "testing.", "net/http."];
     PLACES.iter().any(|place| file.contains(place))
+        || file.contains("/vendor/")
+        || file == "_testmain.go"
         || function == "panic"
         || FUNCTIONS.iter().any(|start| function.starts_with(start))
+        || is_standard(file, function)
+}
+
+/// A function of a standard package in a file of its own folder, wherever GOROOT is.
+fn is_standard(file: &str, function: &str) -> bool {
+    let folder = function.rfind('/').map_or(0, |slash| slash + 1);
+    let package = &function[..folder + function[folder..].find('.').unwrap_or(0)];
+    let first = package.split('/').next().unwrap_or_default();
+    let Some((folder, _)) = file.rsplit_once('/') else { return false };
+    // The runtime implements functions of other packages too.
+    let in_folder = || folder.ends_with("/src/runtime") || folder.ends_with(&format!("/src/{package}"));
+    !first.is_empty() && STANDARD.contains(&format!(" {first} ")) && in_folder()
 }

@@ -17,7 +17,7 @@ static FRAME: Pattern =
     LazyLock::new(|| Regex::new(r"^\s+at ([^\s()]+)\(([^()]*)\)(?:\s*~?\[[^\]]*\])?$").ok());
 static PLACE: Pattern = LazyLock::new(|| Regex::new(r"^(?:[\w.@+-]+/)?([^:/]+\.\w+):(\d+)$").ok());
 static CAUSE: Pattern = LazyLock::new(|| {
-    Regex::new(r"^\s*(?:Caused by|Suppressed|Wrapped by): ((?:[\w$]+[./])*[\w$]+)(?:: (.*))?$").ok()
+    Regex::new(r"^\s*(Caused by|Suppressed|Wrapped by): ((?:[\w$]+[./])*[\w$]+)(?:: (.*))?$").ok()
 });
 static MORE: Pattern = LazyLock::new(|| {
     Regex::new(r"^\s*(?:\.\.\. \d+ (?:more|common frames omitted)|\[CIRCULAR REFERENCE:?.*|\.\.\. suppressed \d+ lines)$").ok()
@@ -81,9 +81,17 @@ impl Java {
     pub fn take(&mut self, text: &str) {
         if let Some(cause) = find(&CAUSE, text) {
             self.pending.clear();
-            self.in_cause = true;
             self.open = Some(0);
-            return add_cause(&mut self.chain, &group(&cause, 1), &group(&cause, 2));
+            let (name, message) = (group(&cause, 2), group(&cause, 3));
+            if &cause[1] == "Wrapped by" {
+                // The innermost came first: what wraps it is the headline.
+                let event = Event { exception: name, message, ..Event::default() };
+                let inner = std::mem::replace(&mut self.event, event);
+                self.in_cause = false;
+                return add_cause(&mut self.chain, &inner.exception, &inner.message);
+            }
+            self.in_cause = true;
+            return add_cause(&mut self.chain, &name, &message);
         }
         if let Some(frame) = find(&FRAME, text) {
             self.close_message();
@@ -104,7 +112,7 @@ impl Java {
             return;
         }
         let lines = std::mem::take(&mut self.pending);
-        let message = match self.chain.last_mut() {
+        let message = match self.chain.last_mut().filter(|_| self.in_cause) {
             Some(cause) => &mut cause.message,
             None => &mut self.event.message,
         };

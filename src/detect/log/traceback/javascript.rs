@@ -9,6 +9,10 @@ use crate::model::finding::{Cause, Frame, Language};
 use regex::Regex;
 use std::sync::LazyLock;
 
+/// What V8 prints when it gives up.
+const FATAL: &str = "FATAL ERROR: ";
+/// What Node prints last.
+const VERSION: &str = "Node.js v";
 /// Lines of properties behind the frames.
 const PROPERTIES_MAX: u32 = 400;
 
@@ -18,14 +22,19 @@ static BARE: Pattern = LazyLock::new(|| Regex::new(r"^\s+at (?:async )?(\S.*?):(
 static PLAIN: Pattern = LazyLock::new(|| Regex::new(r"^\s+at (?:async )?\S.*( \{|,)?$").ok());
 static MORE: Pattern =
     LazyLock::new(|| Regex::new(r"^\s+\.\.\. \d+ lines matching cause stack trace \.\.\.( \{)?$").ok());
+/// A property that is an error: `[cause]: Error: x`, `inner: TypeError: y`.
 static CAUSE: Pattern = LazyLock::new(|| {
-    Regex::new(r"\[(?:cause|error)\]: \[?((?:[\w$]+\.)*[A-Za-z_$][\w$]*(?: \[[A-Z0-9_]+\])?)(?:: (.*?))?\]?( \{)?,?$").ok()
+    Regex::new(r"^\s*(?:\[[\w$]+\]|[\w$]+|'[^']*'): \[?((?:[\w$]+\.)*[A-Za-z_$][\w$]*(?: \[[A-Z]\w*\])?)(?:: (.*?))?\]?( \{)?,?$").ok()
 });
 static ITEM: Pattern =
-    LazyLock::new(|| Regex::new(r"^\s+\[?([A-Z][\w$]*(?: \[[A-Z0-9_]+\])?): (.*?)\]?( \{)?,?$").ok());
+    LazyLock::new(|| Regex::new(r"^\s+\[?([A-Z][\w$]*(?: \[[A-Z]\w*\])?): (.*?)\]?( \{)?,?$").ok());
 /// `[AggregateError: message] {`: an error without frames and with properties.
 static BRACKET: Pattern =
-    LazyLock::new(|| Regex::new(r"^(?:Uncaught )?\[(\w+(?: \[[A-Z0-9_]+\])?): (.*?)(?:\] \{|\])?$").ok());
+    LazyLock::new(|| Regex::new(r"^(?:Uncaught )?\[(\w+(?: \[[A-Z]\w*\])?): (.*?)(?:\] \{|\])?$").ok());
+/// Code that was made at run time: where it was made.
+static EVAL: Pattern =
+    LazyLock::new(|| Regex::new(r"^\s+at (.+?) \(eval at .*?\(([^()]+?):(\d+):\d+\).*\)$").ok());
+static NAMED: Pattern = LazyLock::new(|| Regex::new(r"^((?:[\w$]+\.)*[A-Z][\w$]*)(?:: (.*))?$").ok());
 static LOCATION: Pattern =
     LazyLock::new(|| Regex::new(r"^(?:file://)?((?:/|[A-Za-z]:[\\/]|\./)\S*):(\d+)$").ok());
 
@@ -37,14 +46,20 @@ pub fn is_frame(line: &str) -> bool {
     }
 }
 
-/// A rejection or a thrown value that is no error begins here: where its text begins.
+/// A rejection, an error without frames, or the end of V8's memory begins here: where its text begins.
 pub fn begins(line: &str) -> Option<usize> {
-    line.find("[UnhandledPromiseRejection: ").or_else(|| line.find("[AggregateError: "))
+    const SIGNS: [&str; 3] = ["[UnhandledPromiseRejection: ", "[AggregateError: ", FATAL];
+    let at = SIGNS.iter().find_map(|sign| line.find(sign))?;
+    let fatal = line[at..].starts_with(FATAL);
+    (!fatal || line.contains("Allocation failed") || line.contains("out of memory")).then_some(at)
 }
 
-/// What Node says below a thrown value that has no frames.
-pub fn is_thrown_note(line: &str) -> bool {
-    line.starts_with("(Use `node --trace-uncaught ")
+/// What Node says below an uncaught value that has no frames: where its text begins.
+pub fn thrown_note(line: &str) -> Option<usize> {
+    let at = line.find("(Use `node --trace-uncaught ").or_else(|| line.find(VERSION))?;
+    let number =
+        line[at..].strip_prefix(VERSION).is_none_or(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    number.then_some(at)
 }
 
 /// A trace under way.
@@ -57,6 +72,8 @@ pub struct JavaScript {
     /// Lines of properties so far; None = in the frames.
     properties: Option<u32>,
     in_cause: bool,
+    /// The frames tell where an event was emitted.
+    emitted: bool,
     done: bool,
     /// Where the file is that could not be parsed.
     location: Option<(String, u64)>,
@@ -71,6 +88,7 @@ impl JavaScript {
             others,
             properties: None,
             in_cause: false,
+            emitted: false,
             done: false,
             location: None,
         }
@@ -84,8 +102,14 @@ impl JavaScript {
         new
     }
 
-    /// Begins with `[Name: message] {`.
+    /// Begins with `[Name: message] {`, or with V8's last words.
     pub fn bracket(text: &str) -> Option<JavaScript> {
+        if let Some(message) = text.strip_prefix(FATAL) {
+            let (exception, message) = (FATAL.trim_end_matches([':', ' ']).to_owned(), message.to_owned());
+            let mut new = JavaScript::from(Event { exception, message, ..Event::default() });
+            new.done = true;
+            return Some(new);
+        }
         let found = find(&BRACKET, text)?;
         let event = Event { exception: group(&found, 1), message: group(&found, 2), ..Event::default() };
         let mut new = JavaScript::from(event);
@@ -94,22 +118,30 @@ impl JavaScript {
         Some(new)
     }
 
-    /// A thrown value: the lines above the note, nearest first, are its text, a mark, the source and the place.
-    pub fn thrown(above: &[&str]) -> Option<JavaScript> {
-        let end = above.iter().position(|line| is_mark(line))?;
-        let mut lines: Vec<&str> = above[..end].iter().rev().copied().collect();
-        lines.retain(|line| !line.trim().is_empty());
-        let mut message = lines.first().map(|line| line.trim_start_matches("Uncaught ").to_owned())?;
-        lines[1..].iter().for_each(|line| add_line(&mut message, line));
-        let mut new = JavaScript::from(Event { message, ..Event::default() });
+    /// A value without frames that nobody caught: the lines above the note, nearest first, are its text, a mark, the source
+    /// and the place. How many of them there are is told too.
+    pub fn thrown(above: &[&str]) -> Option<(JavaScript, usize)> {
+        let mark = above.iter().take(super::head::LINES_MAX).position(|line| is_mark(line))?;
+        let lines: Vec<&str> =
+            above[..mark].iter().rev().copied().filter(|line| !line.trim().is_empty()).collect();
+        let end = lines.iter().position(|line| *line == "Thrown at:").unwrap_or(lines.len());
+        let text = lines.first()?.trim_start_matches("Uncaught ");
+        let mut event = Event { message: text.to_owned(), ..Event::default() };
+        if let Some(found) = find(&BRACKET, text).or_else(|| find(&NAMED, text).filter(is_error)) {
+            event = Event { exception: group(&found, 1), message: group(&found, 2), ..Event::default() };
+        }
+        lines[1..end.max(1)].iter().for_each(|line| add_line(&mut event.message, line));
+        let mut new = JavaScript::from(event);
+        lines[end..].iter().for_each(|line| new.frame(line));
         new.location = location(above);
         new.done = true;
-        Some(new)
+        let first = above[..mark].iter().rposition(|line| !line.trim().is_empty())?;
+        Some((new, first + 1))
     }
 
     /// How a line would fit.
     pub fn look(&self, text: &str) -> Fit {
-        if text.starts_with("Node.js v") {
+        if text.starts_with(VERSION) {
             return Fit::Ours;
         }
         match self.properties {
@@ -121,24 +153,24 @@ impl JavaScript {
             None if self.done => Fit::Over,
             None if is(&PLAIN, text) || is(&MORE, text) => Fit::Ours,
             None if text.trim().is_empty() => Fit::Perhaps,
-            None if super::head::search(&[text]).is_some() => Fit::Over,
+            None if is_emitted(text) => Fit::Ours,
+            None if super::head::search(&[text]).is_some() || super::head::is_warning(text) => Fit::Over,
             None => Fit::Foreign,
         }
     }
 
     /// Takes a line that fits.
     pub fn take(&mut self, text: &str) {
-        if text.starts_with("Node.js v") {
+        if text.starts_with(VERSION) {
             self.done = true;
             return;
         }
-        if self.properties.is_none() && (text.ends_with(" {")) {
-            self.properties = Some(0);
-            self.frame(text);
-            return;
-        }
         let Some(lines) = self.properties else {
-            self.frame(text);
+            self.emitted |= is_emitted(text);
+            if !self.emitted {
+                self.frame(text);
+            }
+            self.properties = text.ends_with(" {").then_some(0);
             return;
         };
         self.properties = Some(lines + 1);
@@ -146,17 +178,22 @@ impl JavaScript {
             self.properties = None;
             self.done = true;
         } else if is_frame(text) {
-            self.frame(text);
-        } else if let Some(cause) = find(&CAUSE, text).or_else(|| find(&ITEM, text).filter(is_error)) {
+            if self.in_cause {
+                self.frame(text);
+            }
+        } else if let Some(cause) =
+            find(&CAUSE, text).filter(is_error).or_else(|| find(&ITEM, text).filter(is_error))
+        {
             self.in_cause = true;
             add_cause(&mut self.chain, &group(&cause, 1), &group(&cause, 2));
         }
     }
 
     fn frame(&mut self, text: &str) {
-        let (file, line, function) = if let Some(found) = find(&CALL, text) {
+        let (file, line, function) = if let Some(found) = find(&EVAL, text).or_else(|| find(&CALL, text)) {
+            let function = if is(&EVAL, text) { "eval".to_owned() } else { group(&found, 1) };
             // Of `file:1:2` and `file` both numbers or none are there.
-            (group(&found, 2), number(&found, 3), group(&found, 1))
+            (group(&found, 2), number(&found, 3), function)
         } else if let Some(found) = find(&BARE, text) {
             (group(&found, 1), number(&found, 2), String::new())
         } else {
@@ -185,9 +222,11 @@ impl JavaScript {
         if let Some((file, line)) = self.location
             && !frames.has_own()
         {
-            frames.push(file, line, String::new(), Origin::Own);
+            let origin = Origin::library_if(|| is_library(&file));
+            frames.push(file, line, String::new(), origin);
         }
-        let language = language(&frames.list);
+        // ts-node's own words about types come without a frame of the program.
+        let language = if exception == "TSError" { Language::Typescript } else { language(&frames.list) };
         let exception = (!exception.is_empty()).then_some(exception);
         vec![Found { language, exception, message, frames: frames.list, chain: self.chain }]
     }
@@ -197,6 +236,11 @@ fn is_error(found: &regex::Captures<'_>) -> bool {
     let name = group(found, 1);
     let name = name.split(" [").next().unwrap_or_default();
     name == "Error" || super::shape::is_strong(name)
+}
+
+/// What Node prints above the frames of where an error event was emitted.
+fn is_emitted(text: &str) -> bool {
+    text.starts_with("Emitted 'error' event ")
 }
 
 fn is_mark(line: &str) -> bool {

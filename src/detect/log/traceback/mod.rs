@@ -3,10 +3,12 @@
 //!
 //! Deliberately not here: what a language's trace looks like (one file per language), bytes and windows (`scanner`).
 
+mod above;
 mod go;
 mod head;
 mod java;
 mod javascript;
+mod pretty;
 mod python;
 mod rust;
 pub mod shape;
@@ -16,33 +18,43 @@ mod tracker;
 #[cfg(test)]
 mod variations_tests;
 
-use super::clean;
+use super::clean::{self, Kin};
 use super::report::Reports;
 use crate::model::finding::Finding;
 use shape::Fit;
+use std::collections::VecDeque;
 use tracker::{Machine, Tracker};
 
 /// Traces that may be open at once.
 const OPEN_MAX: usize = 8;
+/// Lines that belonged to traces and are remembered.
+const TAKEN_MAX: usize = 400;
 /// Lines that a look back may take.
 const ABOVE_MAX: usize = head::LINES_MAX + 8;
 
 /// What lines may begin a trace, for the search over many of them at once.
 pub const SIGNS: &[&str] = &[
-    r"Traceback \(most recent call last\):",
+    r"Traceback \(most recent call last",
     "Fatal Python error: ",
     r#"File ""#,
+    // The same in colours, since 3.13.
+    r"File \x1b\[",
+    // Within the JSON of a container engine.
+    r#"File \\(?:"|u001b)"#,
     "panic: ",
     "fatal error: ",
     r"goroutine \d",
     "SIG(?:QUIT|SEGV|ABRT|BUS|ILL): ",
     "panicked at ",
+    "application panicked ",
     "has overflowed its stack",
     "Stack backtrace:",
-    r#"Exception in thread ""#,
+    r#"Exception in thread \\?""#,
     r"\[UnhandledPromiseRejection: ",
     r"\[AggregateError: ",
     "--trace-uncaught ",
+    r"Node\.js v\d",
+    "FATAL ERROR: ",
     "  at ",
     r"\tat ",
     // The same tab in quotes.
@@ -79,8 +91,10 @@ pub struct Traced {
 pub struct Traces {
     open: Vec<Tracker>,
     reports: Reports,
-    /// End of the last line that belonged to a trace: a look back goes no further.
+    /// End of the last line that belonged to a trace: a look back goes no further in the same source.
     floor: u64,
+    /// Where the last lines begin that belonged to a trace.
+    taken: VecDeque<u64>,
 }
 
 impl Traces {
@@ -104,31 +118,42 @@ impl Traces {
     /// Takes one line.
     pub fn line(&mut self, line: &Line, above: &dyn Above, out: &mut Vec<Traced>) {
         let muted = self.reports.line(&line.text, line.at);
-        if self.offer(line, out) {
+        let rival = if self.is_other(line) { self.begin(line, above) } else { None };
+        if rival.is_none() && (self.offer(line, out) || self.embedded(line, muted, out)) {
             return;
         }
-        if self.embedded(line, muted, out) {
-            return;
-        }
-        let Some(mut tracker) = self.begin(line, above) else { return };
+        let Some(mut tracker) = rival.or_else(|| self.begin(line, above)) else { return };
         tracker.muted = muted;
         if self.open.len() >= OPEN_MAX {
             self.open.remove(0).finish(out);
         }
-        self.floor = line.end;
+        self.take(line);
+        tracker.above.drain(..).for_each(|at| self.taken.push_back(at));
+        for rival in self.open.iter_mut().filter(|open| open.kin(line) == Kin::Other) {
+            rival.be_strict();
+            tracker.be_strict();
+        }
         self.open.push(tracker);
+    }
+
+    /// May the line come from a source like that of an open trace, and from none that has one?
+    fn is_other(&self, line: &Line) -> bool {
+        let other = self.open.iter().any(|open| !open.is_strict() && open.kin(line) == Kin::Other);
+        other && !self.open.iter().any(|open| open.kin(line) == Kin::Same)
     }
 
     /// The open traces are judged as they stand.
     pub fn finish(&mut self, out: &mut Vec<Traced>) {
+        self.open.sort_by_key(|tracker| tracker.at);
         for tracker in self.open.drain(..) {
             tracker.finish(out);
         }
     }
 
-    /// Does the line belong to an open trace? Those whose lines are marked by a prefix are asked first.
+    /// Does the line belong to an open trace? Those whose prefix it carries are asked first, those with another number in
+    /// the prefix last.
     fn offer(&mut self, line: &Line, out: &mut Vec<Traced>) -> bool {
-        self.open.sort_by_key(|tracker| !tracker.is_marked());
+        self.open.sort_by_cached_key(|tracker| (tracker.kin(line), !tracker.is_marked()));
         let mut claimed = false;
         for tracker in std::mem::take(&mut self.open) {
             let mut tracker = tracker;
@@ -136,7 +161,7 @@ impl Traces {
             match fit {
                 Fit::Ours => {
                     claimed = true;
-                    self.floor = line.end;
+                    self.take(line);
                     self.open.push(tracker);
                 }
                 Fit::Perhaps | Fit::Foreign => self.open.push(tracker),
@@ -146,19 +171,32 @@ impl Traces {
         claimed
     }
 
+    /// The line belongs to a trace.
+    fn take(&mut self, line: &Line) {
+        self.floor = line.end;
+        self.taken.push_back(line.at);
+        while self.taken.len() > TAKEN_MAX {
+            self.taken.pop_front();
+        }
+    }
+
     /// A trace in quotes within the line.
     fn embedded(&self, line: &Line, muted: bool, out: &mut Vec<Traced>) -> bool {
         if muted || !line.text.contains("\\n") {
             return false;
         }
-        const WITHIN: [&str; 5] = [
+        const WITHIN: [&str; 6] = [
+            // Go's stacks of recovered panics begin with it.
+            "\"goroutine ",
             "Traceback (most recent call last):\\n",
             "\\n    at ",
             "\\n\\tat ",
             "\\ngoroutine ",
             "panicked at ",
         ];
-        let Some(at) = WITHIN.iter().filter_map(|sign| line.text.find(sign)).min() else { return false };
+        let Some(at) = WITHIN.iter().filter_map(|sign| Some(line.text.find(sign)? + 1)).min() else {
+            return false;
+        };
         let Some(text) = clean::embedded(&line.text, at) else { return false };
         let mut inner = Traces::default();
         let mut found = Vec::new();
@@ -170,6 +208,9 @@ impl Traces {
         }
         inner.finish(&mut found);
         for traced in &mut found {
+            if traced.finding.message.is_empty() {
+                traced.finding.message = clean::said(&line.text).unwrap_or_default();
+            }
             traced.finding.text = clean::cut(&line.text, tracker::TEXT_MAX).to_owned();
         }
         let any = !found.is_empty();
@@ -183,6 +224,9 @@ impl Traces {
         let own = |at: usize| (&text[..at], &text[at..]);
         if let Some((prefix, text)) = python::begins(text).map(own) {
             return Some(Tracker::new(line, prefix, Machine::Python(python::Python::new(text))));
+        }
+        if let Some((prefix, text)) = pretty::begins(text).map(own) {
+            return Some(Tracker::new(line, prefix, Machine::Pretty(pretty::Pretty::new(text))));
         }
         if let Some((prefix, text)) = go::begins(text).map(own) {
             return Some(Tracker::new(line, prefix, Machine::Go(go::Go::new(text))));
@@ -205,87 +249,21 @@ impl Traces {
 
     /// Does this line tell that a trace began above it?
     fn begin_above(&self, line: &Line, above: &dyn Above) -> Option<Tracker> {
-        let text = line.text.as_str();
-        let dump = go::dump_begins(text);
-        let report = rust::backtrace_begins(text);
-        let thrown = javascript::is_thrown_note(text);
-        let frame = frame_begins(text);
-        if dump.is_none() && report.is_none() && !thrown && frame.is_none() {
-            return None;
-        }
-        let before: Vec<Line> =
-            above.above(ABOVE_MAX).into_iter().take_while(|before| before.at >= self.floor).collect();
-        if let Some((at, language)) = frame {
-            return begin_at_frame(line, at, language, &before);
-        }
-        let prefix = &text[..dump.or(report).unwrap_or_default()];
-        let (kept, texts) = unprefixed(prefix, &before);
-        let (machine, lines) = if dump.is_some() {
-            let head = texts.iter().position(|text| !text.trim().is_empty())?;
-            (Machine::Go(go::Go::caught(texts[head])?), head + 1)
-        } else if report.is_some() {
-            let oldest_first: Vec<String> = texts.iter().rev().map(|text| (*text).to_owned()).collect();
-            let lines = texts.iter().position(|text| text.contains("Error: "))? + 1;
-            (Machine::Rust(rust::Rust::report(&oldest_first)?), lines)
-        } else {
-            (Machine::JavaScript(javascript::JavaScript::thrown(&texts)?), 2)
-        };
-        let first = kept.get(lines - 1).copied()?;
-        Some(Tracker::from_above(first, &before, line, prefix, machine))
+        above::begin(line, || {
+            let mut before = above.above(ABOVE_MAX);
+            before.retain(|one| self.is_free(one, line));
+            before
+        })
     }
-}
 
-/// Whose frame a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FrameOf {
-    Java,
-    JavaScript,
-}
-
-/// Where a frame's indentation begins in a line, if it is a frame.
-fn frame_begins(text: &str) -> Option<(usize, FrameOf)> {
-    for (at, _) in text.match_indices("at ").take(8) {
-        let start = text[..at].trim_end_matches([' ', '\t']).len();
-        if start == at {
-            continue;
+    /// May a line above be the head of a trace that another line gave away? Not what belongs to a trace already, nor what
+    /// stands above such a line, unless it comes from another source.
+    fn is_free(&self, one: &Line, line: &Line) -> bool {
+        if one.at >= self.floor {
+            return true;
         }
-        if java::is_frame(&text[start..]) {
-            return Some((start, FrameOf::Java));
-        }
-        if javascript::is_frame(&text[start..]) {
-            return Some((start, FrameOf::JavaScript));
-        }
+        !self.taken.contains(&one.at) && self.open.iter().any(|open| open.kin(line) == Kin::Other)
     }
-    None
-}
-
-fn begin_at_frame(line: &Line, at: usize, language: FrameOf, before: &[Line]) -> Option<Tracker> {
-    let prefix = &line.text[..at];
-    let (kept, texts) = unprefixed(prefix, before);
-    let head = head::search(&texts)?;
-    let above = head.above;
-    let first = kept.get(above - 1).copied()?;
-    // What stands between the prefix and the head belongs to the prefix, so that an indented trace is read as one.
-    let indent = texts[above - 1].len() - texts[above - 1].trim_start_matches(' ').len();
-    let indent = if at == 0 { 0 } else { indent.min(line.text[at..].len()) };
-    let prefix = line.text.get(..at + indent).unwrap_or(prefix);
-    // Now that the whole prefix is known, the message is read without it.
-    let (_, whole) = unprefixed(prefix, before);
-    let head = head::search(&whole).filter(|again| again.exception == head.exception).unwrap_or(head);
-    let machine = match language {
-        FrameOf::Java => Machine::Java(java::Java::with(head)),
-        FrameOf::JavaScript => {
-            Machine::JavaScript(javascript::JavaScript::with(head, &texts[above.min(texts.len())..]))
-        }
-    };
-    let mut tracker = Tracker::from_above(first, before, line, prefix, machine);
-    tracker.offer(line);
-    Some(tracker)
-}
-
-/// The lines that carry a prefix, without it.
-fn unprefixed<'a>(prefix: &str, lines: &'a [Line]) -> (Vec<&'a Line>, Vec<&'a str>) {
-    lines.iter().filter_map(|line| Some((line, clean::same_shape(prefix, &line.text)?))).unzip()
 }
 
 /// The lines of a trace in quotes.

@@ -10,12 +10,13 @@ use regex::Regex;
 use std::sync::LazyLock;
 
 /// The line before the frames.
-const HEAD: &str = "Traceback (most recent call last):";
+pub const HEAD: &str = "Traceback (most recent call last):";
 const FATAL: &str = "Fatal Python error: ";
 /// Lines after the exception's that may be its notes, before a chain goes on.
 const NOTES_MAX: u32 = 10;
 
-static FRAME: Pattern = LazyLock::new(|| Regex::new(r#"^\s*File "(.+)", line (\d+)(?:,? in (.+))?$"#).ok());
+static FRAME: Pattern =
+    LazyLock::new(|| Regex::new(r#"^\s*(?:> )?File "(.+)", line (\d+)(?:,? in (.+))?$"#).ok());
 static NAME: Pattern =
     LazyLock::new(|| Regex::new(r"^((?:[\w<>]+\.)*[\p{L}_]\w*(?:\([\w.]+\))?)(?:: ?(.*))?$").ok());
 static THREAD: Pattern =
@@ -24,7 +25,9 @@ static SHUT: Pattern = LazyLock::new(|| {
     Regex::new(r"^(?:Current thread|Python runtime state:|Extension modules:|<no Python frame>)").ok()
 });
 
-const JOINS: [&str; 2] = [
+const JOINS: [&str; 3] = [
+    // What comes out of `sys.excepthook` is printed first.
+    "Original exception was:",
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 ];
@@ -33,17 +36,26 @@ const JOINS: [&str; 2] = [
 pub fn begins(line: &str) -> Option<usize> {
     let end = line.trim_end();
     if let Some(before) = end.strip_suffix(HEAD) {
+        // Quoted in a comment, or in what a test protocol tells about a test.
+        if before.trim_start().starts_with('#') {
+            return None;
+        }
         let group = before.strip_suffix("+ Exception Group ");
-        return Some(group.map_or(before.len(), |before| before.trim_end_matches(' ').len()));
+        return Some(group.map_or(before.len(), |before| before.len() - indent(before)));
     }
     if let Some(at) = line.find(FATAL) {
         return Some(at);
     }
     let at = line.find("File \"")?;
-    let before = line[..at].trim_end_matches(' ');
     let place = find(&FRAME, &line[at..])?;
-    // A frame names its function; only the place of a syntax error does not, and it is indented by two.
-    (place.get(3).is_none() && at >= before.len() + 2).then_some(before.len())
+    // A frame names its function; only the place of a syntax error does not.
+    let indent = indent(&line[..at]);
+    (place.get(3).is_none() && indent == 2).then_some(at - indent)
+}
+
+/// Spaces at the end of what stands before a first line, as many as Python writes.
+fn indent(before: &str) -> usize {
+    (before.len() - before.trim_end_matches(' ').len()).min(2)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,10 +122,12 @@ impl Python {
                 Some(_) => Fit::Ours,
                 None if text.trim().is_empty() => Fit::Perhaps,
                 None if is_join(text) => Fit::Ours,
+                None if self.stage == Stage::Joined && text.trim_end().ends_with(HEAD) => Fit::Ours,
                 None => Fit::Over,
             };
         }
         match self.stage {
+            Stage::Frames if self.unusual(text).is_some() => Fit::Ours,
             Stage::Frames => look_frames(text),
             Stage::Done => self.look_done(text),
             Stage::Joined => match text.trim_end() {
@@ -187,10 +201,18 @@ impl Python {
         if self.frame(text) {
             return;
         }
-        match exception(text) {
+        match exception(text).or_else(|| self.unusual(text)) {
             Some((name, message)) if !text.starts_with([' ', '\t']) => self.conclude(name, message),
             Some(_) | None => self.remember_source(text),
         }
+    }
+
+    /// An exception whose name looks like any word: the last line of source names it.
+    fn unusual<'t>(&self, text: &'t str) -> Option<(&'t str, &'t str)> {
+        let found = find(&NAME, text.trim_end())?;
+        let name = found.get(1)?.as_str();
+        let raised = self.source.split_once("raise ").is_some_and(|(_, rest)| rest.starts_with(name));
+        raised.then(|| (name, found.get(2).map_or("", |message| message.as_str())))
     }
 
     fn remember_source(&mut self, text: &str) {
@@ -230,7 +252,15 @@ impl Python {
     }
 
     fn take_group(&mut self, text: &str, top: usize) {
-        let Some((column, body)) = group_line(text) else { return };
+        let Some((column, body)) = group_line(text) else {
+            if is_join(text) {
+                self.stage = Stage::Joined;
+            } else if text.trim_end().ends_with(HEAD) {
+                self.group = None;
+                self.next_block(text);
+            }
+            return;
+        };
         if body.trim_end().ends_with(HEAD) {
             if column == top && !self.event.exception.is_empty() {
                 self.next_block(text);
@@ -311,18 +341,18 @@ fn look_frames(text: &str) -> Fit {
     if text.trim_end().ends_with(HEAD) {
         return Fit::Over;
     }
-    if text.starts_with([' ', '\t']) && !text.trim().is_empty() {
+    if text.starts_with([' ', '\t']) && !text.trim().is_empty() || is(&FRAME, text) {
         return Fit::Ours;
     }
     if exception(text).is_some() { Fit::Ours } else { Fit::Foreign }
 }
 
-fn is_join(text: &str) -> bool {
+pub fn is_join(text: &str) -> bool {
     JOINS.contains(&text.trim())
 }
 
 /// Name and message of an exception's line. Names may be any; words that loggers write before a colon are none.
-fn exception(text: &str) -> Option<(&str, &str)> {
+pub fn exception(text: &str) -> Option<(&str, &str)> {
     let found = find(&NAME, text.trim_end())?;
     let name = found.get(1)?.as_str();
     let last = name.rsplit('.').next().unwrap_or_default();
@@ -340,7 +370,7 @@ fn group_line(text: &str) -> Option<(usize, &str)> {
     Some((text.len() - bare.len(), body.strip_prefix(' ').unwrap_or(body)))
 }
 
-fn is_library(file: &str) -> bool {
+pub fn is_library(file: &str) -> bool {
     const PLACES: [&str; 7] = [
         "/site-packages/",
         "/dist-packages/",

@@ -11,10 +11,16 @@ use std::sync::LazyLock;
 /// Lines of a message that are waited for; without a note or a backtrace behind them only the first is believed.
 const MESSAGE_LINES_MAX: usize = 24;
 
+/// What the hooks of color-eyre, color-backtrace and better-panic print first.
+const CRASHED: &str = "The application panicked (crashed).";
+
+/// Their lines of the message and the place.
+static LOCATION: Pattern =
+    LazyLock::new(|| Regex::new(r"^(?:Location: +|in )([^:,]+)(?::|, line )(\d+)(?::\d+)?$").ok());
 static NEW: Pattern = LazyLock::new(|| Regex::new(r"panicked at ([^':][^:]*):(\d+):\d+:\s*$").ok());
-static OLD: Pattern = LazyLock::new(|| Regex::new(r"panicked at '(.*)', ([^:']+):(\d+)(?::\d+)?$").ok());
+static OLD: Pattern = LazyLock::new(|| Regex::new(r"panicked at '(.*)'[,:] ([^:']+):(\d+)(?::\d+)?$").ok());
 static OLD_OPEN: Pattern = LazyLock::new(|| Regex::new(r"panicked at '(.*)$").ok());
-static OLD_CLOSE: Pattern = LazyLock::new(|| Regex::new(r"^(.*)', ([^:']+):(\d+)(?::\d+)?$").ok());
+static OLD_CLOSE: Pattern = LazyLock::new(|| Regex::new(r"^(.*)'[,:] ([^:']+):(\d+)(?::\d+)?$").ok());
 static THREAD: Pattern =
     LazyLock::new(|| Regex::new(r"thread '(.*?)' (?:\(\d+\) )?(?:panicked at|has overflowed)").ok());
 static FRAME: Pattern = LazyLock::new(|| Regex::new(r"^\s*\d+:\s+(?:0x[0-9a-f]+ - )?(\S.*)$").ok());
@@ -29,14 +35,17 @@ static HASH: Pattern = LazyLock::new(|| Regex::new(r"::h[0-9a-f]{16}$|\[[0-9a-f]
 
 /// Where the text of a panic begins in a line, if one begins there.
 pub fn begins(line: &str) -> Option<usize> {
+    if let Some(at) = line.find(CRASHED) {
+        return Some(at);
+    }
     let head = is(&NEW, line) || is(&OLD, line) || is(&OLD_OPEN, line) && is(&THREAD, line);
     let overflow = is(&THREAD, line) && line.contains("has overflowed its stack");
     if !head && !overflow {
         return None;
     }
     let thread = find(&THREAD, line).and_then(|found| Some(found.get(0)?.start()));
-    // A hook of the program's own wrote the line: the lines after it carry no more than its beginning.
-    Some(thread.unwrap_or(0))
+    // A hook of the program's own wrote the line: what it says before belongs to it as a logger's words would.
+    thread.or_else(|| line.find("panicked at "))
 }
 
 /// Does a backtrace of an error (not of a panic) begin here?
@@ -48,6 +57,8 @@ pub fn backtrace_begins(line: &str) -> Option<usize> {
 enum Stage {
     /// Behind the header: the message comes.
     Message,
+    /// In what a hook of a library prints: message, place, perhaps a backtrace.
+    Crash,
     /// Within a message that began in quotes.
     Quoted,
     /// In the backtrace.
@@ -109,6 +120,10 @@ impl Rust {
             if line.trim() == "Caused by:" {
                 continue;
             }
+            // eyre tells where the report was made.
+            if line.trim() == "Location:" {
+                break;
+            }
             if let Some(cause) = find(&CAUSE, line) {
                 add_cause(&mut new.chain, "Error", &group(&cause, 1));
             }
@@ -125,7 +140,9 @@ impl Rust {
             Stage::Message | Stage::Quoted if is_end(text) => Fit::Ours,
             Stage::Quoted if find(&OLD_CLOSE, text).is_some() => Fit::Ours,
             Stage::Message | Stage::Quoted if begins(text).is_some() => self.look_next(text),
-            Stage::Message if self.now.lines.is_empty() => Fit::Ours,
+            Stage::Crash if begins(text).is_some() => Fit::Over,
+            Stage::Crash => look_crash(text),
+            Stage::Message if self.now.lines.is_empty() || is_first_frame(text) => Fit::Ours,
             Stage::Message | Stage::Quoted if self.now.lines.len() >= MESSAGE_LINES_MAX => Fit::Over,
             Stage::Message | Stage::Quoted => Fit::Perhaps,
             Stage::Stack if is(&PLACE, text) || is(&FRAME, text) || is_end(text) => Fit::Ours,
@@ -168,6 +185,7 @@ impl Rust {
         }
         match self.stage {
             Stage::Message | Stage::Quoted => self.take_message(text),
+            Stage::Crash => self.take_crash(text),
             Stage::Stack => self.take_stack(text),
             Stage::Done => {}
         }
@@ -180,6 +198,10 @@ impl Rust {
         } else if text.starts_with("note: ") {
             self.now.closed = true;
             self.stage = Stage::Done;
+        } else if is_first_frame(text) {
+            self.now.closed = true;
+            self.stage = Stage::Stack;
+            self.take_stack(text);
         } else if let Some(close) = find(&OLD_CLOSE, text).filter(|_| self.stage == Stage::Quoted) {
             self.now.lines.push(group(&close, 1));
             self.now.file = group(&close, 2);
@@ -192,6 +214,21 @@ impl Rust {
             self.now.lines = vec![String::new()];
         } else {
             self.now.lines.push(text.to_owned());
+        }
+    }
+
+    fn take_crash(&mut self, text: &str) {
+        if let Some(message) = text.strip_prefix("Message:") {
+            message.trim().clone_into(&mut self.now.event.message);
+        } else if let Some(place) = find(&LOCATION, text) {
+            self.now.closed = true;
+            self.now.file = group(&place, 1);
+            self.now.line = number(&place, 2);
+        } else if self.now.closed || is(&FRAME, text) || is(&PLACE, text) {
+            self.take_stack(text);
+        } else if !text.trim().is_empty() {
+            let message = &mut self.now.event.message;
+            if message.is_empty() { text.trim().clone_into(message) } else { add_line(message, text) }
         }
     }
 
@@ -208,6 +245,11 @@ impl Rust {
             let name = HASH.as_ref().map_or(name.clone(), |hash| hash.replace_all(&name, "").into_owned());
             self.function = Some(name);
         }
+    }
+
+    /// The message comes: any line may be it.
+    pub fn guesses(&self) -> bool {
+        self.stage == Stage::Message && self.now.lines.is_empty()
     }
 
     /// Lines of others that may stand between its own.
@@ -274,6 +316,9 @@ impl Panic {
 fn header(text: &str) -> (Panic, Stage) {
     let mut panic = Panic { thread: thread(text), ..Panic::default() };
     panic.event.exception = "panic".to_owned();
+    if text.contains(CRASHED) {
+        return (panic, Stage::Crash);
+    }
     if let Some(new) = find(&NEW, text) {
         panic.file = group(&new, 1);
         panic.line = number(&new, 2);
@@ -298,13 +343,26 @@ fn thread(text: &str) -> String {
     find(&THREAD, text).map(|found| group(&found, 1)).unwrap_or_default()
 }
 
+/// A hook of the program's own may print a backtrace without a heading.
+fn is_first_frame(text: &str) -> bool {
+    let bare = text.trim_start();
+    (bare.starts_with("0: ") || bare.starts_with("1: ")) && text.starts_with("  ") && is(&FRAME, text)
+}
+
+fn look_crash(text: &str) -> Fit {
+    const STARTS: [&str; 6] = ["Message:", "Location:", "in ", "thread: ", "Backtrace omitted", "Run with "];
+    let known = STARTS.iter().any(|start| text.starts_with(start)) || text.starts_with("  ");
+    let other = text.trim().is_empty() || is(&FRAME, text) || is(&PLACE, text) || text.contains("━━");
+    if known || other { Fit::Ours } else { Fit::Over }
+}
+
 fn is_end(text: &str) -> bool {
     text.trim_end() == "stack backtrace:" || text.starts_with("note: ")
 }
 
 /// Source: where rustup, distributions and cargo keep the sources of what they built.
 fn is_library(file: &str) -> bool {
-    const PLACES: [&str; 8] = [
+    const PLACES: [&str; 10] = [
         "/rustc/",
         "/rustlib/src/",
         "/.cargo/registry/",
@@ -312,6 +370,8 @@ fn is_library(file: &str) -> bool {
         "/usr/src/rustc",
         "/csu/",
         "/sysdeps/",
+        "./nptl/",
+        "./misc/",
         "/.cargo/git/",
     ];
     PLACES.iter().any(|place| file.contains(place)) || file.starts_with("library/")

@@ -1,4 +1,5 @@
-//! Every sample of `fixtures/traces` against its truth, and variations of our own.
+//! Every sample of `fixtures/traces` and `fixtures/traces-more` against its truth, and with what loggers, job schedulers and
+//! container engines make of it.
 
 use crate::config::{DetectorConfig, DetectorKind};
 use crate::detect::log::{Position, Scanner};
@@ -70,18 +71,28 @@ fn sample(truth: &serde_json::Value, found: &[Finding]) -> Result<(), String> {
     Ok(())
 }
 
+/// Every sample: its name, its log, its truth.
+fn all() -> Vec<(String, Vec<u8>, serde_json::Value)> {
+    let mut all = Vec::new();
+    for folder in ["traces", "traces-more"] {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder);
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let truth = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            all.push((name, std::fs::read(path.with_extension("log")).unwrap(), truth));
+        }
+    }
+    all
+}
+
 fn walk(change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>, piece: usize) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/traces");
     let mut wrong = Vec::new();
     let mut seen = 0;
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let truth = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let log = std::fs::read(path.with_extension("log")).unwrap();
+    for (name, log, truth) in all() {
         let Some(log) = change(&name, log) else { continue };
         seen += 1;
         if let Err(why) = sample(&truth, &scan(&log, piece)) {
@@ -89,7 +100,7 @@ fn walk(change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>, piece: usize) {
         }
     }
     wrong.sort();
-    assert!(seen > 40, "{seen} samples");
+    assert!(seen > 160, "{seen} samples");
     assert!(wrong.is_empty(), "{} of {seen} are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
@@ -120,26 +131,78 @@ fn samples_in_colour() {
     walk(|_, log| Some(each_line(&log, |_, line| format!("\x1b[31m{line}\x1b[0m\n"))), 1 << 20);
 }
 
-/// Reports of tests are known by lines that stand at the margin, JSON by its own line.
+/// Reports of tests are known by lines that stand at the margin, JSON by its own line; a bar overwrites what was before it.
 fn is_plain(name: &str) -> bool {
-    let special = ["py38", "js26", "rs20", "rs12", "js15", "js19", "js20", "py37"];
-    !special.iter().any(|special| name.starts_with(special))
+    const SPECIAL: [&str; 19] = [
+        "py38",
+        "js26",
+        "rs20",
+        "rs12",
+        "js15",
+        "js19",
+        "js20_ts_tsx",
+        "py37",
+        "py11_progress",
+        "py11_doctest",
+        "py11_unitt",
+        "py11_pytest",
+        "js20_nodetest",
+        "js22_nodetest",
+        "js22_jest",
+        "js22_mocha",
+        "js22_vitest",
+        "rs_cargotest",
+        "py11_strtrace",
+    ];
+    !SPECIAL.iter().any(|special| name.starts_with(special))
+}
+
+/// Each line of the plain samples behind a prefix.
+fn behind(prefix: impl Fn(usize) -> String) {
+    let change = |_: &str, n: usize, line: &str| format!("{}{line}\n", prefix(n));
+    walk(|name, log| is_plain(name).then(|| each_line(&log, |n, line| change(name, n, line))), 1 << 20);
 }
 
 #[test]
-fn samples_behind_a_container_prefix() {
-    let change = |name: &str, log: Vec<u8>| {
-        is_plain(name).then(|| each_line(&log, |_, line| format!("web-1  | {line}\n")))
-    };
-    walk(change, 1 << 20);
+fn samples_behind_a_prefix_that_does_not_change() {
+    // docker compose, mpirun, srun --label, kubectl --prefix
+    for prefix in ["web-1  | ", "[1,0]<stderr>:", "0: ", "[pod/web-5f7d9/app] "] {
+        behind(|_| prefix.to_owned());
+    }
 }
 
 #[test]
 fn samples_behind_changing_times() {
-    let stamp = |n: usize, line: &str| {
-        format!("2026-11-21T08:45:{:02}.{:03}Z stderr F {line}\n", n / 60 % 60, n * 37)
-    };
-    walk(|name, log| is_plain(name).then(|| each_line(&log, stamp)), 1 << 20);
+    behind(|n| format!("2026-11-21T08:45:{:02}.{:03}Z stderr F ", n / 60 % 60, n * 37));
+    // journald, a logger of Python's
+    behind(|n| format!("Nov 21 08:45:{:02} host app[4711]: ", n % 60));
+    behind(|n| format!("2026-11-21 08:45:{:02},{:03} ERROR app.main: ", n % 60, n % 1000));
+}
+
+#[test]
+fn samples_among_lines_of_others() {
+    let company = |n: usize, line: &str| format!("web-1  | {line}\ndb-1   | {n} ready to accept\n");
+    walk(|name, log| is_plain(name).then(|| each_line(&log, company)), 1 << 20);
+}
+
+/// Two ranks that fail in the same way at the same time: each trace is found, and holds nothing of the other.
+#[test]
+fn samples_of_two_ranks_at_once() {
+    let mut wrong = Vec::new();
+    for (name, log, truth) in all().into_iter().filter(|(name, _, _)| is_plain(name)) {
+        let both = each_line(&log, |_, line| format!("[rank0]: {line}\n[rank1]: {line}\n"));
+        let found = scan(&both, 1 << 20);
+        let wanted = if truth["should_fire"].as_bool().unwrap() { 2 } else { 0 };
+        if found.len() != wanted {
+            wrong.push(format!("{name}: {} findings", found.len()));
+        }
+        for one in found.chunks(1) {
+            if let Err(why) = sample(&truth, one) {
+                wrong.push(format!("{name}: {why}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]

@@ -2,10 +2,11 @@
 //!
 //! Deliberately not here: where traces begin (`mod`).
 
-use super::super::clean::{self, Prefix};
+use super::super::clean::{self, Kin, Prefix};
 use super::go::Go;
 use super::java::Java;
 use super::javascript::JavaScript;
+use super::pretty::Pretty;
 use super::python::Python;
 use super::rust::Rust;
 use super::shape::{Fit, Found};
@@ -22,6 +23,7 @@ const STRANGERS_MAX: u32 = 400;
 #[derive(Clone, Debug)]
 pub enum Machine {
     Python(Python),
+    Pretty(Pretty),
     JavaScript(JavaScript),
     Go(Go),
     Rust(Rust),
@@ -41,9 +43,14 @@ pub struct Tracker {
     pub trigger: u64,
     text: String,
     /// Lines that may belong to it.
-    held: String,
+    held: Vec<String>,
+    held_bytes: usize,
+    /// The reader as it was before them, as long as it is not known what of the prefix its lines carry.
+    doubt: Option<Box<Machine>>,
     foreign: u32,
     strangers: u32,
+    /// Where the lines begin that were found above the one that gave it away.
+    pub above: Vec<u64>,
     /// It stands in a report of tests: it is read, so that its lines are nobody else's, and not told.
     pub muted: bool,
 }
@@ -59,22 +66,27 @@ impl Tracker {
             number: line.number,
             trigger: line.at,
             text: line.text.clone(),
-            held: String::new(),
+            held: Vec::new(),
+            held_bytes: 0,
+            doubt: None,
             foreign: 0,
             strangers: 0,
+            above: Vec::new(),
             muted: false,
         }
     }
 
-    /// Begins with a line above the one that gave it away. `before` are the lines above, nearest first.
-    pub fn from_above(first: &Line, before: &[Line], line: &Line, prefix: &str, machine: Machine) -> Tracker {
-        let mut new = Tracker::new(first, prefix, machine);
+    /// Begins with lines above the one that gave it away, nearest first.
+    pub fn from_above(lines: &[&Line], line: &Line, prefix: &str, machine: Machine) -> Tracker {
+        let mut new = Tracker::new(lines.last().unwrap_or(&line), prefix, machine);
         new.text.clear();
-        for one in before.iter().filter(|one| one.at >= first.at).rev() {
-            new.push_text(&one.text);
+        lines.iter().rev().for_each(|one| new.push_text(&one.text));
+        if lines.is_empty() || new.at == line.at {
+            new.push_text(&line.text);
         }
         new.trigger = line.at;
         new.end = line.end;
+        new.above = lines.iter().map(|one| one.at).collect();
         new.prefix.lock(prefix.len());
         new
     }
@@ -84,49 +96,88 @@ impl Tracker {
         self.prefix.is_marked()
     }
 
+    /// Is the line from its source, as far as the prefix tells?
+    pub fn kin(&self, line: &Line) -> Kin {
+        self.prefix.kin(&line.text)
+    }
+
+    /// Does it read only lines of its very source?
+    pub fn is_strict(&self) -> bool {
+        self.prefix.is_strict()
+    }
+
+    /// From now on it reads only lines of its very source.
+    pub fn be_strict(&mut self) {
+        self.prefix.be_strict();
+    }
+
     /// Offers a line to it.
     pub fn offer(&mut self, line: &Line) -> Fit {
-        let readings = self.prefix.readings(&line.text);
-        if readings.is_empty() {
+        let Some((cut, text)) = self.prefix.reading(&line.text) else {
             self.strangers += 1;
             return if self.strangers > STRANGERS_MAX { Fit::Over } else { Fit::Foreign };
-        }
-        let looks: Vec<Fit> = readings.iter().map(|(_, text)| self.machine.look(text)).collect();
-        if let Some(n) = looks.iter().position(|fit| *fit == Fit::Ours) {
-            self.take(line, readings[n].0, readings[n].1);
-            return Fit::Ours;
-        }
-        if let Some(n) = looks.iter().position(|fit| *fit == Fit::Perhaps) {
-            self.machine.take(readings[n].1);
-            if self.held.len() < TEXT_MAX {
-                self.held.push('\n');
-                self.held.push_str(&line.text);
-            }
-            return Fit::Perhaps;
-        }
+        };
         // A line without anything of the prefix may be another source's, as long as nothing shows what the lines carry.
-        let stranger = readings.iter().all(|(cut, _)| *cut == 0) && self.prefix.is_open();
-        if looks.contains(&Fit::Over) && !stranger {
-            return Fit::Over;
+        let stranger = cut == 0 && self.prefix.is_open() || self.prefix.kin(&line.text) == Kin::Other;
+        match self.machine.look(text) {
+            Fit::Ours if !(stranger && self.machine.guesses()) => {
+                self.take(line, cut, text);
+                Fit::Ours
+            }
+            Fit::Ours | Fit::Perhaps => {
+                if cut > 0 && !text.trim().is_empty() {
+                    self.prefix.lock(cut);
+                    self.settle(cut);
+                }
+                if self.held.is_empty() && self.prefix.is_open() {
+                    self.doubt = Some(Box::new(self.machine.clone()));
+                }
+                self.machine.take(text);
+                self.held_bytes += line.text.len();
+                if self.held_bytes < TEXT_MAX {
+                    self.held.push(line.text.clone());
+                }
+                Fit::Perhaps
+            }
+            Fit::Over if !stranger => Fit::Over,
+            Fit::Over | Fit::Foreign => {
+                self.foreign += 1;
+                if self.foreign > self.machine.patience() { Fit::Over } else { Fit::Foreign }
+            }
         }
-        self.foreign += 1;
-        if self.foreign > self.machine.patience() { Fit::Over } else { Fit::Foreign }
     }
 
     fn take(&mut self, line: &Line, cut: usize, text: &str) {
         // A blank line says nothing of the prefix.
         if !text.trim().is_empty() {
             self.prefix.lock(cut);
+            self.settle(cut);
         }
         self.machine.take(text);
         self.foreign = 0;
         self.strangers = 0;
-        let held = std::mem::take(&mut self.held);
-        if !held.is_empty() {
-            self.push_text(held.trim_start_matches('\n'));
+        self.held_bytes = 0;
+        for held in std::mem::take(&mut self.held) {
+            if self.prefix.reads(&held) {
+                self.push_text(&held);
+            }
         }
         self.push_text(&line.text);
         self.end = line.end;
+    }
+
+    /// Now that it is known what of the prefix the lines carry: lines without it were none of ours.
+    fn settle(&mut self, cut: usize) {
+        let Some(machine) = self.doubt.take().filter(|_| cut > 0) else { return };
+        if self.held.iter().all(|held| self.prefix.reads(held)) {
+            return;
+        }
+        self.machine = *machine;
+        for held in &self.held {
+            if let Some((_, text)) = self.prefix.reading(held) {
+                self.machine.take(text);
+            }
+        }
     }
 
     fn push_text(&mut self, text: &str) {
@@ -147,7 +198,7 @@ impl Tracker {
             let mut chain = found.chain;
             chain
                 .iter_mut()
-                .for_each(|cause| cause.message = strip_controls(clean::cut(&cause.message, 1024)));
+                .for_each(|cause| cause.message = without_controls(clean::cut(&cause.message, 1024)));
             let finding = Finding {
                 kind: FindingKind::Traceback,
                 at: self.at,
@@ -155,7 +206,7 @@ impl Tracker {
                 line: self.number,
                 language: Some(found.language),
                 exception: found.exception,
-                message: strip_controls(&found.message),
+                message: without_controls(found.message.trim_end()),
                 frames: found.frames,
                 chain,
                 text: self.text.clone(),
@@ -166,10 +217,16 @@ impl Tracker {
     }
 }
 
+/// A message as it was printed: tabs stay.
+fn without_controls(message: &str) -> String {
+    message.split('\t').map(strip_controls).collect::<Vec<_>>().join("\t")
+}
+
 impl Machine {
     fn look(&self, text: &str) -> Fit {
         match self {
             Machine::Python(machine) => machine.look(text),
+            Machine::Pretty(machine) => machine.look(text),
             Machine::JavaScript(machine) => machine.look(text),
             Machine::Go(machine) => machine.look(text),
             Machine::Rust(machine) => machine.look(text),
@@ -180,6 +237,7 @@ impl Machine {
     fn take(&mut self, text: &str) {
         match self {
             Machine::Python(machine) => machine.take(text),
+            Machine::Pretty(machine) => machine.take(text),
             Machine::JavaScript(machine) => machine.take(text),
             Machine::Go(machine) => machine.take(text),
             Machine::Rust(machine) => machine.take(text),
@@ -187,9 +245,22 @@ impl Machine {
         }
     }
 
+    /// Would any line do as the next one?
+    fn guesses(&self) -> bool {
+        match self {
+            Machine::Rust(machine) => machine.guesses(),
+            Machine::Python(_)
+            | Machine::Pretty(_)
+            | Machine::JavaScript(_)
+            | Machine::Go(_)
+            | Machine::Java(_) => false,
+        }
+    }
+
     fn patience(&self) -> u32 {
         match self {
             Machine::Python(machine) => machine.patience(),
+            Machine::Pretty(machine) => machine.patience(),
             Machine::JavaScript(machine) => machine.patience(),
             Machine::Go(machine) => machine.patience(),
             Machine::Rust(machine) => machine.patience(),
@@ -200,6 +271,7 @@ impl Machine {
     fn finish(self) -> Vec<Found> {
         match self {
             Machine::Python(machine) => machine.finish(),
+            Machine::Pretty(machine) => machine.finish(),
             Machine::JavaScript(machine) => machine.finish(),
             Machine::Go(machine) => machine.finish(),
             Machine::Rust(machine) => machine.finish(),

@@ -68,7 +68,7 @@ fn python_odd_ones() {
     check(
         "Traceback (most recent call last):\n  File \"/t.py\", line 8, in load\n    raise\nRuntimeError: Error(s) in loading state_dict for Net:\n\tsize mismatch for fc.weight\n",
         &[
-            "python RuntimeError: Error(s) in loading state_dict for Net:\n size mismatch for fc.weight | /t.py:8 load",
+            "python RuntimeError: Error(s) in loading state_dict for Net:\n\tsize mismatch for fc.weight | /t.py:8 load",
         ],
     );
     check(

@@ -1,0 +1,47 @@
+//! A request to an interactive agent that nobody waits for any more: answered, late, or overtaken. It goes to its incident's
+//! folder, and an answer that lies there goes, so that neither is taken for one about the next failure.
+
+use super::PAGE_MAX;
+use crate::base::names::UnitName;
+use crate::config::{Config, HealingAgent};
+use crate::detect::secrets::Secrets;
+use crate::policy::process::wants_answer;
+use crate::state::table;
+use crate::state::unit::UnitState;
+use crate::sys::{Files, Sync};
+
+/// Puts the request away, if there is one and no answer is awaited.
+pub(super) fn put_away<F: Files>(
+    files: &mut F,
+    config: &Config,
+    name: &UnitName,
+    unit: &UnitState,
+    secrets: &Secrets,
+) -> Result<(), String> {
+    let asks = config
+        .units
+        .get(name)
+        .and_then(|unit| unit.process())
+        .is_some_and(|process| process.healing.agent == HealingAgent::Interactive);
+    if !asks || wants_answer(unit) {
+        return Ok(());
+    }
+    let [request, response] = [table::REQUEST, table::RESPONSE].map(|file| table::in_unit(name, file));
+    if files.stamp(&request).is_some() {
+        let bytes = files.read(&request, PAGE_MAX).map_err(|error| error.message())?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let id = text.lines().take(10).find_map(|line| line.strip_prefix("incident: ")).map(str::trim);
+        if let Some(id) = id.filter(|id| crate::model::incident::is_id(id))
+            && files.stamp(&table::in_incident(id, "report.md")).is_some()
+        {
+            let to = table::in_incident(id, "fix/request.md");
+            let old = files.read(&to, PAGE_MAX).ok().flatten();
+            let _ = files.replace(&to, old.as_deref(), secrets.mask(&text).as_bytes(), Sync::Cheap);
+        }
+        files.remove(&request).map_err(|error| error.message())?;
+    }
+    if files.stamp(&response).is_some() {
+        files.remove(&response).map_err(|error| error.message())?;
+    }
+    Ok(())
+}

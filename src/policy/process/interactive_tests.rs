@@ -1,0 +1,135 @@
+//! Agents that are not ours to run: their request, their answer, their edits; and which helper is named to whom.
+
+use crate::model::action::FixStep;
+use crate::model::seen::{Ask, Exit, FixSeen, JobSeen};
+use crate::policy::testing::{World, name};
+
+const FAIL: Option<Exit> = Some(Exit::Status(1));
+
+/// It failed twice, and an agent is to be asked.
+fn asked(agent: &str, healing: &str) -> World {
+    let mut world = World::new(&format!(
+        "[[process]]\nname = \"p\"\ncommand = [\"train\"]\nrestart = {{ max = 10, cooldown_s = 10 }}\n\
+         [process.healing]\nagent = \"{agent}\"\nescalate_after = 1\nverify_window_s = 1000\ntimeout_s = 60\n{healing}\n"
+    ));
+    world.ticks(3);
+    for _ in 0..2 {
+        world.unit("p").ended(FAIL);
+        world.run(30.0);
+    }
+    assert_eq!(world.runs.len(), 2, "{}", world.story());
+    world
+}
+
+/// An interactive agent is asked: what the tree is was written down, and the request lies there.
+fn requested() -> World {
+    let mut world = asked("interactive", "subagents = { exit = \"ops-engineer\" }");
+    assert_eq!(steps(&world), [FixStep::OpenClean], "{}", world.story());
+    assert!(world.loaded.is_empty(), "not before the tree is known: {}", world.story());
+    let fix = FixSeen { open: true, ..FixSeen::default() };
+    world.results.insert("heal".into(), ended(fix));
+    world.run(5.0);
+    let (_, request) = world.loaded.last().unwrap_or_else(|| panic!("{}", world.story()));
+    assert!(
+        request.starts_with("---\nunit: p\n") && request.contains("\nsubagent: ops-engineer\n"),
+        "{request}"
+    );
+    world
+}
+
+fn ended(fix: FixSeen) -> JobSeen {
+    JobSeen::Ended { failed: None, status: Some(0), output: String::new(), fix: Some(Box::new(fix)) }
+}
+
+/// The steps of fixes, in order.
+fn steps(world: &World) -> Vec<FixStep> {
+    world.started.iter().filter_map(|job| job.fix.as_ref().map(|fix| fix.step)).collect()
+}
+
+fn answer(world: &mut World) {
+    world.ask(Ask::Respond { unit: name("p"), text: "mended\nACTION: restart\n".into() });
+    world.run(5.0);
+}
+
+#[test]
+fn an_interactive_agent_answers_by_its_file_or_not_at_all() {
+    let mut world = requested();
+    world.unit("p").process().answer = Some("ACTION: restart".into());
+    world.results.insert("edits".into(), ended(FixSeen::default()));
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    assert_eq!(steps(&world), [FixStep::OpenClean, FixStep::Collect]);
+    world.unit("p").process().answer = None;
+    world.unit("p").ended(FAIL);
+    world.run(30.0);
+    world.unit("p").ended(FAIL);
+    world.results.insert("fix".into(), JobSeen::well(""));
+    world.run(300.0);
+    world.expect_alerts("nobody answered within 1 min; what was edited is taken out of the tree again", 1);
+    assert_eq!(steps(&world)[2..], [FixStep::OpenClean, FixStep::Restore], "{}", world.story());
+}
+
+#[test]
+fn the_edits_of_an_interactive_agent_go_the_way_of_a_headless_ones() {
+    let mut world = requested();
+    answer(&mut world);
+    assert_eq!(steps(&world), [FixStep::OpenClean, FixStep::Collect], "{}", world.story());
+    assert_eq!(world.runs.len(), 2, "its edits are put on a branch first: {}", world.story());
+    let fix = FixSeen { branch: "watchkeeper/fix-1".into(), open: true, ..FixSeen::default() };
+    world.results.insert("edits".into(), ended(fix));
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    world.results.insert("fix".into(), JobSeen::well(""));
+    world.unit("p").ended(FAIL);
+    world.run(60.0);
+    assert_eq!(steps(&world)[2], FixStep::Restore, "{}", world.story());
+}
+
+/// Somebody starts it anew while the edits go to their branch: they are taken back when that is through, and not before.
+#[test]
+fn a_request_that_nobody_waits_for_any_more_leaves_no_edits() {
+    let mut world = requested();
+    answer(&mut world);
+    world.ask(Ask::Restart { unit: name("p") });
+    world.run(5.0);
+    assert_eq!(steps(&world), [FixStep::OpenClean, FixStep::Collect], "{}", world.story());
+    let fix = FixSeen { branch: "watchkeeper/fix-1".into(), open: true, ..FixSeen::default() };
+    world.results.insert("edits".into(), ended(fix));
+    world.results.insert("fix".into(), JobSeen::well(""));
+    world.run(30.0);
+    assert_eq!(steps(&world)[2..], [FixStep::Restore], "{}", world.story());
+}
+
+#[test]
+fn a_tree_that_can_not_be_answered_for_is_no_reason_to_ask() {
+    let mut world = asked("interactive", "");
+    world
+        .results
+        .insert("heal".into(), JobSeen::failed("the agent was not asked: the tree has uncommitted work"));
+    world.run(30.0);
+    assert!(world.loaded.is_empty(), "{}", world.story());
+    world.expect_alerts(
+        "the agent was not asked: the tree has uncommitted work; it is started again instead",
+        1,
+    );
+}
+
+#[test]
+fn work_that_does_not_fit_any_more_is_told_to_people() {
+    let mut world = requested();
+    answer(&mut world);
+    let told = vec!["`a.py`: you and the agent changed the same lines".to_owned()];
+    world.results.insert("edits".into(), ended(FixSeen { open: true, told, ..FixSeen::default() }));
+    world.run(30.0);
+    world.expect_alerts("after the healing agent, `a.py`: you and the agent changed the same lines", 1);
+}
+
+#[test]
+fn each_detector_has_its_helper_headless_too() {
+    let world = asked("headless", "subagents = { exit = \"ops-engineer\" }");
+    let job = &world.started[0];
+    let prompt = job.stdin.clone().unwrap();
+    assert!(prompt.starts_with("Failures of `exit` are for your subagent `ops-engineer`"), "{prompt}");
+    assert_eq!(job.env["WATCHKEEPER_SUBAGENT"], "ops-engineer");
+    assert!(!asked("headless", "").started[0].env.contains_key("WATCHKEEPER_SUBAGENT"));
+}
