@@ -138,7 +138,9 @@ pub fn is_well(context: &UnitContext<'_>, state: &UnitState) -> bool {
     let since = alive.max(state.ladder.remedy_awake_s.unwrap_or(alive));
     let needed = promised.heartbeat_stale_s.max(context.unit.ladder.quiet_s);
     let fresh = context.now.awake_s.since_s(beat) < promised.heartbeat_stale_s;
-    fresh && beat.since_s(since) >= needed && mismatch(context).is_none()
+    // A clock that was set to now, for nobody knows how long nobody looked, is no beat.
+    let beats = fresh && has_beaten(context);
+    beats && beat.since_s(since) >= needed && mismatch(context).is_none()
 }
 
 /// A `RESTART` that its target has honoured, or that was never meant for the process that runs now: it can go. One that is

@@ -628,3 +628,21 @@ fn a_marker_that_is_over_is_left_while_its_unit_is_marked_down() {
     world.run(20.0);
     assert!(!world.acts("s").contains(&"clear RESTART"), "{}", world.story());
 }
+
+/// A clock that is set to now, because nobody knows how long nobody looked, is no heartbeat: one that hangs has not come
+/// back, its ladder stands where it stood, and its breaker stays open.
+#[test]
+fn a_gap_in_looking_is_no_healthy_observation() {
+    let lost: fn(&mut World) = |world| world.state.clocks.looked_awake_s = None;
+    let paused: fn(&mut World) = |world| world.pass(1000.0);
+    for gap in [lost, paused] {
+        let mut world = service("ladder = { tiers = [\"request-restart\"], breaker_s = 100000 }");
+        world.run(400.0);
+        assert!(matches!(world.state_of("s").ladder.breaker, Breaker::Open { .. }), "{}", world.story());
+        gap(&mut world);
+        world.tick_now();
+        world.run(60.0);
+        assert!(matches!(world.state_of("s").ladder.breaker, Breaker::Open { .. }), "{}", world.story());
+        world.expect_events("its heart beats again", 0);
+    }
+}

@@ -124,9 +124,10 @@ impl Checker {
                 .any(|who| self.ladders.asked.get(*who).is_some_and(|at| t - at < ASKED_MS));
             let idle = !self.is_hindered(world, disk, unit, &file) && !killed && !disk.failed;
             let jumped = self.jumps > 0;
+            // When a beat came in a time in which nobody looked, nobody knows; but one must have come.
+            let beaten = paused && service.last_beat.is_some_and(|at| at > self.looked_at);
             let climb = self.ladders.climbs.entry(name.to_string()).or_default();
-            // Nobody looked for long: what is older counts as new.
-            climb.reset |= asked || paused || was_well(&service, climb, unit, usual);
+            climb.reset |= asked || beaten || was_well(&service, climb, unit, usual);
             let acts = file["acts"].as_u64().unwrap_or(0);
             let label = file["last_act"]["what"].as_str().unwrap_or_default();
             let begun = file["ending"]["step"] == "wanted";
