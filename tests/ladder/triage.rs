@@ -145,8 +145,5 @@ fn without_a_command_a_person_sees_it() {
 
 #[test]
 fn a_command_that_can_not_be_started_is_seen_too() {
-    nobody_answers(
-        "triage = { command = [\"./missing.sh\"] }",
-        "triage failed (it could not be started: `./missing.sh`",
-    );
+    nobody_answers("triage = { command = [\"./missing.sh\"] }", "triage failed (it could not be started");
 }
