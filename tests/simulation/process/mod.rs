@@ -22,7 +22,7 @@ use crate::threads::on_two_threads;
 use run::{Plan, run};
 
 /// Seeds of a usual run.
-const SEEDS: u34 = 6;
+const SEEDS: u64 = 3;
 
 fn plan(seed: u64) -> Plan {
     Plan {
