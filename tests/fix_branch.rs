@@ -321,6 +321,43 @@ fn commits_switches_and_resets_of_the_agent_move_nothing_of_the_operators() {
 }
 
 #[test]
+fn commits_that_somebody_makes_meanwhile_keep_a_name_and_are_told() {
+    let name = |n: &str| format!("refs/watchkeeper/moved/one{n}");
+    let world = World::new();
+    // A name that is taken, by an attempt of the same name.
+    world.git(&["update-ref", &name(""), "HEAD"]);
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.write("train.py", "lr = operator\n");
+    world.git(&["commit", "-q", "-am", "the operator's"]);
+    let commit = world.git(&["rev-parse", "HEAD"]);
+    world.git(&["checkout", "-q", "--detach"]);
+    world.git(&["commit", "-q", "--allow-empty", "-m", "and another"]);
+    let detached = world.git(&["rev-parse", "HEAD"]);
+    fix::collect(&world.place()).unwrap();
+    let told = fix::unfit(&world.place()).unwrap();
+    let has = |told: &[String], n: &str| told.iter().any(|text| text.contains(&format!("`{}`", name(n))));
+    assert!(told.len() == 2 && has(&told, "-2") && has(&told, "-3"), "{told:?}");
+    let left = fix::restore(&world.place()).unwrap();
+    assert_eq!(left, told, "what is taken back is said");
+    fix::forget(&world.place()).unwrap();
+    fix::clear(&world.place());
+    assert_eq!(world.git(&["rev-parse", &name("-2"), &name("-3")]), format!("{detached}\n{commit}"));
+    assert!(!world.place().store.exists());
+    world.git(&["merge", "-q", &name("-3")]);
+    assert_eq!(world.all()["train.py"], "644 lr = operator\n");
+
+    // A tree on no branch.
+    let world = World::new();
+    world.git(&["checkout", "-q", "--detach"]);
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.git(&["commit", "-q", "--allow-empty", "-m", "the operator's"]);
+    let commit = world.git(&["rev-parse", "HEAD"]);
+    fix::collect(&world.place()).unwrap();
+    assert_eq!(fix::unfit(&world.place()).unwrap().len(), 1);
+    assert_eq!(world.git(&["rev-parse", &name("")]), commit);
+}
+
+#[test]
 fn what_the_process_writes_meanwhile_and_later_is_left_alone() {
     let world = World::new();
     fix::begin(&world.place(), Dirty::Refuse).unwrap();

@@ -209,7 +209,7 @@ pub fn collect(place: &Place) -> Result<Edits, String> {
 }
 
 fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, String> {
-    let mut left_out = head::put_back(git, snapshot)?;
+    let mut left_out = head::put_back(git, place, snapshot)?;
     match snapshot.stashed {
         true => head::plain_index(git, &snapshot.head)?,
         false => head::put_back_index(git, place)?,
@@ -263,7 +263,8 @@ pub fn restore(place: &Place) -> Result<Left, String> {
     let edits = collect(place)?;
     let (git, snapshot) = begun(place)?;
     let back = stash::back(place)?;
-    let mut left = Left::new();
+    // Whoever made those commits: they are not where they were made.
+    let mut left = head::moved(place)?;
     // Removals first: a file may stand where a folder has to be.
     let mut later = Vec::new();
     for (path, change) in &edits.paths {
@@ -343,9 +344,11 @@ pub fn merge(place: &Place) -> Result<Left, String> {
     Ok(unfit)
 }
 
-/// What of the operator's work could not be put back beside the agent's edits, in words.
+/// What of the operator's work could not be put back beside the agent's edits, or was taken off a branch, in words.
 pub fn unfit(place: &Place) -> Result<Left, String> {
-    Ok(stash::back(place)?.left.into_values().collect())
+    let mut told = head::moved(place)?;
+    told.extend(stash::back(place)?.left.into_values());
+    Ok(told)
 }
 
 /// The repository that the fix began in is there no more, or is another one.
@@ -385,7 +388,7 @@ pub fn forget(place: &Place) -> Result<(), String> {
 
 /// The records of a fix that is over; what is remembered of one that was kept stays.
 pub fn clear(place: &Place) {
-    for file in [SNAPSHOT, EDITS, INDEX] {
+    for file in [SNAPSHOT, EDITS, INDEX, head::MOVED] {
         let _ = std::fs::remove_file(place.store.join(file));
     }
     stash::clear(place);
