@@ -490,6 +490,93 @@ fn links_never_lead_out_of_the_tree() {
 }
 
 #[test]
+fn one_healing_at_a_time_has_a_tree() {
+    const HELD: &str = "another healing is at work in this tree";
+    let world = World::new();
+    let other = {
+        let store = world.dir.path().join("elsewhere/fixes/two");
+        Place { incident: "two".into(), store, ..world.place() }
+    };
+    let refused = |place: &Place| {
+        let said = fix::begin(place, Dirty::Stash).unwrap_err();
+        assert!(said.contains(HELD) && !place.store.exists(), "{said}");
+    };
+    let free = || std::fs::read_link(world.root().join(".git/watchkeeper-healing")).is_err();
+    let ends: [fn(&Place) -> Result<Vec<String>, String>; 3] = [fix::restore, fix::keep, fix::merge];
+    for (n, end) in ends.iter().enumerate() {
+        let before = world.all();
+        fix::begin(&world.place(), Dirty::Refuse).unwrap();
+        refused(&other);
+        fix::begin(&world.place(), Dirty::Refuse).unwrap();
+        world.write("train.py", &format!("lr = agent {n}\n"));
+        fix::collect(&world.place()).unwrap();
+        refused(&other);
+        assert!(!free());
+        assert_eq!(end(&world.place()).unwrap(), Vec::<String>::new());
+        assert!(free(), "{n}");
+        if n == 0 {
+            assert_eq!(world.all(), before);
+        }
+        fix::forget(&world.place()).unwrap();
+        fix::clear(&world.place());
+    }
+    // An agent that edits nothing; a beginning that is refused; one that was killed before its end.
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    fix::collect(&world.place()).unwrap();
+    assert!(free());
+    fix::clear(&world.place());
+    world.write("train.py", "lr = operator\n");
+    world.refused(Dirty::Refuse, "uncommitted work");
+    assert!(free() && !world.place().store.exists());
+    // Whose records are gone is over.
+    let marker = world.root().join(".git/watchkeeper-healing");
+    std::os::unix::fs::symlink(&other.store, &marker).unwrap();
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    refused(&other);
+    // Another tree of the same repository is another tree.
+    let second = world.dir.path().join("second");
+    world.git(&["worktree", "add", "-q", "-b", "second", &second.to_string_lossy()]);
+    fix::begin(&Place { dir: second, ..other.clone() }, Dirty::Refuse).unwrap();
+    fix::restore(&world.place()).unwrap();
+    assert!(free());
+    assert_eq!(world.all()["train.py"], "644 lr = operator\n");
+    let place = Place { store: world.dir.path().join("three"), ..other };
+    std::fs::create_dir(&place.store).unwrap();
+    std::os::unix::fs::symlink(&place.store, &marker).unwrap();
+    fix::clear_unbegun(&place);
+    assert!(free());
+}
+
+#[test]
+fn files_that_git_does_not_look_at_are_not_answered_for() {
+    const SAID: &str = "git is told not to look at";
+    for flag in ["--skip-worktree", "--assume-unchanged"] {
+        let world = World::new();
+        world.git(&["update-index", flag, "train.py"]);
+        world.write("train.py", "lr = mine and hidden\n");
+        world.refused(Dirty::Refuse, SAID);
+        world.write("run.sh", "work\n");
+        let flags = world.git(&["ls-files", "-v"]);
+        let before = world.all();
+        world.refused(Dirty::Stash, SAID);
+        assert_eq!((world.all(), world.git(&["ls-files", "-v"])), (before, flags));
+    }
+    let world = World::new();
+    world.git(&["sparse-checkout", "set", "--no-cone", "/*", "!/run.sh"]);
+    let (before, flags) = (world.all(), world.git(&["ls-files", "-v"]));
+    assert!(flags.contains("S run.sh") && !before.contains_key("run.sh"), "{flags}");
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.write("train.py", "lr = agent\n");
+    fix::collect(&world.place()).unwrap();
+    assert_eq!(world.fixed(), "M\ttrain.py");
+    fix::restore(&world.place()).unwrap();
+    assert_eq!((world.all(), world.git(&["ls-files", "-v"])), (before, flags));
+    fix::clear(&world.place());
+    world.write("train.py", "lr = operator\n");
+    world.refused(Dirty::Stash, SAID);
+}
+
+#[test]
 fn what_can_not_be_answered_for_is_refused() {
     let world = World::new();
     world.write(".git/MERGE_HEAD", "0000000000000000000000000000000000000000\n");
