@@ -321,6 +321,43 @@ fn commits_switches_and_resets_of_the_agent_move_nothing_of_the_operators() {
 }
 
 #[test]
+fn commits_that_somebody_makes_meanwhile_keep_a_name_and_are_told() {
+    let name = |n: &str| format!("refs/watchkeeper/moved/one{n}");
+    let world = World::new();
+    // A name that is taken, by an attempt of the same name.
+    world.git(&["update-ref", &name(""), "HEAD"]);
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.write("train.py", "lr = operator\n");
+    world.git(&["commit", "-q", "-am", "the operator's"]);
+    let commit = world.git(&["rev-parse", "HEAD"]);
+    world.git(&["checkout", "-q", "--detach"]);
+    world.git(&["commit", "-q", "--allow-empty", "-m", "and another"]);
+    let detached = world.git(&["rev-parse", "HEAD"]);
+    fix::collect(&world.place()).unwrap();
+    let told = fix::unfit(&world.place()).unwrap();
+    let has = |told: &[String], n: &str| told.iter().any(|text| text.contains(&format!("`{}`", name(n))));
+    assert!(told.len() == 2 && has(&told, "-2") && has(&told, "-3"), "{told:?}");
+    let left = fix::restore(&world.place()).unwrap();
+    assert_eq!(left, told, "what is taken back is said");
+    fix::forget(&world.place()).unwrap();
+    fix::clear(&world.place());
+    assert_eq!(world.git(&["rev-parse", &name("-2"), &name("-3")]), format!("{detached}\n{commit}"));
+    assert!(!world.place().store.exists());
+    world.git(&["merge", "-q", &name("-3")]);
+    assert_eq!(world.all()["train.py"], "644 lr = operator\n");
+
+    // A tree on no branch.
+    let world = World::new();
+    world.git(&["checkout", "-q", "--detach"]);
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.git(&["commit", "-q", "--allow-empty", "-m", "the operator's"]);
+    let commit = world.git(&["rev-parse", "HEAD"]);
+    fix::collect(&world.place()).unwrap();
+    assert_eq!(fix::unfit(&world.place()).unwrap().len(), 1);
+    assert_eq!(world.git(&["rev-parse", &name("")]), commit);
+}
+
+#[test]
 fn what_the_process_writes_meanwhile_and_later_is_left_alone() {
     let world = World::new();
     fix::begin(&world.place(), Dirty::Refuse).unwrap();
@@ -450,6 +487,93 @@ fn links_never_lead_out_of_the_tree() {
     fix::restore(&place).unwrap();
     assert_eq!(world.all(), before);
     assert_eq!(std::fs::read_to_string(outside.join("net.py")).unwrap(), "not ours\n");
+}
+
+#[test]
+fn one_healing_at_a_time_has_a_tree() {
+    const HELD: &str = "another healing is at work in this tree";
+    let world = World::new();
+    let other = {
+        let store = world.dir.path().join("elsewhere/fixes/two");
+        Place { incident: "two".into(), store, ..world.place() }
+    };
+    let refused = |place: &Place| {
+        let said = fix::begin(place, Dirty::Stash).unwrap_err();
+        assert!(said.contains(HELD) && !place.store.exists(), "{said}");
+    };
+    let free = || std::fs::read_link(world.root().join(".git/watchkeeper-healing")).is_err();
+    let ends: [fn(&Place) -> Result<Vec<String>, String>; 3] = [fix::restore, fix::keep, fix::merge];
+    for (n, end) in ends.iter().enumerate() {
+        let before = world.all();
+        fix::begin(&world.place(), Dirty::Refuse).unwrap();
+        refused(&other);
+        fix::begin(&world.place(), Dirty::Refuse).unwrap();
+        world.write("train.py", &format!("lr = agent {n}\n"));
+        fix::collect(&world.place()).unwrap();
+        refused(&other);
+        assert!(!free());
+        assert_eq!(end(&world.place()).unwrap(), Vec::<String>::new());
+        assert!(free(), "{n}");
+        if n == 0 {
+            assert_eq!(world.all(), before);
+        }
+        fix::forget(&world.place()).unwrap();
+        fix::clear(&world.place());
+    }
+    // An agent that edits nothing; a beginning that is refused; one that was killed before its end.
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    fix::collect(&world.place()).unwrap();
+    assert!(free());
+    fix::clear(&world.place());
+    world.write("train.py", "lr = operator\n");
+    world.refused(Dirty::Refuse, "uncommitted work");
+    assert!(free() && !world.place().store.exists());
+    // Whose records are gone is over.
+    let marker = world.root().join(".git/watchkeeper-healing");
+    std::os::unix::fs::symlink(&other.store, &marker).unwrap();
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    refused(&other);
+    // Another tree of the same repository is another tree.
+    let second = world.dir.path().join("second");
+    world.git(&["worktree", "add", "-q", "-b", "second", &second.to_string_lossy()]);
+    fix::begin(&Place { dir: second, ..other.clone() }, Dirty::Refuse).unwrap();
+    fix::restore(&world.place()).unwrap();
+    assert!(free());
+    assert_eq!(world.all()["train.py"], "644 lr = operator\n");
+    let place = Place { store: world.dir.path().join("three"), ..other };
+    std::fs::create_dir(&place.store).unwrap();
+    std::os::unix::fs::symlink(&place.store, &marker).unwrap();
+    fix::clear_unbegun(&place);
+    assert!(free());
+}
+
+#[test]
+fn files_that_git_does_not_look_at_are_not_answered_for() {
+    const SAID: &str = "git is told not to look at";
+    for flag in ["--skip-worktree", "--assume-unchanged"] {
+        let world = World::new();
+        world.git(&["update-index", flag, "train.py"]);
+        world.write("train.py", "lr = mine and hidden\n");
+        world.refused(Dirty::Refuse, SAID);
+        world.write("run.sh", "work\n");
+        let flags = world.git(&["ls-files", "-v"]);
+        let before = world.all();
+        world.refused(Dirty::Stash, SAID);
+        assert_eq!((world.all(), world.git(&["ls-files", "-v"])), (before, flags));
+    }
+    let world = World::new();
+    world.git(&["sparse-checkout", "set", "--no-cone", "/*", "!/run.sh"]);
+    let (before, flags) = (world.all(), world.git(&["ls-files", "-v"]));
+    assert!(flags.contains("S run.sh") && !before.contains_key("run.sh"), "{flags}");
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.write("train.py", "lr = agent\n");
+    fix::collect(&world.place()).unwrap();
+    assert_eq!(world.fixed(), "M\ttrain.py");
+    fix::restore(&world.place()).unwrap();
+    assert_eq!((world.all(), world.git(&["ls-files", "-v"])), (before, flags));
+    fix::clear(&world.place());
+    world.write("train.py", "lr = operator\n");
+    world.refused(Dirty::Stash, SAID);
 }
 
 #[test]

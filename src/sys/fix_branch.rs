@@ -10,7 +10,7 @@
 use super::files::{make_dir, read_bounded, write_plain};
 use super::fix_git::Git;
 use super::fix_tree::{self as tree, Entry};
-use super::{fix_head as head, fix_kept as kept, fix_stash as stash};
+use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -135,30 +135,43 @@ pub fn is_begun(place: &Place) -> bool {
 }
 
 /// Writes down what the tree is, and puts uncommitted work aside if that is wanted. Done again, it keeps what it wrote first:
-/// the agent may have been at work since.
+/// the agent may have been at work since. Refused while another fix has the tree.
 pub fn begin(place: &Place, dirty: Dirty) -> Result<Snapshot, String> {
+    let git = match load::<Snapshot>(&place.store.join(SNAPSHOT))? {
+        Some(_) => begun(place)?.0,
+        None => open(&place.dir)?,
+    };
+    make_dir(&place.store).map_err(|e| e.message())?;
+    let done = marker::take(&git, place).and_then(|()| try_begin(&git, place, dirty));
+    if done.is_err() && !is_begun(place) {
+        marker::release(&git, place);
+        let _ = std::fs::remove_dir(&place.store);
+    }
+    done
+}
+
+fn try_begin(git: &Git, place: &Place, dirty: Dirty) -> Result<Snapshot, String> {
     if let Some(known) = load::<Snapshot>(&place.store.join(SNAPSHOT))? {
-        stash::put_aside(&begun(place)?.0, place, &known)?;
+        stash::put_aside(git, place, &known)?;
         return Ok(known);
     }
-    let git = open(&place.dir)?;
-    may_begin(&git)?;
+    may_begin(git)?;
     let head = git
         .line(&["rev-parse", "--verify", "HEAD^{commit}"])
         .map_err(|_| "the repository has no commit yet".to_owned())?;
-    let branch = head::branch(&git)?;
-    let status = tree::status(&git, &git.root.clone(), &place.state_dir)?;
+    let branch = head::branch(git)?;
+    let status = tree::status(git, &git.root.clone(), &place.state_dir)?;
     if status.len() > PATHS_MAX {
         return Err(format!(
             "{} paths differ from the last commit: that is too much to answer for",
             status.len()
         ));
     }
-    let before = kept::before(&git, place, &head);
+    let before = kept::before(git, place, &head);
     let mut work = BTreeMap::new();
     let mut ours = BTreeSet::new();
     for path in status.keys() {
-        let entry = tree::entry(&git, path)?;
+        let entry = tree::entry(git, path)?;
         if before.has(path, &entry) {
             ours.insert(path.clone());
         }
@@ -178,15 +191,15 @@ pub fn begin(place: &Place, dirty: Dirty) -> Result<Snapshot, String> {
         ));
     }
     let stashed = dirty == Dirty::Stash && status.keys().any(|path| is_work(&path));
-    let base = before.base(&git, place, &head, &ours, &work)?;
+    may_hide(git, stashed)?;
+    let base = before.base(git, place, &head, &ours, &work)?;
     let folders = stash::folders(&git.root, &work);
     let snapshot =
         Snapshot { v: 1, root: git.root.clone(), head, branch, work, ours, base, stashed, folders };
-    make_dir(&place.store).map_err(|e| e.message())?;
-    head::keep_index(&git, &place.store.join(INDEX))?;
-    stash::protect(&git, place, &snapshot, &status)?;
+    head::keep_index(git, &place.store.join(INDEX))?;
+    stash::protect(git, place, &snapshot, &status)?;
     save(&place.store.join(SNAPSHOT), &snapshot)?;
-    stash::put_aside(&git, place, &snapshot)?;
+    stash::put_aside(git, place, &snapshot)?;
     Ok(snapshot)
 }
 
@@ -205,11 +218,15 @@ pub fn collect(place: &Place) -> Result<Edits, String> {
         None => collected(&git, place, &snapshot)?,
     };
     stash::put_back(&git, place, &snapshot, &edits)?;
+    if edits.paths.is_empty() {
+        // Nothing is to be kept or taken back.
+        marker::release(&git, place);
+    }
     Ok(edits)
 }
 
 fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, String> {
-    let mut left_out = head::put_back(git, snapshot)?;
+    let mut left_out = head::put_back(git, place, snapshot)?;
     match snapshot.stashed {
         true => head::plain_index(git, &snapshot.head)?,
         false => head::put_back_index(git, place)?,
@@ -263,7 +280,8 @@ pub fn restore(place: &Place) -> Result<Left, String> {
     let edits = collect(place)?;
     let (git, snapshot) = begun(place)?;
     let back = stash::back(place)?;
-    let mut left = Left::new();
+    // Whoever made those commits: they are not where they were made.
+    let mut left = head::moved(place)?;
     // Removals first: a file may stand where a folder has to be.
     let mut later = Vec::new();
     for (path, change) in &edits.paths {
@@ -292,6 +310,7 @@ pub fn restore(place: &Place) -> Result<Left, String> {
     );
     // The index knows the files' times: without this every restored file looks changed to a plain look.
     let _ = git.ask(&["update-index", "-q", "--refresh"], Vec::new());
+    marker::release(&git, place);
     Ok(left)
 }
 
@@ -301,6 +320,7 @@ pub fn keep(place: &Place) -> Result<Left, String> {
     let (git, snapshot) = begun(place)?;
     let back = stash::back(place)?;
     kept::remember(&git, place, &snapshot, &edits, &back)?;
+    marker::release(&git, place);
     Ok(back.left.into_values().collect())
 }
 
@@ -308,13 +328,19 @@ pub fn keep(place: &Place) -> Result<Left, String> {
 pub fn merge(place: &Place) -> Result<Left, String> {
     let edits = collect(place)?;
     let (git, snapshot) = begun(place)?;
+    let left = try_merge(&git, place, &snapshot, &edits)?;
+    marker::release(&git, place);
+    Ok(left)
+}
+
+fn try_merge(git: &Git, place: &Place, snapshot: &Snapshot, edits: &Edits) -> Result<Left, String> {
     let unfit = Left::from_iter(stash::back(place)?.left.into_values());
     if edits.commit.is_empty() {
         return Ok(unfit);
     }
     let stays = |why: &str| Ok(vec![format!("{why}: `{}` is left for you to merge", edits.branch)]);
     let Some(into) = &snapshot.branch else { return stays("the tree is on no branch") };
-    if head::branch(&git)?.as_ref() != Some(into) {
+    if head::branch(git)?.as_ref() != Some(into) {
         return stays("another branch is checked out by now");
     }
     let tip = git.line(&["rev-parse", "--verify", into])?;
@@ -324,7 +350,7 @@ pub fn merge(place: &Place) -> Result<Left, String> {
         }
         git.call(&["update-ref", "-m", "watchkeeper: a fix that held", into, &edits.commit, &snapshot.head])?;
     }
-    tree::advance_index(&git, &snapshot.head, &edits.commit)?;
+    tree::advance_index(git, &snapshot.head, &edits.commit)?;
     git.call(&["update-ref", "-d", &format!("refs/heads/{}", edits.branch), &edits.commit]).or_else(
         |why| {
             if git
@@ -343,9 +369,11 @@ pub fn merge(place: &Place) -> Result<Left, String> {
     Ok(unfit)
 }
 
-/// What of the operator's work could not be put back beside the agent's edits, in words.
+/// What of the operator's work could not be put back beside the agent's edits, or was taken off a branch, in words.
 pub fn unfit(place: &Place) -> Result<Left, String> {
-    Ok(stash::back(place)?.left.into_values().collect())
+    let mut told = head::moved(place)?;
+    told.extend(stash::back(place)?.left.into_values());
+    Ok(told)
 }
 
 /// The repository that the fix began in is there no more, or is another one.
@@ -363,6 +391,7 @@ pub fn rescued(place: &Place) -> String {
         "the git repository of `{}` is gone: what the agent edited can't be told apart, put on a branch or taken back",
         git.root.display()
     );
+    marker::release(&git, place);
     let missing = stash::rescue(place, &snapshot);
     if let Some(copies) = stash::copies(place) {
         said.push_str(&format!("; your uncommitted work as it was before is in `{}`", copies.display()));
@@ -385,7 +414,7 @@ pub fn forget(place: &Place) -> Result<(), String> {
 
 /// The records of a fix that is over; what is remembered of one that was kept stays.
 pub fn clear(place: &Place) {
-    for file in [SNAPSHOT, EDITS, INDEX] {
+    for file in [SNAPSHOT, EDITS, INDEX, head::MOVED] {
         let _ = std::fs::remove_file(place.store.join(file));
     }
     stash::clear(place);
@@ -397,6 +426,9 @@ pub fn clear_unbegun(place: &Place) {
     let names = super::outside::names(&place.store, 2).unwrap_or_default();
     if names == [INDEX] {
         let _ = std::fs::remove_file(place.store.join(INDEX));
+    }
+    if let Ok(git) = open(&place.dir) {
+        marker::release(&git, place);
     }
     let _ = std::fs::remove_dir(&place.store);
 }
@@ -448,6 +480,21 @@ fn may_begin(git: &Git) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Files that git was told not to look at: their changes are seen by nobody, and a plain index forgets that they were hidden.
+/// Where nothing is put aside, those that are not there (of a sparse checkout) do no harm.
+fn may_hide(git: &Git, stashed: bool) -> Result<(), String> {
+    let listed = git.call(&["ls-files", "-v", "-z"])?;
+    let hidden = listed.split(|b| *b == 0).filter_map(|line| {
+        let (tag, path) = (line.first()?, line.get(2..)?);
+        (*tag == b'S' || tag.is_ascii_lowercase()).then(|| String::from_utf8_lossy(path))
+    });
+    let mut wrong = hidden.filter(|path| stashed || git.root.join(&**path).symlink_metadata().is_ok());
+    let Some(first) = wrong.next() else { return Ok(()) };
+    let others = wrong.count();
+    let what = "git is told not to look at (skip-worktree, assume-unchanged or a sparse checkout)";
+    Err(format!("the tree has files that {what}: `{first}` and {others} more, so edits can't be told apart"))
 }
 
 /// The commit: the operator's last one and the agent's edits to what the operator had not touched. None = no such edits.

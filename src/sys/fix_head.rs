@@ -3,10 +3,21 @@
 //! Deliberately not here: files of the tree (`fix_tree`, `fix_stash`), commits of ours (`fix_branch`).
 
 use super::files::{read_bounded, write_plain};
-use super::fix_branch::{Left, Place, Snapshot};
+use super::fix_branch::{Left, Place, Snapshot, load, save};
 use super::fix_git::Git;
 use super::fix_tree as tree;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+/// What was moved back, in words for people: a file of a fix's folder.
+pub(super) const MOVED: &str = "moved.json";
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Moved {
+    v: u32,
+    told: Vec<String>,
+}
 
 /// Longest index that is kept.
 const INDEX_MAX: u64 = 1 << 30;
@@ -27,40 +38,73 @@ fn index_path(git: &Git) -> Result<PathBuf, String> {
     Ok(git.root.join(path))
 }
 
-/// The agent committed, or switched branches: the operator's branch and HEAD go back to where they were. The tree is not
-/// touched, so what it committed is seen as its edits.
-pub(super) fn put_back(git: &Git, snapshot: &Snapshot) -> Result<Left, String> {
+/// Somebody committed, or switched branches: the operator's branch and HEAD go back to where they were. The tree is not
+/// touched, so what was committed is seen as the agent's edits. Nobody can tell whether the agent did it, so the commits get
+/// a name first, and people hear of it (`moved`).
+pub(super) fn put_back(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Left, String> {
     let mut said = Left::new();
-    if let Some(wanted) = &snapshot.branch {
-        if branch(git)?.as_ref() != Some(wanted) {
-            git.call(&["symbolic-ref", "-m", "watchkeeper: back to where it was", "HEAD", wanted])?;
-        }
-        let tip = git.line(&["rev-parse", "--verify", wanted])?;
-        if tip != snapshot.head {
-            git.call(&[
-                "update-ref",
-                "-m",
-                "watchkeeper: commits go to the fix's branch",
-                wanted,
-                &snapshot.head,
-                &tip,
-            ])?;
-            said.push(format!("the agent committed to `{wanted}` itself ({tip}): that is on the fix's branch as one commit now"));
-        }
-    } else {
-        let now = git.line(&["rev-parse", "--verify", "HEAD^{commit}"])?;
+    let now = git.line(&["rev-parse", "--verify", "HEAD^{commit}"]);
+    let Some(wanted) = &snapshot.branch else {
+        let now = now?;
         if branch(git)?.is_some() || now != snapshot.head {
-            git.call(&[
-                "update-ref",
-                "--no-deref",
-                "-m",
-                "watchkeeper: back to where it was",
-                "HEAD",
-                &snapshot.head,
-            ])?;
+            keep_moved(git, place, snapshot, "HEAD", &now)?;
+            let why = "watchkeeper: back to where it was";
+            git.call(&["update-ref", "--no-deref", "-m", why, "HEAD", &snapshot.head])?;
         }
+        return Ok(said);
+    };
+    let on = branch(git)?;
+    if on.as_ref() != Some(wanted) {
+        // A branch without a commit has nothing to keep.
+        if let Ok(now) = &now {
+            keep_moved(git, place, snapshot, on.as_deref().unwrap_or("HEAD"), now)?;
+        }
+        git.call(&["symbolic-ref", "-m", "watchkeeper: back to where it was", "HEAD", wanted])?;
+    }
+    let tip = git.line(&["rev-parse", "--verify", wanted])?;
+    if tip != snapshot.head {
+        keep_moved(git, place, snapshot, wanted, &tip)?;
+        let why = "watchkeeper: commits go to the fix's branch";
+        git.call(&["update-ref", "-m", why, wanted, &snapshot.head, &tip])?;
+        said.push(format!(
+            "the agent committed to `{wanted}` itself ({tip}): that is on the fix's branch as one commit now"
+        ));
     }
     Ok(said)
+}
+
+/// A name for a commit that is about to have none, and words about it.
+fn keep_moved(git: &Git, place: &Place, snapshot: &Snapshot, from: &str, commit: &str) -> Result<(), String> {
+    if commit == snapshot.head {
+        return Ok(());
+    }
+    let attempt = place.store.file_name().unwrap_or_default().to_string_lossy();
+    for n in 1..100 {
+        let more = if n == 1 { String::new() } else { format!("-{n}") };
+        let name = format!("refs/watchkeeper/moved/{attempt}{more}");
+        let ran = git.ask(&["rev-parse", "--verify", "--quiet", &name], Vec::new())?;
+        if ran.ok() && String::from_utf8_lossy(&ran.stdout).trim() != commit {
+            continue;
+        }
+        git.call(&["update-ref", &name, commit])?;
+        let mut moved = load::<Moved>(&place.store.join(MOVED))?.unwrap_or_default();
+        let words = format!(
+            "`{from}` moved while the agent was at work, and the tree's branch is back where it was: if that was \
+             you, your commits are in `{name}` (`git merge` takes it)"
+        );
+        if !moved.told.contains(&words) {
+            moved.v = 1;
+            moved.told.push(words);
+            save(&place.store.join(MOVED), &moved)?;
+        }
+        return Ok(());
+    }
+    Err(format!("there are a hundred `refs/watchkeeper/moved/{attempt}-…`: remove some"))
+}
+
+/// What people must hear of commits that were taken off their branch.
+pub(super) fn moved(place: &Place) -> Result<Left, String> {
+    Ok(load::<Moved>(&place.store.join(MOVED))?.unwrap_or_default().told)
 }
 
 /// Keeps a copy of the index, with its time: git looks into a file only when the index is no younger than it (the "racy"

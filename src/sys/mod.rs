@@ -13,6 +13,7 @@ mod fix_git;
 mod fix_head;
 mod fix_job;
 mod fix_kept;
+mod fix_marker;
 mod fix_stash;
 mod fix_tree;
 mod folders;

@@ -228,6 +228,22 @@ fn only_what_was_read_goes_and_half_stays() {
 }
 
 #[test]
+fn a_log_with_a_second_name_is_left_whole() {
+    let place = Place::new();
+    let dir = place.work();
+    let text = lines(20_000);
+    std::fs::write(dir.join("out.log"), &text).unwrap();
+    std::fs::hard_link(dir.join("out.log"), dir.join("mine.log")).unwrap();
+    for way in [Way::Shorten, Way::Free] {
+        let said = trim(dir, &at(dir, u64::MAX), MAX, way).unwrap();
+        assert!(said.contains("it has 2 names (hard links)"), "{said}");
+        assert!(std::fs::read(dir.join("mine.log")).unwrap() == text);
+    }
+    std::fs::remove_file(dir.join("mine.log")).unwrap();
+    assert!(shorten(dir, u64::MAX, MAX).is_none_or(|said| said.contains("can't shorten a log")));
+}
+
+#[test]
 fn a_log_put_aside_before_a_start_keeps_its_place() {
     let mut place = Place::new();
     if !can_trim(&place) {

@@ -18,7 +18,7 @@ use crate::sys::clock;
 use rustix::fs::FallocateFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Old logs kept: `out.log.1` is the newest of them.
@@ -69,11 +69,16 @@ fn try_trim(dir: &Path, read: &LogCursor, max: u64, way: Way) -> Result<()> {
     let Some(mut open) = Open::log(dir)? else { return Ok(()) };
     open.settle()?;
     let hole = open.record.hole;
-    let length = open.file.metadata()?.len();
+    let meta = open.file.metadata()?;
+    let length = meta.len();
     let holds = length.saturating_sub(hole);
     // What was read of another file says nothing about this one.
     if holds <= max || !read.file.is_some_and(|file| open.is(file)) {
         return Ok(());
+    }
+    // Somebody keeps it under another name: they would find it cut.
+    if meta.nlink() > 1 {
+        return Err(Error::again(format!("it has {} names (hard links), and is left whole", meta.nlink())));
     }
     let block = block(&open.file)?;
     let done = read.offset.saturating_sub(open.record.base).saturating_sub(hole);
