@@ -611,8 +611,66 @@ fn an_agent_that_edits_nothing_leaves_no_branch() {
     assert_eq!(world.git(&["branch", "--list", "watchkeeper/*"]), "");
 }
 
+/// Before the tree is touched, all that protects the operator's work has reached the disk.
+#[test]
+fn what_protects_the_work_would_outlast_a_power_cut() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("not tested here: no strace");
+        return;
+    }
+    let world = World::new();
+    world.write("train.py", "lr = operator\n");
+    world.write("notes/deep.txt", "untracked\n");
+    let trace = world.dir.path().join("trace");
+    let traced = |command: &mut Command| {
+        let mut strace = Command::new("strace");
+        let calls = "trace=fsync,fdatasync,rename,renameat,renameat2";
+        strace.args(["-f", "-y", "-s", "4096", "-e", calls, "-o"]).arg(&trace).arg(command.get_program());
+        strace.args(command.get_args());
+        strace
+    };
+    assert!(!job_by(&world, FixStep::Dirty, "true", 0, traced));
+    let trace = std::fs::read_to_string(&trace).unwrap();
+    let root = world.root().canonicalize().unwrap();
+    let touched = format!("\"{}\"", root.join("train.py").display());
+    let before = trace.split_once(&touched).expect("the tree is touched").0;
+    let store = root.join(".watchkeeper/fixes/p-1");
+    let synced = |path: &str| before.lines().any(|line| line.contains("sync(") && line.contains(path));
+    for dir in ["", "/work", "/work/notes"] {
+        assert!(synced(&format!("{}{dir}>", store.display())), "{dir}: {before}");
+    }
+    for name in ["stash/p-1", "one"] {
+        assert!(synced(&format!("refs/watchkeeper/{name}.lock>")), "{name}: {before}");
+    }
+    // Each record's bytes, before it got its name.
+    for (n, line) in before.lines().enumerate().filter(|(_, line)| line.contains("rename")) {
+        let Some(from) = line.split('"').nth(1).filter(|from| from.starts_with(&*store.to_string_lossy()))
+        else {
+            continue;
+        };
+        let earlier = before.lines().take(n);
+        // (Git's own, for an index of a moment.)
+        let is_lock = from.ends_with(".lock");
+        let is_synced = earlier.into_iter().any(|line| line.contains("sync(") && line.contains(from));
+        assert!(is_lock || is_synced, "{from}");
+    }
+    let objects = before.lines().filter(|line| line.contains("sync(") && line.contains("/objects/")).count();
+    assert!(objects >= 5, "{objects}");
+}
+
 /// Runs a step of a fix as the watchdog does, beside a git that kills it at the call of that number; true = it was killed.
 fn job(world: &World, step: FixStep, script: &str, killed_at: usize) -> bool {
+    job_by(world, step, script, killed_at, |command| std::mem::replace(command, Command::new("true")))
+}
+
+/// The same, with its command made into another one.
+fn job_by(
+    world: &World,
+    step: FixStep,
+    script: &str,
+    killed_at: usize,
+    by: impl Fn(&mut Command) -> Command,
+) -> bool {
     let place = world.place();
     let dir = place.state_dir.join("jobs/p.heal.1");
     std::fs::create_dir_all(&dir).unwrap();
@@ -642,8 +700,8 @@ fn job(world: &World, step: FixStep, script: &str, killed_at: usize) -> bool {
     std::fs::write(bin.join("git"), script).unwrap();
     std::fs::set_permissions(bin.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::write(bin.join("count"), "0").unwrap();
-    let ended = Command::new(env!("CARGO_BIN_EXE_watchkeeper"))
-        .args(["job".as_ref(), dir.as_os_str()])
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watchkeeper"));
+    let ended = by(command.args(["job".as_ref(), dir.as_os_str()]))
         .env("PATH", format!("{}:{path}", bin.display()))
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .status()

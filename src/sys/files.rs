@@ -411,9 +411,24 @@ pub(super) fn make_dir(path: &Path) -> Result<()> {
 
 /// Writes a file whose content nobody else may change (the lock's text, a prompt): temporary file and plain rename.
 pub(super) fn write_plain(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, bytes, Sync::Cheap)
+}
+
+/// The same, and its bytes are on the disk before it has its name. The name is there for sure after [`sync_dir`].
+pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, bytes, Sync::Durable)
+}
+
+/// The names in a folder are on the disk.
+pub(super) fn sync_dir(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| Error::from(error).at(path))
+}
+
+fn write_whole(path: &Path, bytes: &[u8], sync: Sync) -> Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     make_dir(parent)?;
-    let temp = write_temp(parent, b"", bytes, Sync::Cheap).map_err(|e| e.at(path))?;
+    let temp = write_temp(parent, b"", bytes, sync).map_err(|e| e.at(path))?;
     std::fs::rename(&temp, path).map_err(|error| {
         let _ = std::fs::remove_file(&temp);
         Error::from(error).at(path)

@@ -7,7 +7,7 @@
 //! always: ignored files, submodules, files too large to be an edit, the state directory. Deliberately not here: asking the
 //! agent, and judging whether it helped (`policy`).
 
-use super::files::{make_dir, read_bounded, write_plain};
+use super::files::{make_dir, read_bounded, sync_dir, write_synced};
 use super::fix_git::Git;
 use super::fix_tree::{self as tree, Entry};
 use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
@@ -542,8 +542,11 @@ pub(super) fn load<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option
 
 pub(super) fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), String> {
     let text = serde_json::to_vec_pretty(value).map_err(|error| error.to_string())?;
-    if let Some(dir) = path.parent() {
-        make_dir(dir).map_err(|e| e.message())?;
-    }
-    write_plain(path, &text).map_err(|e| e.message())
+    durable(path, &text)
+}
+
+/// A record that has to outlast a power cut.
+pub(super) fn durable(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    write_synced(path, bytes).and_then(|()| sync_dir(dir)).map_err(|e| e.message())
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 /// Longest call: a status of a large tree on a slow disk.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Settings that keep git from running anybody's programs, or from waiting.
-const SETTINGS: [&str; 8] = [
+/// Settings that keep git from running anybody's programs, or from waiting; and what it writes outlasts a power cut (since
+/// git 2.36: git-config(1), `core.fsync`).
+const SETTINGS: [&str; 9] = [
     "core.hooksPath=/dev/null",
     "commit.gpgSign=false",
     "core.fsmonitor=false",
@@ -20,6 +21,7 @@ const SETTINGS: [&str; 8] = [
     "gc.auto=0",
     "maintenance.auto=false",
     "core.editor=false",
+    "core.fsync=all",
 ];
 
 /// One repository, and the index that calls use.

@@ -2,8 +2,8 @@
 //!
 //! Deliberately not here: files of the tree (`fix_tree`, `fix_stash`), commits of ours (`fix_branch`).
 
-use super::files::{read_bounded, write_plain};
-use super::fix_branch::{Left, Place, Snapshot, load, save};
+use super::files::read_bounded;
+use super::fix_branch::{Left, Place, Snapshot, durable, load, save};
 use super::fix_git::Git;
 use super::fix_tree as tree;
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,7 @@ pub(super) fn moved(place: &Place) -> Result<Left, String> {
 pub(super) fn keep_index(git: &Git, copy: &Path) -> Result<(), String> {
     let path = index_path(git)?;
     let Some(index) = read_bounded(&path, INDEX_MAX).map_err(|e| e.message())? else { return Ok(()) };
-    write_plain(copy, &index).map_err(|e| e.message())?;
+    durable(copy, &index)?;
     same_time(&path, copy)
 }
 

@@ -5,8 +5,8 @@
 //! `git stash apply` takes, and as plain files in our own folder. So a kill at any step, and even the loss of the repository,
 //! leaves a way back. Deliberately not here: the agent's edits (`fix_branch`).
 
-use super::files::{make_dir, write_plain};
-use super::fix_branch::{Edits, INDEX, Place, Snapshot, guard, load, save};
+use super::files::{make_dir, sync_dir, write_plain, write_synced};
+use super::fix_branch::{Edits, INDEX, Place, Snapshot, durable, guard, load, save};
 use super::fix_git::Git;
 use super::fix_head as head;
 use super::fix_tree::{self as tree, Entry, How};
@@ -81,6 +81,9 @@ pub(super) fn protect(
 /// Plain files: whoever removes the repository does not remove these.
 fn copy(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<(), String> {
     let mut room = COPIED_MAX;
+    // The folders that hold them, up to the one that holds the fix's: they are synced once, at the end.
+    let above = place.store.parent().unwrap_or(&place.store);
+    let mut folders: BTreeSet<PathBuf> = [above.to_owned(), place.store.clone()].into();
     for (path, entry) in own(snapshot).take(COPIES_MAX) {
         let Some(blob) = entry.blob() else { continue };
         let bytes = git.call(&["cat-file", "blob", blob])?;
@@ -89,15 +92,16 @@ fn copy(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<(), String> {
         let to = place.store.join(WORK).join(path);
         let parent = to.parent().unwrap_or(&place.store);
         make_dir(parent).map_err(|e| e.message())?;
+        folders.extend(parent.ancestors().take_while(|dir| *dir != above).map(Path::to_owned));
         match entry {
             Entry::Link { .. } => tree::link(&bytes, &to),
             Entry::File { mode, .. } => {
-                write_plain(&to, &bytes).map_err(|e| e.message()).and_then(|()| tree::chmod(&to, *mode))
+                write_synced(&to, &bytes).map_err(|e| e.message()).and_then(|()| tree::chmod(&to, *mode))
             }
             Entry::Absent | Entry::Left { .. } => Ok(()),
         }?;
     }
-    Ok(())
+    folders.iter().try_for_each(|dir| sync_dir(dir)).map_err(|e| e.message())
 }
 
 /// The operator's own work.
@@ -158,7 +162,7 @@ pub(super) fn put_aside(git: &Git, place: &Place, snapshot: &Snapshot) -> Result
     }
     let done = clear_tree(git, snapshot).and_then(|()| {
         head::plain_index(git, &snapshot.head)?;
-        write_plain(&place.store.join(ASIDE), b"").map_err(|e| e.message())
+        durable(&place.store.join(ASIDE), b"")
     });
     let Err(why) = done else { return Ok(()) };
     let back = put_back(git, place, snapshot, &Edits::default());
