@@ -502,7 +502,8 @@ fn one_healing_at_a_time_has_a_tree() {
         assert!(said.contains(HELD) && !place.store.exists(), "{said}");
     };
     let free = || std::fs::read_link(world.root().join(".git/watchkeeper-healing")).is_err();
-    let ends: [fn(&Place) -> Result<Vec<String>, String>; 3] = [fix::restore, fix::keep, fix::merge];
+    type End = fn(&Place) -> Result<Vec<String>, String>;
+    let ends: [End; 3] = [fix::restore, fix::keep, fix::merge];
     for (n, end) in ends.iter().enumerate() {
         let before = world.all();
         fix::begin(&world.place(), Dirty::Refuse).unwrap();
