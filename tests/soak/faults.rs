@@ -203,7 +203,8 @@ impl Fault {
             Kind::SvcKilled => heals,
             Kind::SvcHang | Kind::SvcDeaf | Kind::SvcOrphan => heals || ends || rule == "cooperation.silent",
             Kind::SvcStale => {
-                ends || ["cooperation.stale", "restart.requested", "restart.changed"].contains(&rule)
+                ends || ["cooperation.stale", "restart.requested", "restart.renewed", "restart.changed"]
+                    .contains(&rule)
             }
             Kind::SvcExit42 => rule == "restart.requested",
             Kind::ProcKilled | Kind::ProcTrace => ["process.remedy", "process.again"].contains(&rule),
