@@ -94,6 +94,11 @@ impl Sieve {
         }
     }
 
+    /// Findings that were kept and whose places were not marked yet: they are in the file that is read now.
+    pub fn unmarked(&mut self) -> impl Iterator<Item = &mut Finding> {
+        self.kept.values_mut().filter(|finding| finding.log.is_none())
+    }
+
     /// Nothing was found.
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty() && self.left_out.is_empty()
