@@ -22,6 +22,7 @@ pub mod git;
 mod git_head;
 pub mod hosts;
 pub mod jobs;
+pub mod kill;
 pub mod lock;
 pub mod log_place;
 pub mod notify;
