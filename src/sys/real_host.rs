@@ -12,6 +12,7 @@ use super::{
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, JOB_UNSTARTED, Job, Launch, Marker, Outcome, UnitFile};
+use crate::model::finding::Finding;
 use crate::model::process::{HostLaunch, HostPlace, LogCursor, ProcessLaunch, RunId, RunQuery, RunSeen};
 use crate::model::seen::{
     BranchFacts, HostSeen, JobSeen, Process, RestartMarker, ServerSeen, TranscriptSeen, Trouble, Vote,
@@ -19,7 +20,7 @@ use crate::model::seen::{
 use crate::model::usage::FileSeen;
 use crate::state::table;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A marker's text is one or two lines.
 const MARKER_MAX: u64 = 64 << 10;
@@ -463,6 +464,11 @@ impl Host for RealHost {
 
     fn part_of(&mut self, path: &Path, offset: u64, max: usize) -> Result<Option<(Vec<u8>, u64)>, String> {
         super::outside::read_part(path, offset, max).map_err(|error| error.message())
+    }
+
+    fn log_place(&mut self, log: &Path, finding: &Finding) -> Option<(PathBuf, u64)> {
+        let own = log.parent().filter(|dir| dir.starts_with(self.files.root()));
+        super::log_place::find(log, own, finding)
     }
 
     fn pressure(&mut self) -> HostSeen {
