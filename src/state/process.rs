@@ -275,6 +275,9 @@ pub struct Verify {
     /// The tree holds an agent's edits: the branch that has them too; "" = none has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed: Option<String>,
+    /// The variables that it set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
 }
 
 /// An agent was asked.
