@@ -219,7 +219,10 @@ fn without_child(state_dir: &Path, unit: &str, id: RunId, held: bool, ordered: b
     let found = unrecorded(state_dir, unit, &number).filter(|(_, found)| !ordered || *found == id.number);
     match (found, held, ordered) {
         (Some((process, number)), _, _) => revived(number, process, boot),
-        (None, true, true) => RunSeen::Pending { id, why: "its start is under way".to_owned() },
+        (None, true, true) => {
+            let why = "its start is under way".to_owned();
+            RunSeen::Pending { id, why, held: None }
+        }
         (None, true, false) => unknown("its order can't be read"),
         (None, false, true) => {
             ended_unseen(id, None, "the start did not happen: the shim was killed before it")
