@@ -406,7 +406,7 @@ fn held(config: &Config, seen: &Observation, next: &State, stands: &mut Vec<(Str
     for (name, state) in &next.units {
         let is_ours = config.units.get(name).is_some_and(|unit| unit.process().is_some());
         let Some(held) = super::process::held(&seen.now, state).filter(|_| is_ours) else { continue };
-        let text = format!("`{name}` waits, and does not begin by itself: {}; {}", held.why, held.advice);
+        let text = format!("`{name}` waits, and does not begin by itself ({}): {}", held.why, held.advice);
         stands.push((format!("{HELD}{name} {}", held.why), Level::Human, text));
     }
 }

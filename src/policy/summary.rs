@@ -365,7 +365,7 @@ fn process_does(state: &UnitState) -> Option<String> {
 fn process_needs(now: &Now, unit: &Unit, state: &UnitState) -> Option<String> {
     let name = &unit.name;
     if let Some(held) = super::process::held(now, state) {
-        return Some(format!("waits, and does not begin by itself: {}; {}", held.why, held.advice));
+        return Some(format!("{}: {}", held.why, held.advice));
     }
     match &state.process.run.standing {
         Standing::Open => {

@@ -174,7 +174,7 @@ fn a_held_job_is_told_and_can_be_let_go() {
     }
     let place = Place::new();
     let config = "[watchdog]\nsignal_interval = 0.5\n[[process]]\nname = \"train\"\nhost = \"slurm\"\n\
-                  command = [\"sleep\", \"600\"]\nargs = [\"--hold\"]\n[process.healing]\nagent = \"off\"\n";
+                  command = [\"sleep\", \"600\"]\nsbatch_args = [\"--hold\"]\n[process.healing]\nagent = \"off\"\n";
     std::fs::write(place.work().join("agents.toml"), config).unwrap();
     let wk = |words: &[&str]| {
         let mut wk = Command::new(env!("CARGO_BIN_EXE_watchkeeper"));

@@ -16,7 +16,7 @@ pub(super) fn facts(s: &Subject<'_>, unit: &ProcessUnit) -> Vec<String> {
     facts.extend(standing(&process.run.standing));
     if let Some(since) = &process.run.held {
         let (why, ago) = (&since.held.why, ago(s, since.since_awake_s));
-        facts.push(format!("it waits for {ago} by now, and does not begin by itself: {why}"));
+        facts.push(format!("it waits for {ago} by now, and does not begin by itself ({why})"));
     }
     if !process.run.env.is_empty() {
         // Names alone: a value may be a secret. `config` and the incidents show them masked.

@@ -659,30 +659,29 @@ fn a_run_that_its_host_holds_is_told_once_and_what_lets_it_go() {
         RunSeen::Pending { id: id.clone(), why: "Slurm: PENDING".into(), held: Some(held) }
     };
     // For an instant, as after a restart of the controller: nobody is told.
-    world.unit("a").process().run = held("Slurm job 7: BadConstraints");
+    world.unit("a").process().run = held("BadConstraints");
     world.ticks(1);
     world.unit("a").process().run = RunSeen::Pending { id: id.clone(), why: "requeued".into(), held: None };
     world.run(60.0);
     world.expect_alerts("does not begin by itself", 0);
-    world.unit("a").process().run = held("Slurm job 7: JobHeldUser");
+    world.unit("a").process().run = held("JobHeldUser");
     world.run(60.0);
     // What can't be asked for a while is not let go.
     world.unit("a").process().run = RunSeen::Unknown { why: "`squeue` is being asked".into() };
     world.ticks(2);
-    world.unit("a").process().run = held("Slurm job 7: JobHeldUser");
+    world.unit("a").process().run = held("JobHeldUser");
     world.run(4000.0);
-    let told =
-        "`a` waits, and does not begin by itself: Slurm job 7: JobHeldUser; `scontrol release 7` lets it go";
+    let told = "`a` waits, and does not begin by itself (JobHeldUser): `scontrol release 7` lets it go";
     world.expect_alerts(told, 1);
     let needs = line(&world, "a").needs.unwrap_or_default();
-    assert!(needs.contains("JobHeldUser; `scontrol release 7`"), "{needs}");
+    assert!(needs.contains("JobHeldUser: `scontrol release 7`"), "{needs}");
     assert_eq!(world.runs.len(), 1, "and no other one is started: {}", world.story());
     world.unit("a").process().run =
         RunSeen::Alive { id: id.clone(), process: None, since: None, suspended: false };
     world.run(30.0);
     assert_eq!(line(&world, "a").needs, None);
     // Held again: told again.
-    world.unit("a").process().run = held("Slurm job 7: JobHeldUser");
+    world.unit("a").process().run = held("JobHeldUser");
     world.run(60.0);
     world.expect_alerts(told, 2);
 }

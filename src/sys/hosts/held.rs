@@ -70,7 +70,7 @@ pub fn held(job: u64, state: &str, reason: &str) -> Option<Held> {
         "" | "None" | "(null)" => state,
         reason => reason,
     };
-    Some(Held { why: format!("Slurm job {job}: {reason}"), advice })
+    Some(Held { why: reason.to_owned(), advice })
 }
 
 #[cfg(test)]
@@ -91,38 +91,26 @@ mod tests {
             }
         }
         const RELEASE: &str = "`scontrol release 7`";
-        check("PENDING", "JobHeldUser", Some(("Slurm job 7: JobHeldUser", RELEASE)));
-        check("PENDING", "JobHeldAdmin", Some(("Slurm job 7: JobHeldAdmin", RELEASE)));
+        check("PENDING", "JobHeldUser", Some(("JobHeldUser", RELEASE)));
+        check("PENDING", "JobHeldAdmin", Some(("JobHeldAdmin", RELEASE)));
         let requeued = "job requeued in held state";
-        check("PENDING", requeued, Some(("Slurm job 7: job requeued in held state", RELEASE)));
-        check(
-            "SPECIAL_EXIT",
-            "job_requeued_in_held_state",
-            Some(("Slurm job 7: job_requeued_in_held_state", RELEASE)),
-        );
+        check("PENDING", requeued, Some(("job requeued in held state", RELEASE)));
+        check("SPECIAL_EXIT", "job_requeued_in_held_state", Some(("job_requeued_in_held_state", RELEASE)));
         let failed = "launch_failed_requeued_held";
-        check("PENDING", failed, Some(("Slurm job 7: launch_failed_requeued_held", RELEASE)));
-        check("REQUEUE_HOLD", "None", Some(("Slurm job 7: REQUEUE_HOLD", RELEASE)));
+        check("PENDING", failed, Some(("launch_failed_requeued_held", RELEASE)));
+        check("REQUEUE_HOLD", "None", Some(("REQUEUE_HOLD", RELEASE)));
         let never = "DependencyNeverSatisfied";
-        check(
-            "PENDING",
-            never,
-            Some(("Slurm job 7: DependencyNeverSatisfied", "`scontrol update JobId=7 Dependency=`")),
-        );
+        check("PENDING", never, Some(("DependencyNeverSatisfied", "`scontrol update JobId=7 Dependency=`")));
         for reason in [
             "BadConstraints",
             "PartitionTimeLimit",
             "QOSMaxCpuPerJobLimit",
             "AssocMaxWallDurationPerJobLimit",
         ] {
-            check("PENDING", reason, Some((&format!("Slurm job 7: {reason}"), "`scontrol show job 7`")));
+            check("PENDING", reason, Some((reason, "`scontrol show job 7`")));
         }
         for reason in ["InvalidAccount", "InvalidQOS"] {
-            check(
-                "PENDING",
-                reason,
-                Some((&format!("Slurm job 7: {reason}"), "`scontrol update JobId=7 Account=NAME")),
-            );
+            check("PENDING", reason, Some((reason, "`scontrol update JobId=7 Account=NAME")));
         }
         let waits = [
             "Resources",

@@ -81,7 +81,7 @@ fn an_array_is_one_run() {
         held.map(|held| held.why)
     };
     assert_eq!(wait("JobHeldUser", "Resources"), None);
-    assert_eq!(wait("JobHeldUser", "JobHeldUser").as_deref(), Some("Slurm job 6: JobHeldUser"));
+    assert_eq!(wait("JobHeldUser", "JobHeldUser").as_deref(), Some("JobHeldUser"));
     let Some(RunSeen::Ended { id, exit, .. }) = three("COMPLETED", "FAILED", "COMPLETED") else { panic!() };
     assert_eq!((id.handle.as_str(), exit), ("6.0", Some(Exit::Status(1))));
     assert_eq!(cancel(&id).unwrap(), ["scancel", "6"]);
