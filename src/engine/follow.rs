@@ -233,6 +233,7 @@ impl Following {
         let mut found = Vec::new();
         self.scanner.finish(&mut found);
         self.keep(found);
+        self.mark();
         self.scanner = Scanner::new(&self.configs, fresh(next.at));
         self.known = next.at;
         self.reader = next;
@@ -241,6 +242,13 @@ impl Following {
     fn keep(&mut self, found: Vec<Finding>) {
         for finding in found {
             self.sieve.add(finding, &self.rules);
+        }
+    }
+
+    /// What will tell the places of the findings so far, also when the log was cut or got another name meanwhile.
+    fn mark(&mut self) {
+        for finding in self.sieve.unmarked() {
+            finding.log = self.reader.mark(finding);
         }
     }
 
@@ -275,6 +283,7 @@ impl Following {
             LogCursor { line: place.line, judged: place.judged, traced: place.traced, read, ..cursor };
         self.known = read;
         self.told = cursor.clone();
+        self.mark();
         let open = self.scanner.is_open().then(|| (QUIET_S - now.since_s(self.grown_at)).max(0.05));
         let sifted = self.sieve.take();
         Ok(LogSeen {
@@ -454,7 +463,11 @@ mod tests {
         fs::rename(&world.log.path, world.dir.path().join("out.log.1")).unwrap();
         world.append("OOM new\n");
         world.restart();
-        assert_eq!(world.tick(), ["2 oom: OOM old", "1 oom: OOM new"]);
+        let (seen, said) = world.tick_seen();
+        assert_eq!(said, ["2 oom: OOM old", "1 oom: OOM new"]);
+        let place = |finding| crate::sys::log_place::find(&world.log.path, None, finding).unwrap();
+        assert_eq!(place(&seen.findings[0]), (world.dir.path().join("out.log.1"), 4));
+        assert_eq!(place(&seen.findings[1]), (world.log.path.clone(), 0));
         fs::File::options().write(true).open(&world.log.path).unwrap().set_len(0).unwrap();
         world.append("OOM, longer than before\n");
         world.now = Awake(world.now.0 + 5000);

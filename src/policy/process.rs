@@ -181,9 +181,9 @@ pub fn check_answer(text: &str) -> Result<(), String> {
     answer::parse(text).map(|_| ())
 }
 
-/// Could this rule be meant for what a log said?
-pub fn may_match(rule: &Rule, finding: &Finding) -> bool {
-    rules::may(&rule.matching, finding)
+/// The places of the rules that could be meant for what a log said.
+pub fn rules_meant(rules: &[Rule], finding: &Finding) -> Vec<usize> {
+    rules::meant(rules, finding)
 }
 
 /// The incident that an agent is told of.

@@ -148,6 +148,9 @@ pub struct Quiet {
     pub detector: String,
     /// Its fingerprint.
     pub fingerprint: String,
+    /// Digest of the rules that may be meant for it; "" = written by a version that did not tell them apart.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rules: String,
     /// When it last counted.
     pub at_awake_s: Awake,
 }
@@ -330,19 +333,27 @@ impl ProcessState {
     }
 }
 
+impl Quiet {
+    fn is(&self, detector: &str, fingerprint: &str, rules: &str) -> bool {
+        let same_rules = self.rules.is_empty() || self.rules == rules;
+        self.detector == detector && self.fingerprint == fingerprint && same_rules
+    }
+}
+
 impl WatchState {
-    /// When this failure last counted in this run.
-    pub fn last(&self, detector: &str, fingerprint: &str) -> Option<Awake> {
-        let same = |quiet: &&Quiet| quiet.detector == detector && quiet.fingerprint == fingerprint;
-        self.quiet.iter().find(same).map(|quiet| quiet.at_awake_s)
+    /// When this failure, as far as these rules go, last counted in this run.
+    pub fn last(&self, detector: &str, fingerprint: &str, rules: &str) -> Option<Awake> {
+        let same = |quiet: &&Quiet| quiet.is(detector, fingerprint, rules);
+        self.quiet.iter().filter(same).map(|quiet| quiet.at_awake_s).max()
     }
 
     /// It counted now.
-    pub fn came(&mut self, detector: &str, fingerprint: &str, now: Awake) {
-        self.quiet.retain(|quiet| quiet.detector != detector || quiet.fingerprint != fingerprint);
+    pub fn came(&mut self, detector: &str, fingerprint: &str, rules: &str, now: Awake) {
+        self.quiet.retain(|quiet| !quiet.is(detector, fingerprint, rules));
         self.quiet.push(Quiet {
             detector: detector.to_owned(),
             fingerprint: fingerprint.to_owned(),
+            rules: rules.to_owned(),
             at_awake_s: now,
         });
         let extra = self.quiet.len().saturating_sub(QUIET_MAX);

@@ -359,7 +359,7 @@ fn signal_all(child: &mut Child, signal: Signal) {
     if let Some(group) = group.filter(|_| !waited_for) {
         let _ = rustix::process::kill_process_group(group, number);
     }
-    let _ = super::real_host::send_all(&below_us(), signal);
+    let _ = super::kill::send_all(&below_us(), signal);
 }
 
 /// All living processes that came from this one: whoever loses its parent becomes ours, in whatever session it is. Not what

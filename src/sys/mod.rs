@@ -23,7 +23,9 @@ mod git_head;
 pub mod hosts;
 mod job_rest;
 pub mod jobs;
+pub mod kill;
 pub mod lock;
+pub mod log_place;
 pub mod notify;
 pub mod outside;
 pub mod pressure;
@@ -45,13 +47,14 @@ use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
+use crate::model::finding::Finding;
 use crate::model::process::{HostPlace, LogCursor, RunId, RunQuery, RunSeen};
 use crate::model::seen::{
     BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Trouble, Vote,
 };
 use crate::model::usage::FileSeen;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The world as the tick sees and changes it.
 pub trait Host {
@@ -173,6 +176,11 @@ pub trait Host {
         _max: usize,
     ) -> std::result::Result<Option<(Vec<u8>, u64)>, String> {
         Ok(None)
+    }
+    /// The file that holds a finding of a log now, whatever was done to the log since, and its first byte's place in it; None
+    /// when that can't be said.
+    fn log_place(&mut self, _log: &Path, _finding: &Finding) -> Option<(PathBuf, u64)> {
+        None
     }
     /// The host's pressure.
     fn pressure(&mut self) -> HostSeen;
