@@ -124,7 +124,7 @@ pub fn run(dir: &Path) -> Result<()> {
     let mut rest = Rest { state_dir, id, began: jobs::began(dir), known: Vec::new() };
     let signal = |rest: &mut Rest<'_>, signal| {
         rest.look();
-        let _ = super::real_host::send_all(&rest.known, signal);
+        let _ = super::kill::send_all(&rest.known, signal);
     };
     let gone = |rest: &mut Rest<'_>| {
         rest.known.retain(|process| proc::start(process.pid) == Some(process.start));
