@@ -21,6 +21,7 @@ pub mod follow;
 pub mod git;
 mod git_head;
 pub mod hosts;
+mod job_rest;
 pub mod jobs;
 pub mod kill;
 pub mod lock;

@@ -354,7 +354,12 @@ impl Host for RealHost {
         self.reap();
         match self.unstarted.get(id) {
             Some(why) => JobSeen::failed(why.clone()),
-            None => jobs::seen(self.files.root(), id),
+            None => {
+                let program = || super::exe::Binary::running().map(|binary| binary.program());
+                let (seen, ender) = jobs::attend(self.files.root(), id, program);
+                self.runners.extend(ender);
+                seen
+            }
         }
     }
 

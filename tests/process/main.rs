@@ -9,6 +9,7 @@ mod disk;
 mod findings;
 mod fixes;
 mod hostile;
+mod nested;
 mod secrets;
 mod unasked;
 
