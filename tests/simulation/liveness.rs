@@ -1,7 +1,7 @@
 //! The second phase: the troubles are over, and everybody must recover within bounded time. What only a person can mend
 //! must have been told, and is mended then.
 
-use super::cli::Play;
+use super::cli::{Cli, Play};
 use super::faults::{self, Mode};
 use super::friction;
 use super::goal;
@@ -181,6 +181,8 @@ pub fn orders(sim: &mut Sim) {
         // Keys that were lost, or that did not help, are not pressed for ever: a person was told, and chooses.
         let menu = state.as_ref().is_some_and(|state| state["limit"]["active"]["loud"] == true)
             && heard(sim, name.as_str(), MENU);
+        // What was pasted before a memory was lost is a stranger's text after it: a person was told, and clears it.
+        let unsent = heard(sim, name.as_str(), "unsent text");
         let mut world = sim.world.borrow_mut();
         let waits = world.living(name.as_str()).is_some_and(|pane| {
             let asks = pane.cli.play == Play::Ask || (menu && pane.cli.play == Play::LimitMenu);
@@ -190,6 +192,10 @@ pub fn orders(sim: &mut Sim) {
         if waits && (menu || agent == Some(Permission::Alert)) {
             mend_unit(&mut world, name.as_str());
         }
+        let t = world.t;
+        let stays = |cli: &Cli| !cli.composer.text.is_empty() && t - cli.drawn_at > TOLD_MS;
+        let left = world.living(name.as_str()).filter(|pane| unsent && stays(&pane.cli)).map(|pane| pane.id);
+        left.into_iter().for_each(|id| world.clear_composer(id));
     }
 }
 
