@@ -9,6 +9,7 @@
 
 use super::files::{make_dir, read_bounded, sync_dir, write_synced};
 use super::fix_git::Git;
+use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry};
 use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
 use serde::{Deserialize, Serialize};
@@ -282,8 +283,7 @@ pub fn restore(place: &Place) -> Result<Left, String> {
     let back = stash::back(place)?;
     // Whoever made those commits: they are not where they were made.
     let mut left = head::moved(place)?;
-    // Removals first: a file may stand where a folder has to be.
-    let mut later = Vec::new();
+    let mut order = Vec::new();
     for (path, change) in &edits.paths {
         let now = tree::entry(&git, path)?;
         let before = match &change.before {
@@ -295,15 +295,14 @@ pub fn restore(place: &Place) -> Result<Left, String> {
         }
         if now != *back.tree.get(path).unwrap_or(&change.after) {
             left.push(format!("`{path}` was changed since the agent: it is left as it is"));
-        } else if before == Entry::Absent {
-            left.extend(tree::remove_within(&git.root, path, &snapshot.folders).err());
+        } else if let Entry::Left { why } = &before {
+            left.push(format!("`{path}` was {why}: it can't be put back as it was"));
         } else {
-            later.push((path, before));
+            order.push((path, now, before));
         }
     }
-    for (path, before) in later {
-        left.extend(tree::put(&git, path, &before).err());
-    }
+    let prune = |path: &str| tree::prune(&git.root, path, &snapshot.folders);
+    left.extend(Swaps::new(&git, &place.store).all(&order, prune).into_values());
     // What both had changed is the operator's again by now; what could not be put back still is not.
     left.extend(
         back.left.iter().filter(|(path, _)| !edits.paths.contains_key(*path)).map(|(_, why)| why.clone()),

@@ -9,6 +9,7 @@ use super::files::{make_dir, sync_dir, write_plain, write_synced};
 use super::fix_branch::{Edits, INDEX, Place, Snapshot, durable, guard, load, save};
 use super::fix_git::Git;
 use super::fix_head as head;
+use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry, How};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,7 +161,7 @@ pub(super) fn put_aside(git: &Git, place: &Place, snapshot: &Snapshot) -> Result
     if place.store.join(BACK).exists() {
         return Err(format!("your work could not all be put back before: {kept}"));
     }
-    let done = clear_tree(git, snapshot).and_then(|()| {
+    let done = clear_tree(git, place, snapshot).and_then(|()| {
         head::plain_index(git, &snapshot.head)?;
         durable(&place.store.join(ASIDE), b"")
     });
@@ -176,27 +177,22 @@ pub(super) fn put_aside(git: &Git, place: &Place, snapshot: &Snapshot) -> Result
     }
 }
 
-fn clear_tree(git: &Git, snapshot: &Snapshot) -> Result<(), String> {
-    let mut later = Vec::new();
-    // Removals first: a file may stand where a folder has to be.
+fn clear_tree(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<(), String> {
+    let mut order = Vec::new();
     for (path, work) in own(snapshot) {
         let (now, clean) = (tree::entry(git, path)?, clean(git, snapshot, path, work)?);
-        if now == clean {
-            continue;
-        }
-        if now != *work {
-            return Err(format!("`{path}` changes while we look"));
-        }
         match clean {
-            // Its folder stays, as it is.
-            Entry::Absent => {
-                std::fs::remove_file(git.root.join(path)).map_err(|error| format!("`{path}`: {error}"))?;
-            }
-            Entry::File { .. } | Entry::Link { .. } => later.push((path, clean)),
             Entry::Left { .. } => {}
+            clean if now == clean => {}
+            _ if now != *work => return Err(format!("`{path}` changes while we look")),
+            clean => order.push((path, now, clean)),
         }
     }
-    later.into_iter().try_for_each(|(path, clean)| tree::put(git, path, &clean))
+    // Folders stay, as they are.
+    match Swaps::new(git, &place.store).all(&order, |_| {}).into_values().next() {
+        Some(saved) => Err(saved),
+        None => Ok(()),
+    }
 }
 
 /// Puts it back: exactly, where the agent changed nothing; merged, where both changed a file and that can be done; else the
@@ -206,7 +202,7 @@ pub(super) fn put_back(git: &Git, place: &Place, snapshot: &Snapshot, edits: &Ed
         return Ok(());
     }
     let mut back = Back { v: 1, ..Back::default() };
-    let mut later = Vec::new();
+    let mut order = Vec::new();
     for (path, work) in own(snapshot) {
         let (now, clean) = (tree::entry(git, path)?, clean(git, snapshot, path, work)?);
         let agents = edits.paths.get(path).map(|change| &change.after);
@@ -230,19 +226,15 @@ pub(super) fn put_back(git: &Git, place: &Place, snapshot: &Snapshot, edits: &Ed
         };
         match (words, wanted) {
             (Some(words), _) => drop(back.left.insert(path.clone(), words)),
-            (None, Some(Entry::Absent)) => {
-                let said = tree::remove_within(&git.root, path, &snapshot.folders).err();
-                said.map(|why| back.left.insert(path.clone(), why));
-            }
-            (None, Some(wanted)) => later.push((path, wanted)),
+            (None, Some(wanted)) => order.push((path, now, wanted)),
             (None, None) => {}
         }
     }
-    for (path, wanted) in later {
-        if let Err(why) = tree::put(git, path, &wanted) {
-            back.left.insert(path.clone(), format!("{why}; yours is in `{}`", name(place)));
-        }
-    }
+    let prune = |path: &str| tree::prune(&git.root, path, &snapshot.folders);
+    back.left.extend(Swaps::new(git, &place.store).all(&order, prune));
+    let yours = format!("; yours is in `{}`", name(place));
+    let unsaid = back.left.values_mut().filter(|why| !why.contains(&name(place)));
+    unsaid.for_each(|why| why.push_str(&yours));
     head::put_back_index(git, place)?;
     save(&place.store.join(BACK), &back)
 }

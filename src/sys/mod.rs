@@ -15,6 +15,7 @@ mod fix_job;
 mod fix_kept;
 mod fix_marker;
 mod fix_stash;
+mod fix_swap;
 mod fix_tree;
 mod folders;
 pub mod follow;
@@ -39,6 +40,7 @@ mod tmux_list;
 mod tmux_version;
 mod transcript;
 pub mod transcript_files;
+mod writers;
 
 use crate::base::error::Result;
 use crate::base::names::UnitName;
