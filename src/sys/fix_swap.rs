@@ -327,7 +327,7 @@ fn exchange(new: &Path, full: &Path, was: &Entry) -> Result<Placed, Errno> {
     if *was == Entry::Absent {
         return put_new(new, full);
     }
-    match rustix::fs::renameat_with(CWD, new, CWD, full, RenameFlags::EXCHANGE) {
+    match trade(new, full) {
         Ok(()) => Ok(Placed::Done),
         // Removed meanwhile: that was an edit too.
         Err(Errno::NOENT) => Ok(Placed::Other),
@@ -344,6 +344,7 @@ fn aside(new: &Path, full: &Path) -> Result<Placed, Errno> {
         Err(Errno::NOENT) => return Ok(Placed::Other),
         Err(errno) => return Err(errno),
     }
+    between(ASIDE);
     match put_new(new, full) {
         Ok(Placed::Done) => {}
         Ok(Placed::Other | Placed::Anew(_)) => return Ok(Placed::Anew(old)),
@@ -369,12 +370,25 @@ fn put_new(new: &Path, full: &Path) -> Result<Placed, Errno> {
     }
 }
 
+fn trade(new: &Path, full: &Path) -> Result<(), Errno> {
+    #[cfg(test)]
+    if CANT_TRADE.get() {
+        return Err(Errno::INVAL);
+    }
+    rustix::fs::renameat_with(CWD, new, CWD, full, RenameFlags::EXCHANGE)
+}
+
+/// The moment in which nothing stands there, as [`between`] hears of it.
+const ASIDE: &str = "";
+
 /// The moment between the comparison and the replacement.
 #[cfg(not(test))]
 fn between(_: &str) {}
 
 #[cfg(test)]
 thread_local! {
+    /// The file system can't exchange names.
+    pub(super) static CANT_TRADE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// What somebody does in that moment.
     pub(super) static BETWEEN: std::cell::RefCell<Option<Box<dyn FnMut(&str)>>> = const { std::cell::RefCell::new(None) };
 }

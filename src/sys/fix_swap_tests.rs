@@ -1,7 +1,7 @@
 //! Somebody saves a file in the very moment between our comparison and our replacement.
 
 use super::super::fix_branch::{self as fix, Dirty, Place};
-use super::BETWEEN;
+use super::{ASIDE, BETWEEN, CANT_TRADE};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -169,6 +169,34 @@ fn a_save_while_work_is_put_back_stands_and_the_older_work_is_named() {
 
 #[test]
 fn a_save_while_edits_are_taken_back_stands_and_is_said() {
+    saved_while_taken_back();
+}
+
+/// Where names can't be exchanged (NFS, some FUSE), too.
+#[test]
+fn without_an_exchange_nothing_is_lost_either() {
+    CANT_TRADE.set(true);
+    saved_while_taken_back();
+    // Made anew in the instant in which nothing stands there.
+    let world = World::new();
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.write("train.py", "agent\n");
+    fix::collect(&world.place()).unwrap();
+    let full = world.root().join("train.py");
+    BETWEEN.set(Some(Box::new(move |now: &str| {
+        if now == ASIDE {
+            std::fs::write(&full, SAVED).unwrap();
+        }
+    })));
+    let left = fix::restore(&world.place()).unwrap();
+    BETWEEN.set(None);
+    CANT_TRADE.set(false);
+    assert_eq!((world.read("train.py"), world.kept()), (SAVED.into(), Vec::new()));
+    assert_eq!(left, ["`train.py` was changed meanwhile, and is left as it is"]);
+    assert_eq!(world.git(&["status", "--porcelain"]), " M train.py", "nothing of ours");
+}
+
+fn saved_while_taken_back() {
     let edited = ["train.py", "new.py", "gone.py"];
     // (Nothing that stands where something is put can be open.)
     let all = ALL.into_iter().flat_map(|how| edited.map(|path| (how, path)));
