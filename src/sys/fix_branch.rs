@@ -80,6 +80,8 @@ pub struct Snapshot {
     pub stashed: bool,
     /// Folders of work that consists in the absence of a file: they stay.
     pub folders: BTreeSet<String>,
+    /// Files that git does not know and that somebody had open for writing: by whom. They are left where they are.
+    pub open: BTreeMap<String, String>,
 }
 
 impl Snapshot {
@@ -169,9 +171,10 @@ fn try_begin(git: &Git, place: &Place, dirty: Dirty) -> Result<Snapshot, String>
         ));
     }
     let before = kept::before(git, place, &head);
+    let open = stash::open_files(git, dirty, &status)?;
     let mut work = BTreeMap::new();
     let mut ours = BTreeSet::new();
-    for path in status.keys() {
+    for path in status.keys().filter(|path| !open.contains_key(*path)) {
         let entry = tree::entry(git, path)?;
         if before.has(path, &entry) {
             ours.insert(path.clone());
@@ -191,12 +194,12 @@ fn try_begin(git: &Git, place: &Place, dirty: Dirty) -> Result<Snapshot, String>
             tracked.len()
         ));
     }
-    let stashed = dirty == Dirty::Stash && status.keys().any(|path| is_work(&path));
+    let stashed = dirty == Dirty::Stash && work.keys().any(|path| is_work(&path));
     may_hide(git, stashed)?;
     let base = before.base(git, place, &head, &ours, &work)?;
     let folders = stash::folders(&git.root, &work);
     let snapshot =
-        Snapshot { v: 1, root: git.root.clone(), head, branch, work, ours, base, stashed, folders };
+        Snapshot { v: 1, root: git.root.clone(), head, branch, work, ours, base, stashed, folders, open };
     head::keep_index(git, &place.store.join(INDEX))?;
     stash::protect(git, place, &snapshot, &status)?;
     save(&place.store.join(SNAPSHOT), &snapshot)?;
@@ -237,8 +240,13 @@ fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, Str
         return Err(format!("{} paths differ from the commit before the agent", now.len()));
     }
     let all: BTreeSet<&String> = now.keys().chain(snapshot.work.keys()).collect();
+    let open = stash::writers_of(git, all.iter().copied());
     let mut paths = BTreeMap::new();
     for path in all {
+        if let Some(writer) = snapshot.open.get(path).or(open.get(path)) {
+            left_out.push(format!("`{path}`: {writer} writes it, so it is left alone"));
+            continue;
+        }
         let after = tree::entry(git, path)?;
         let before = snapshot.work.get(path).cloned();
         let is_new = before.is_none() && now.get(path) == Some(&tree::How::Untracked);

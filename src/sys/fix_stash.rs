@@ -6,11 +6,12 @@
 //! leaves a way back. Deliberately not here: the agent's edits (`fix_branch`).
 
 use super::files::{make_dir, sync_dir, write_plain, write_synced};
-use super::fix_branch::{Edits, INDEX, Place, Snapshot, durable, guard, load, save};
+use super::fix_branch::{Dirty, Edits, INDEX, Place, Snapshot, durable, guard, load, save};
 use super::fix_git::Git;
 use super::fix_head as head;
 use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry, How};
+use super::writers;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -55,6 +56,35 @@ pub(super) fn folders(root: &Path, work: &BTreeMap<String, Entry>) -> BTreeSet<S
         .filter(|dir| !dir.as_os_str().is_empty() && root.join(dir).is_dir())
         .map(|dir| dir.to_string_lossy().into_owned())
         .collect()
+}
+
+/// Files that git does not know, with those who have them open for writing: a file that is put aside takes what they write
+/// along. One that git knows can't be left where it is, so nothing is put aside then.
+pub(super) fn open_files(
+    git: &Git,
+    dirty: Dirty,
+    status: &BTreeMap<String, How>,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut open = BTreeMap::new();
+    for (path, writer) in writers_of(git, status.keys()) {
+        match (status.get(&path), dirty) {
+            (Some(How::Tracked), Dirty::Stash) => {
+                return Err(format!(
+                    "`{path}` has uncommitted work and {writer} has it open for writing: it can't be put aside"
+                ));
+            }
+            (Some(How::Untracked), _) => drop(open.insert(path, writer)),
+            (Some(How::Tracked), Dirty::Refuse) | (None, _) => {}
+        }
+    }
+    Ok(open)
+}
+
+/// Those of these paths that somebody has open for writing: who.
+pub(super) fn writers_of<'a>(git: &Git, paths: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
+    let full: Vec<(&String, PathBuf)> = paths.map(|path| (path, git.root.join(path))).collect();
+    let found = writers::of(full.iter().map(|(_, full)| full.as_path()));
+    full.iter().filter_map(|(path, full)| Some(((*path).clone(), found.get(full)?.to_string()))).collect()
 }
 
 /// Keeps the work from being lost, before anything else.
