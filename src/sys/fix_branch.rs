@@ -9,6 +9,7 @@
 
 use super::files::{make_dir, read_bounded, sync_dir, write_synced};
 use super::fix_git::Git;
+use super::fix_look::{self as look, Found};
 use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry};
 use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
@@ -23,19 +24,9 @@ pub(super) const INDEX: &str = "index";
 /// Longest record that is read.
 const RECORD_MAX: u64 = 64 << 20;
 /// Most paths that may differ from the commit: more is a tree that nobody can answer for.
-const PATHS_MAX: usize = 20_000;
+pub(super) const PATHS_MAX: usize = 20_000;
 /// Longest diff that is handed on, bytes.
 const DIFF_MAX: usize = 64 << 10;
-/// What a repository has while an operation of the operator's is under way.
-const UNDER_WAY: [(&str, &str); 6] = [
-    ("MERGE_HEAD", "a merge"),
-    ("CHERRY_PICK_HEAD", "a cherry-pick"),
-    ("REVERT_HEAD", "a revert"),
-    ("BISECT_LOG", "a bisect"),
-    ("rebase-merge", "a rebase"),
-    ("rebase-apply", "a rebase"),
-];
-
 /// Where a fix is made, and what belongs to it.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -56,6 +47,15 @@ pub enum Dirty {
     Refuse,
     /// It is put aside while the agent is at work, and put back after.
     Stash,
+}
+
+/// What a healing would make of a person's uncommitted work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// So many files forbid it.
+    Forbids(usize),
+    /// So many would be put aside.
+    Aside(usize),
 }
 
 /// What the tree was.
@@ -132,6 +132,15 @@ pub fn is_tree(dir: &Path) -> bool {
     open(dir).is_ok()
 }
 
+/// What a healing would make of a person's work now. Nothing is written.
+pub fn would(dir: &Path, state_dir: &Path, dirty: Dirty) -> Result<Work, String> {
+    let git = Git { looks_only: true, ..open(dir)? };
+    let store = state_dir.join("fixes").join("look");
+    let place =
+        Place { dir: dir.to_owned(), incident: String::new(), store, state_dir: state_dir.to_owned() };
+    look::work(&git, &place, dirty)
+}
+
 /// Is it known what the tree was?
 pub fn is_begun(place: &Place) -> bool {
     place.store.join(SNAPSHOT).exists()
@@ -158,44 +167,7 @@ fn try_begin(git: &Git, place: &Place, dirty: Dirty) -> Result<Snapshot, String>
         stash::put_aside(git, place, &known)?;
         return Ok(known);
     }
-    may_begin(git)?;
-    let head = git
-        .line(&["rev-parse", "--verify", "HEAD^{commit}"])
-        .map_err(|_| "the repository has no commit yet".to_owned())?;
-    let branch = head::branch(git)?;
-    let status = tree::status(git, &git.root.clone(), &place.state_dir)?;
-    if status.len() > PATHS_MAX {
-        return Err(format!(
-            "{} paths differ from the last commit: that is too much to answer for",
-            status.len()
-        ));
-    }
-    let before = kept::before(git, place, &head);
-    let open = stash::open_files(git, dirty, &status)?;
-    let mut work = BTreeMap::new();
-    let mut ours = BTreeSet::new();
-    for path in status.keys().filter(|path| !open.contains_key(*path)) {
-        let entry = tree::entry(git, path)?;
-        if before.has(path, &entry) {
-            ours.insert(path.clone());
-        }
-        work.insert(path.clone(), entry);
-    }
-    let is_work = |path: &&String| !ours.contains(*path);
-    let tracked: Vec<&String> = status
-        .iter()
-        .filter(|(path, how)| **how == tree::How::Tracked && is_work(path))
-        .map(|(path, _)| path)
-        .collect();
-    if dirty == Dirty::Refuse && !tracked.is_empty() {
-        let names = tracked.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return Err(format!(
-            "the tree has uncommitted work ({} files: {names}): commit it, or set healing `dirty`",
-            tracked.len()
-        ));
-    }
-    let stashed = dirty == Dirty::Stash && work.keys().any(|path| is_work(&path));
-    may_hide(git, stashed)?;
+    let Found { head, branch, status, before, work, ours, open, stashed } = look::look(git, place, dirty)?;
     let base = before.base(git, place, &head, &ours, &work)?;
     let folders = stash::folders(&git.root, &work);
     let snapshot =
@@ -465,43 +437,18 @@ pub(super) fn guard(place: &Place) -> String {
 }
 
 fn open(dir: &Path) -> Result<Git, String> {
-    let here = Git { root: dir.to_owned(), index: None };
+    let here = Git::of(dir);
     let top = here.call(&["rev-parse", "--show-toplevel"]).map_err(|why| {
         format!("`{}` is in no git tree, so edits could not be taken back: {why}", dir.display())
     })?;
     let top = String::from_utf8(top).map_err(|_| "the tree's path is not UTF-8".to_owned())?;
-    Ok(Git { root: PathBuf::from(top.strip_suffix('\n').unwrap_or(&top)), index: None })
+    Ok(Git::of(Path::new(top.strip_suffix('\n').unwrap_or(&top))))
 }
 
 pub(super) fn begun(place: &Place) -> Result<(Git, Snapshot), String> {
     let snapshot = load::<Snapshot>(&place.store.join(SNAPSHOT))?
         .ok_or_else(|| "nothing is known of the tree before the agent".to_owned())?;
-    Ok((Git { root: snapshot.root.clone(), index: None }, snapshot))
-}
-
-fn may_begin(git: &Git) -> Result<(), String> {
-    let dir = PathBuf::from(git.line(&["rev-parse", "--absolute-git-dir"])?);
-    for (file, what) in UNDER_WAY {
-        if std::fs::symlink_metadata(dir.join(file)).is_ok() {
-            return Err(format!("{what} is under way in the tree: end it first"));
-        }
-    }
-    Ok(())
-}
-
-/// Files that git was told not to look at: their changes are seen by nobody, and a plain index forgets that they were hidden.
-/// Where nothing is put aside, those that are not there (of a sparse checkout) do no harm.
-fn may_hide(git: &Git, stashed: bool) -> Result<(), String> {
-    let listed = git.call(&["ls-files", "-v", "-z"])?;
-    let hidden = listed.split(|b| *b == 0).filter_map(|line| {
-        let (tag, path) = (line.first()?, line.get(2..)?);
-        (*tag == b'S' || tag.is_ascii_lowercase()).then(|| String::from_utf8_lossy(path))
-    });
-    let mut wrong = hidden.filter(|path| stashed || git.root.join(&**path).symlink_metadata().is_ok());
-    let Some(first) = wrong.next() else { return Ok(()) };
-    let others = wrong.count();
-    let what = "git is told not to look at (skip-worktree, assume-unchanged or a sparse checkout)";
-    Err(format!("the tree has files that {what}: `{first}` and {others} more, so edits can't be told apart"))
+    Ok((Git::of(&snapshot.root), snapshot))
 }
 
 /// The commit: the operator's last one and the agent's edits to what the operator had not touched. None = no such edits.

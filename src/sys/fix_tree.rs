@@ -108,7 +108,8 @@ pub(super) fn entry_at(git: &Git, full: &Path) -> Result<Entry, String> {
 }
 
 pub(super) fn store(git: &Git, bytes: Vec<u8>) -> Result<String, String> {
-    let id = git.fed(&["hash-object", "-w", "--no-filters", "--stdin"], bytes)?;
+    let args = ["hash-object", "--no-filters", "--stdin", "-w"];
+    let id = git.fed(if git.looks_only { &args[..3] } else { &args }, bytes)?;
     Ok(String::from_utf8_lossy(&id).trim().to_owned())
 }
 

@@ -13,6 +13,7 @@ mod fix_git;
 mod fix_head;
 mod fix_job;
 mod fix_kept;
+mod fix_look;
 mod fix_marker;
 mod fix_stash;
 mod fix_swap;
@@ -52,7 +53,7 @@ use crate::model::seen::{
 };
 use crate::model::usage::FileSeen;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The world as the tick sees and changes it.
 pub trait Host {
@@ -92,6 +93,10 @@ pub trait Host {
     fn job(&mut self, id: &str) -> JobSeen;
     /// Removes the folders of units' jobs that ended and that nobody waits for: all but these.
     fn prune_jobs(&mut self, _keep: &BTreeSet<String>) {}
+    /// The marker of the healing that has this tree, and the folder of that fix.
+    fn healing_marker(&mut self, _root: &Path) -> Option<(PathBuf, PathBuf)> {
+        None
+    }
     /// The folders that may hold an agent's transcripts.
     fn transcript_folders(&mut self, _: &transcript_files::Place<'_>) -> transcript_files::Folders {
         transcript_files::Folders::default()
