@@ -2,6 +2,7 @@
 
 use crate::base::names::UnitName;
 use crate::base::time::Wall;
+use crate::model::action::MarkerKind;
 
 /// Heartbeat of the watchdog.
 pub const HEARTBEAT: &str = "heartbeat.json";
@@ -36,11 +37,11 @@ pub const INCIDENTS_INDEX: &str = "incidents/index.jsonl";
 /// Marker: tick now.
 pub const POKE: &str = "poke";
 /// Marker: keep it down.
-pub const DOWN: &str = "down";
+pub const DOWN: &str = MarkerKind::Down.file_name();
 /// Marker: the last phase is done.
-pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
+pub const SEQUENCE_COMPLETE: &str = MarkerKind::SequenceComplete.file_name();
 /// Marker: no remedies.
-pub const PAUSED: &str = "PAUSED";
+pub const PAUSED: &str = MarkerKind::Paused.file_name();
 /// Written by a unit: what to resume from.
 pub const CHECKPOINT: &str = "checkpoint.json";
 /// Of a process: what its healing agent is asked.
@@ -50,7 +51,7 @@ pub const RESPONSE: &str = "recovery-response.md";
 /// Of a process: the attempt whose request was written. Who takes the request away is not asked again.
 pub const ASKED: &str = "recovery-asked";
 /// Marker of a unit: it is asked to end itself and be started anew.
-pub const RESTART: &str = "RESTART";
+pub const RESTART: &str = MarkerKind::Restart.file_name();
 /// Touched by a cooperative unit.
 pub const UNIT_HEARTBEAT: &str = "heartbeat";
 /// Written by a cooperative unit at its start.

@@ -23,8 +23,11 @@ pub mod follow;
 pub mod git;
 mod git_head;
 pub mod hosts;
+mod job_rest;
 pub mod jobs;
+pub mod kill;
 pub mod lock;
+pub mod log_place;
 pub mod notify;
 pub mod outside;
 pub mod pressure;
@@ -47,6 +50,7 @@ use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
+use crate::model::finding::Finding;
 use crate::model::process::{HostPlace, LogCursor, RunId, RunQuery, RunSeen};
 use crate::model::seen::{
     BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Trouble, Vote,
@@ -179,6 +183,11 @@ pub trait Host {
         _max: usize,
     ) -> std::result::Result<Option<(Vec<u8>, u64)>, String> {
         Ok(None)
+    }
+    /// The file that holds a finding of a log now, whatever was done to the log since, and its first byte's place in it; None
+    /// when that can't be said.
+    fn log_place(&mut self, _log: &Path, _finding: &Finding) -> Option<(PathBuf, u64)> {
+        None
     }
     /// The host's pressure.
     fn pressure(&mut self) -> HostSeen;

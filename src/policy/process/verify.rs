@@ -6,6 +6,7 @@
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
 use super::fixes;
+use super::record::with_set;
 use crate::base::time::{Awake, human_s};
 use crate::config::ProcessUnit;
 use crate::detect::incident::advice;
@@ -37,6 +38,7 @@ pub(super) fn begin(context: &UnitContext<'_>, state: &mut UnitState) {
         silent_s: 0.0,
         counted_awake_s: None,
         fixed: remedy.fixed,
+        set: remedy.remedy.set,
     });
     if state.process.heal.verify.len() > VERIFY_MAX {
         let oldest = state.process.heal.verify.remove(0);
@@ -159,7 +161,7 @@ fn conclude(context: &UnitContext<'_>, state: &mut UnitState, attempt: &Verify, 
         status,
         branch: attempt.fixed.clone().unwrap_or_default(),
         duration_s: context.now.awake_s.since_s(attempt.since_awake_s),
-        description: why.to_owned(),
+        description: with_set(&attempt.set, why),
     });
     if status == Status::Kept {
         let merges = context.unit.process().is_some_and(|unit| unit.healing.auto_merge);
@@ -222,7 +224,7 @@ pub(super) fn concluded(
         status,
         branch: remedy.fixed.clone().unwrap_or_default(),
         duration_s: context.now.awake_s.since_s(remedy.since_awake_s),
-        description: why.to_owned(),
+        description: with_set(&remedy.remedy.set, why),
     });
     if status == Status::Kept {
         state.incident.advise(&remedy.incident, advice::kept("", why));
