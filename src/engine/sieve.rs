@@ -7,7 +7,7 @@
 use crate::config::Rule;
 use crate::detect::fingerprint::fingerprint;
 use crate::model::finding::Finding;
-use crate::policy::process::may_match;
+use crate::policy::process::rules_meant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Findings of one failure that are told one by one; of the others the latest stands for all.
@@ -17,8 +17,9 @@ const FIRST_MAX: usize = 30;
 /// … and the latest.
 const LATEST_MAX: usize = 20;
 
-/// A failure: its detector and its fingerprint.
-type Failure = (String, String);
+/// A failure: its fingerprint, and the rules that may be meant for it, for lines that differ in numbers only have one
+/// fingerprint, and rules may ask for a number.
+type Failure = (String, Vec<usize>);
 
 /// The findings.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ pub struct Sieve {
 #[derive(Debug, Default)]
 struct Detector {
     first: usize,
-    latest: VecDeque<String>,
+    latest: VecDeque<Failure>,
 }
 
 /// What is told.
@@ -52,7 +53,7 @@ pub struct Sifted {
 impl Sieve {
     /// One more; the rules say what must not be left out.
     pub fn add(&mut self, finding: Finding, rules: &[Rule]) {
-        let failure = (finding.detector.clone(), fingerprint(&finding));
+        let failure = (fingerprint(&finding), rules_meant(rules, &finding));
         self.came += 1;
         let at = self.came;
         if let Some(places) = self.failures.get_mut(&failure) {
@@ -65,35 +66,37 @@ impl Sieve {
             self.kept.insert(at, finding);
             return;
         }
-        let detector = self.detectors.entry(failure.0.clone()).or_default();
+        let detector = self.detectors.entry(finding.detector.clone()).or_default();
         let mut gone = None;
         if detector.first < FIRST_MAX {
             detector.first += 1;
         } else {
-            detector.latest.push_back(failure.1.clone());
+            detector.latest.push_back(failure.clone());
             gone = (detector.latest.len() > LATEST_MAX).then(|| detector.latest.pop_front()).flatten();
         }
         self.kept.insert(at, finding);
-        self.failures.insert(failure.clone(), vec![at]);
-        if let Some(print) = gone {
-            self.leave_out(&(failure.0, print), rules);
+        self.failures.insert(failure, vec![at]);
+        if let Some(failure) = gone {
+            self.leave_out(&failure);
         }
     }
 
     /// A failure has to go, unless a rule waits for it and has nothing else.
-    fn leave_out(&mut self, failure: &Failure, rules: &[Rule]) {
+    fn leave_out(&mut self, failure: &Failure) {
         let Some(places) = self.failures.remove(failure) else { return };
-        let first = places.first().and_then(|at| self.kept.get(at));
-        let waits = |rule: &Rule| first.is_some_and(|finding| may_match(rule, finding));
-        let waiting: BTreeSet<usize> =
-            rules.iter().enumerate().filter(|(_, rule)| waits(rule)).map(|(n, _)| n).collect();
-        if !waiting.is_subset(&self.claimed) {
+        let (_, waiting) = failure;
+        if !waiting.iter().all(|rule| self.claimed.contains(rule)) {
             self.claimed.extend(waiting);
             return;
         }
-        let gone = places.iter().filter_map(|at| self.kept.remove(at));
-        let count: u64 = gone.map(|finding| finding.again.saturating_add(1)).sum();
-        *self.left_out.entry(failure.0.clone()).or_default() += count;
+        for finding in places.iter().filter_map(|at| self.kept.remove(at)) {
+            *self.left_out.entry(finding.detector).or_default() += finding.again.saturating_add(1);
+        }
+    }
+
+    /// Findings that were kept and whose places were not marked yet: they are in the file that is read now.
+    pub fn unmarked(&mut self) -> impl Iterator<Item = &mut Finding> {
+        self.kept.values_mut().filter(|finding| finding.log.is_none())
     }
 
     /// Nothing was found.
@@ -117,7 +120,8 @@ mod tests {
     fn rules() -> Vec<Rule> {
         let text = "[[process]]\nname = \"p\"\ncommand = [\"x\"]\n\
              detectors = [ { kind = \"pattern\", name = \"warn\", regex = \"W\" }, { kind = \"pattern\", name = \"fatal\", regex = \"F\" } ]\n\
-             rules = [ { match = { detector = \"fatal\" }, action = { kind = \"abort\" } }, { match = { message = \"disk\" }, action = { kind = \"pause\" } } ]\n";
+             rules = [ { match = { detector = \"fatal\" }, action = { kind = \"abort\" } }, { match = { message = \"disk\" }, action = { kind = \"pause\" } }, \
+             { match = { message = \"^code 1313$\" }, action = { kind = \"pause\" } } ]\n";
         let parsed = parse(&Source {
             path: Path::new("/p/agents.toml"),
             text,
@@ -161,6 +165,17 @@ mod tests {
         assert_eq!(told(&sifted, "fatal"), [5001]);
         let counted: u64 = sifted.findings.iter().map(|one| one.again + 1).sum();
         assert_eq!((counted, sifted.left_out.len()), (5001, 0), "nothing is lost");
+    }
+
+    #[test]
+    fn a_number_that_a_rule_asks_for_is_not_lost_among_others() {
+        let said = |n: usize| format!("W {} {n}", if n == 2500 { "disk 7" } else { "disc 7" });
+        let sifted = sift((0..5000).map(|n| ("warn", said(n))));
+        assert!(told(&sifted, "warn").contains(&2501), "another word");
+        // `exit code 13` and all the others have one fingerprint.
+        let sifted = sift((0..5000).map(|n| ("code", format!("code {n}"))));
+        assert_eq!(told(&sifted, "code"), [1, 2, 3, 4, 5, 1314, 5000], "the rule's and some others");
+        assert_eq!(sifted.findings.iter().map(|one| one.again + 1).sum::<u64>(), 5000);
     }
 
     #[test]

@@ -9,14 +9,14 @@ use crate::base::names::UnitName;
 use crate::base::text::one_line;
 use crate::base::time::{Now, Wall};
 use crate::config::{AgentKind, Config};
-use crate::model::action::{Action, Marker, MarkerKind, Outcome, Signal};
+use crate::model::action::{Action, MarkerKind, Outcome, Signal};
 use crate::model::seen::{Ask, Observation, Request, Scope};
 use crate::policy;
 use crate::policy::proposal::{Decision, Event, EventKind, What};
+use crate::state::State;
 use crate::state::clocks::Clocks;
 use crate::state::heartbeat::Heartbeat;
 use crate::state::mail::{Owed, Taken};
-use crate::state::{State, table};
 use crate::sys::{Files, Host, Sync};
 use std::collections::BTreeSet;
 
@@ -45,6 +45,8 @@ pub struct Watchdog<H, F> {
     pruned: Option<String>,
 }
 
+/// Fixes that no unit ends are looked for at the first tick, and then each time after so many.
+const FIXES_TICKS: u64 = 30;
 /// An error is forgotten after that many seconds without one.
 const ERROR_STANDS_S: f64 = 3600.0;
 
@@ -154,6 +156,11 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         let mut loaded = self.image.load(&mut self.files, config, &began, Suspects::Quarantine);
         loaded.troubles.extend(commit::make_room(&mut self.files, &began));
         let before = self.image.state();
+        if self.ticks.is_multiple_of(FIXES_TICKS) && loaded.held.is_empty() {
+            let troubles = super::fixes::look(&mut self.host, &mut self.files, config, &before);
+            self.memory.troubles.retain(|trouble| !trouble.key.starts_with(super::fixes::KEY));
+            self.memory.troubles.extend(troubles);
+        }
         let narrowed = without(config, &loaded.held);
         let judged = narrowed.as_ref().unwrap_or(config);
         let mut seen = observe::gather(
@@ -336,12 +343,12 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         for action in markers {
             let result = match action {
                 Action::Mark { marker, text } => {
-                    let path = marker_path(marker);
+                    let path = marker.path();
                     let old = self.files.read(&path, 1 << 16).ok().flatten();
                     let line = format!("{}\n", one_line(text, 500));
                     self.files.replace(&path, old.as_deref(), line.as_bytes(), Sync::Durable).map(|_| ())
                 }
-                Action::Unmark { marker, seen: _ } => remove_any(&mut self.files, &marker_path(marker)),
+                Action::Unmark { marker, seen: _ } => remove_any(&mut self.files, &marker.path()),
                 Action::NewSession { .. }
                 | Action::Respawn { .. }
                 | Action::Adopt { .. }
@@ -567,16 +574,6 @@ pub(super) fn remove_any<F: Files>(files: &mut F, path: &str) -> Result<()> {
         Some(_) => files.quarantine(path).map(|_| ()),
         None => Err(error),
     })
-}
-
-fn marker_path(marker: &Marker) -> String {
-    let file = match marker.kind {
-        MarkerKind::Down => table::DOWN,
-        MarkerKind::Paused => table::PAUSED,
-        MarkerKind::SequenceComplete => table::SEQUENCE_COMPLETE,
-        MarkerKind::Restart => table::RESTART,
-    };
-    marker.unit.as_ref().map_or_else(|| file.to_owned(), |name| table::in_unit(name, file))
 }
 
 #[cfg(test)]

@@ -161,6 +161,29 @@ pub enum MarkerKind {
     Restart,
 }
 
+impl MarkerKind {
+    /// The name of its file.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            MarkerKind::Down => "down",
+            MarkerKind::Paused => "PAUSED",
+            MarkerKind::SequenceComplete => "SEQUENCE-COMPLETE",
+            MarkerKind::Restart => "RESTART",
+        }
+    }
+}
+
+impl Marker {
+    /// Its file below the state directory.
+    pub fn path(&self) -> String {
+        let file = self.kind.file_name();
+        match &self.unit {
+            None => file.to_owned(),
+            Some(unit) => format!("units/{unit}/{file}"),
+        }
+    }
+}
+
 /// All that is needed to start a unit's command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {

@@ -14,12 +14,15 @@ pub struct Finding {
     pub detector: String,
     /// What sort of detector it is.
     pub kind: FindingKind,
-    /// Byte of the log at which it begins; 0 when it is no place in a log.
+    /// Byte of the log at which it begins, counted from its first byte ever; 0 when it is no place in a log.
     pub at: u64,
     /// Byte behind its last one.
     pub end: u64,
     /// Line of the log from where the scan began, from 1; 0 when it is no place in a log.
     pub line: u64,
+    /// What tells the bytes there from those of another file, or of the same one after it was cut; None = not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogMark>,
     /// The traceback's language.
     pub language: Option<Language>,
     /// The exception's type: of the final one when there is a chain.
@@ -43,6 +46,16 @@ pub struct Finding {
     /// Times that the same came beside this one, and is not told by itself: it stands for all of them.
     #[serde(skip_serializing_if = "is_zero")]
     pub again: u64,
+}
+
+/// What tells a finding's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogMark {
+    /// Device and inode of the file.
+    pub file: (u64, u64),
+    /// Digest of the finding's first bytes (at most 64).
+    pub bytes: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]

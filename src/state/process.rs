@@ -5,7 +5,7 @@
 use crate::base::time::{Awake, Wall};
 use crate::model::action::FixStep;
 use crate::model::incident::Remedy;
-use crate::model::process::LogCursor;
+use crate::model::process::{Held, LogCursor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -68,9 +68,22 @@ pub struct RunState {
     pub failure: Option<Failure>,
     /// The hold of a start that people were told.
     pub told: Option<String>,
+    /// It waits on its host, and begins only when somebody does something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldSince>,
     /// It runs, and what was found in it is left as it is, for its restarts are used up: why, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck: Option<String>,
+}
+
+/// A run that waits and never begins by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeldSince {
+    /// Why, and what helps.
+    pub held: Held,
+    /// Since when.
+    pub since_awake_s: Awake,
 }
 
 /// What is to become of it.
@@ -135,6 +148,9 @@ pub struct Quiet {
     pub detector: String,
     /// Its fingerprint.
     pub fingerprint: String,
+    /// Digest of the rules that may be meant for it; "" = written by a version that did not tell them apart.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rules: String,
     /// When it last counted.
     pub at_awake_s: Awake,
 }
@@ -245,6 +261,9 @@ pub struct FixDue {
     /// The job of an agent that nobody waits for any more, which must have ended before; "" = none.
     #[serde(default)]
     pub after: String,
+    /// A person's work may be out of the tree until then: it is put back whatever is said of the unit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aside: bool,
 }
 
 /// An attempt that is watched.
@@ -272,6 +291,9 @@ pub struct Verify {
     /// The tree holds an agent's edits: the branch that has them too; "" = none has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed: Option<String>,
+    /// The variables that it set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
 }
 
 /// An agent was asked.
@@ -317,19 +339,27 @@ impl ProcessState {
     }
 }
 
+impl Quiet {
+    fn is(&self, detector: &str, fingerprint: &str, rules: &str) -> bool {
+        let same_rules = self.rules.is_empty() || self.rules == rules;
+        self.detector == detector && self.fingerprint == fingerprint && same_rules
+    }
+}
+
 impl WatchState {
-    /// When this failure last counted in this run.
-    pub fn last(&self, detector: &str, fingerprint: &str) -> Option<Awake> {
-        let same = |quiet: &&Quiet| quiet.detector == detector && quiet.fingerprint == fingerprint;
-        self.quiet.iter().find(same).map(|quiet| quiet.at_awake_s)
+    /// When this failure, as far as these rules go, last counted in this run.
+    pub fn last(&self, detector: &str, fingerprint: &str, rules: &str) -> Option<Awake> {
+        let same = |quiet: &&Quiet| quiet.is(detector, fingerprint, rules);
+        self.quiet.iter().filter(same).map(|quiet| quiet.at_awake_s).max()
     }
 
     /// It counted now.
-    pub fn came(&mut self, detector: &str, fingerprint: &str, now: Awake) {
-        self.quiet.retain(|quiet| quiet.detector != detector || quiet.fingerprint != fingerprint);
+    pub fn came(&mut self, detector: &str, fingerprint: &str, rules: &str, now: Awake) {
+        self.quiet.retain(|quiet| !quiet.is(detector, fingerprint, rules));
         self.quiet.push(Quiet {
             detector: detector.to_owned(),
             fingerprint: fingerprint.to_owned(),
+            rules: rules.to_owned(),
             at_awake_s: now,
         });
         let extra = self.quiet.len().saturating_sub(QUIET_MAX);

@@ -2,6 +2,7 @@
 
 use crate::base::names::UnitName;
 use crate::base::time::Wall;
+use crate::model::action::MarkerKind;
 
 /// Heartbeat of the watchdog.
 pub const HEARTBEAT: &str = "heartbeat.json";
@@ -36,19 +37,21 @@ pub const INCIDENTS_INDEX: &str = "incidents/index.jsonl";
 /// Marker: tick now.
 pub const POKE: &str = "poke";
 /// Marker: keep it down.
-pub const DOWN: &str = "down";
+pub const DOWN: &str = MarkerKind::Down.file_name();
 /// Marker: the last phase is done.
-pub const SEQUENCE_COMPLETE: &str = "SEQUENCE-COMPLETE";
+pub const SEQUENCE_COMPLETE: &str = MarkerKind::SequenceComplete.file_name();
 /// Marker: no remedies.
-pub const PAUSED: &str = "PAUSED";
+pub const PAUSED: &str = MarkerKind::Paused.file_name();
 /// Written by a unit: what to resume from.
 pub const CHECKPOINT: &str = "checkpoint.json";
 /// Of a process: what its healing agent is asked.
 pub const REQUEST: &str = "recovery-request.md";
 /// Of a process: what a healing agent answers.
 pub const RESPONSE: &str = "recovery-response.md";
+/// Of a process: the attempt whose request was written. Who takes the request away is not asked again.
+pub const ASKED: &str = "recovery-asked";
 /// Marker of a unit: it is asked to end itself and be started anew.
-pub const RESTART: &str = "RESTART";
+pub const RESTART: &str = MarkerKind::Restart.file_name();
 /// Touched by a cooperative unit.
 pub const UNIT_HEARTBEAT: &str = "heartbeat";
 /// Written by a cooperative unit at its start.
@@ -148,6 +151,11 @@ pub const FILES: &[FileRow] = &[
         path: "units/<name>/recovery-request.md, recovery-response.md",
         writer: "watchdog; the agent",
         about: "processes: what an interactive healing agent is asked, and what it answers",
+    },
+    FileRow {
+        path: "units/<name>/recovery-asked",
+        writer: "watchdog",
+        about: "the attempt whose request was written: who takes it away is not asked again",
     },
     FileRow {
         path: "units/<name>/unit.json",
@@ -255,4 +263,17 @@ pub fn in_unit(name: &UnitName, file: &str) -> String {
 /// A file in an incident's folder.
 pub fn in_incident(id: &str, file: &str) -> String {
     format!("incidents/{id}/{file}")
+}
+/// The attempt that a request's front matter names.
+pub fn attempt_of(request: &str) -> Option<&str> {
+    front(request, "attempt: ")
+}
+
+/// The incident that a request's front matter names.
+pub fn incident_of(request: &str) -> Option<&str> {
+    front(request, "incident: ")
+}
+
+fn front<'a>(request: &'a str, key: &str) -> Option<&'a str> {
+    request.lines().take(10).find_map(|line| line.strip_prefix(key)).map(str::trim)
 }

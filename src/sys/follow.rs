@@ -7,9 +7,11 @@
 
 use super::clock;
 use super::hosts::front::{self, Front};
+use super::log_place;
 use crate::base::error::{Error, Result};
 use crate::base::text::digest;
 use crate::base::time::Wall;
+use crate::model::finding::{Finding, LogMark};
 use crate::model::process::LogCursor;
 use std::fs::{File, Metadata};
 use std::io::ErrorKind;
@@ -208,6 +210,11 @@ impl Reader {
     /// A cursor where reading stands, by what was read: what the file holds now may be something else.
     pub fn read_cursor(&self) -> LogCursor {
         LogCursor { file: Some(self.id), offset: self.at, tail: digest(&self.tail), ..LogCursor::default() }
+    }
+
+    /// What tells a finding's place later.
+    pub fn mark(&self, finding: &Finding) -> Option<LogMark> {
+        log_place::mark(&self.file, self.front.base, finding.at, finding.end)
     }
 
     /// Number of the line where reading stands, as far as the log's record tells; 0 = not known.

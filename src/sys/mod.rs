@@ -13,16 +13,21 @@ mod fix_git;
 mod fix_head;
 mod fix_job;
 mod fix_kept;
+mod fix_look;
 mod fix_marker;
 mod fix_stash;
+mod fix_swap;
 mod fix_tree;
 mod folders;
 pub mod follow;
 pub mod git;
 mod git_head;
 pub mod hosts;
+mod job_rest;
 pub mod jobs;
+pub mod kill;
 pub mod lock;
+pub mod log_place;
 pub mod notify;
 pub mod outside;
 pub mod pressure;
@@ -39,18 +44,20 @@ mod tmux_list;
 mod tmux_version;
 mod transcript;
 pub mod transcript_files;
+mod writers;
 
 use crate::base::error::Result;
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
 use crate::model::action::{Action, Outcome};
+use crate::model::finding::Finding;
 use crate::model::process::{HostPlace, LogCursor, RunId, RunQuery, RunSeen};
 use crate::model::seen::{
     BranchFacts, Exit, HostSeen, JobSeen, Process, ServerSeen, TranscriptSeen, Trouble, Vote,
 };
 use crate::model::usage::FileSeen;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The world as the tick sees and changes it.
 pub trait Host {
@@ -90,6 +97,10 @@ pub trait Host {
     fn job(&mut self, id: &str) -> JobSeen;
     /// Removes the folders of units' jobs that ended and that nobody waits for: all but these.
     fn prune_jobs(&mut self, _keep: &BTreeSet<String>) {}
+    /// The marker of the healing that has this tree, and the folder of that fix.
+    fn healing_marker(&mut self, _root: &Path) -> Option<(PathBuf, PathBuf)> {
+        None
+    }
     /// The folders that may hold an agent's transcripts.
     fn transcript_folders(&mut self, _: &transcript_files::Place<'_>) -> transcript_files::Folders {
         transcript_files::Folders::default()
@@ -172,6 +183,11 @@ pub trait Host {
         _max: usize,
     ) -> std::result::Result<Option<(Vec<u8>, u64)>, String> {
         Ok(None)
+    }
+    /// The file that holds a finding of a log now, whatever was done to the log since, and its first byte's place in it; None
+    /// when that can't be said.
+    fn log_place(&mut self, _log: &Path, _finding: &Finding) -> Option<(PathBuf, u64)> {
+        None
     }
     /// The host's pressure.
     fn pressure(&mut self) -> HostSeen;

@@ -6,14 +6,13 @@ use super::follow::Log;
 use super::tmux::{Screens, Tmux};
 use super::tmux_list::{Commands, fold};
 use super::{
-    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, git_head, hosts, jobs, pressure, proc,
+    Files, Host, PaneList, PaneRow, Replaced, Sync, files, git, git_head, hosts, jobs, kill, pressure, proc,
     tmux_act, transcript, transcript_files,
 };
 use crate::base::names::UnitName;
 use crate::base::time::{Now, Wall};
-use crate::model::action::{
-    Action, JOB_UNSTARTED, Job, Launch, Marker, MarkerKind, Outcome, Signal, UnitFile,
-};
+use crate::model::action::{Action, JOB_UNSTARTED, Job, Launch, Marker, Outcome, UnitFile};
+use crate::model::finding::Finding;
 use crate::model::process::{HostLaunch, HostPlace, LogCursor, ProcessLaunch, RunId, RunQuery, RunSeen};
 use crate::model::seen::{
     BranchFacts, HostSeen, JobSeen, Process, RestartMarker, ServerSeen, TranscriptSeen, Trouble, Vote,
@@ -21,7 +20,7 @@ use crate::model::seen::{
 use crate::model::usage::FileSeen;
 use crate::state::table;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A marker's text is one or two lines.
 const MARKER_MAX: u64 = 64 << 10;
@@ -208,13 +207,24 @@ impl RealHost {
         self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
     }
 
-    /// An answer that lies there is of an earlier request: it goes first.
+    /// An answer that lies there is of an earlier request: it is put aside first, for nobody has read it. That this attempt's
+    /// request was written is noted after: somebody may take it away.
     fn write_file(&mut self, unit: &UnitName, file: UnitFile, text: &str) -> Outcome {
         let UnitFile::RecoveryRequest = file;
         let path = table::in_unit(unit, table::REQUEST);
-        let written = self.files.remove(&table::in_unit(unit, table::RESPONSE)).and_then(|()| {
+        let response = table::in_unit(unit, table::RESPONSE);
+        let unread = match self.files.stamp(&response) {
+            Some(_) => self.files.quarantine(&response).map(|_| ()),
+            None => Ok(()),
+        };
+        let written = unread.and_then(|()| {
             let old = self.files.read(&path, REQUEST_MAX)?;
-            self.files.replace(&path, old.as_deref(), text.as_bytes(), Sync::Durable)
+            let written = self.files.replace(&path, old.as_deref(), text.as_bytes(), Sync::Durable)?;
+            let asked = table::in_unit(unit, table::ASKED);
+            let old = self.files.read(&asked, REQUEST_MAX)?;
+            let attempt = table::attempt_of(text).unwrap_or_default();
+            self.files.replace(&asked, old.as_deref(), format!("{attempt}\n").as_bytes(), Sync::Durable)?;
+            Ok(written)
         });
         match written {
             Ok(Replaced::Written) => Outcome::Done,
@@ -237,7 +247,7 @@ impl RealHost {
     }
 
     fn mark(&mut self, marker: &Marker, text: &str) -> Outcome {
-        let path = marker_path(marker);
+        let path = marker.path();
         let line =
             if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
         let old = match self.files.read(&path, MARKER_MAX) {
@@ -355,8 +365,17 @@ impl Host for RealHost {
         self.reap();
         match self.unstarted.get(id) {
             Some(why) => JobSeen::failed(why.clone()),
-            None => jobs::seen(self.files.root(), id),
+            None => {
+                let program = || super::exe::Binary::running().map(|binary| binary.program());
+                let (seen, ender) = jobs::attend(self.files.root(), id, program);
+                self.runners.extend(ender);
+                seen
+            }
         }
+    }
+
+    fn healing_marker(&mut self, root: &Path) -> Option<(PathBuf, PathBuf)> {
+        super::fix_marker::holder(root)
     }
 
     fn prune_jobs(&mut self, keep: &BTreeSet<String>) {
@@ -467,6 +486,11 @@ impl Host for RealHost {
         super::outside::read_part(path, offset, max).map_err(|error| error.message())
     }
 
+    fn log_place(&mut self, log: &Path, finding: &Finding) -> Option<(PathBuf, u64)> {
+        let own = log.parent().filter(|dir| dir.starts_with(self.files.root()));
+        super::log_place::find(log, own, finding)
+    }
+
     fn pressure(&mut self) -> HostSeen {
         pressure::read()
     }
@@ -493,7 +517,7 @@ impl Host for RealHost {
             Action::DropBuffer { buffer } => self.tmux.drop_buffer(buffer),
             Action::Keys { pane, keys } => self.tmux.keys(pane, &self.stamp, keys),
             Action::LeaveMode { pane } => self.tmux.leave_mode(pane, &self.stamp),
-            Action::Signal { processes, signal } => send_all(processes, *signal),
+            Action::Signal { processes, signal } => kill::send_all(processes, *signal),
             Action::KillSession { session, pane } => self.tmux.kill_session(session, pane, &self.stamp),
             Action::Mark { marker, text } => self.mark(marker, text),
             Action::RunJob { job } => self.start_job(job),
@@ -505,7 +529,7 @@ impl Host for RealHost {
                 }
             }
             Action::WriteFile { unit, file, text } => self.write_file(unit, *file, text),
-            Action::Unmark { marker, seen } => match self.unmark(&marker_path(marker), seen.as_deref()) {
+            Action::Unmark { marker, seen } => match self.unmark(&marker.path(), seen.as_deref()) {
                 Ok(()) => Outcome::Done,
                 Err(error) => failed(error.message()),
             },
@@ -513,110 +537,11 @@ impl Host for RealHost {
     }
 }
 
-fn marker_path(marker: &Marker) -> String {
-    let name = match marker.kind {
-        MarkerKind::Down => "down",
-        MarkerKind::Paused => "PAUSED",
-        MarkerKind::SequenceComplete => "SEQUENCE-COMPLETE",
-        MarkerKind::Restart => "RESTART",
-    };
-    match marker.unit.as_ref().map(UnitName::as_str) {
-        None => name.to_owned(),
-        Some(unit) => format!("units/{unit}/{name}"),
-    }
-}
-
-/// Signals each process that still is the one that was meant; who is gone already is fine.
-pub(super) fn send_all(processes: &[Process], signal: Signal) -> Outcome {
-    let wrong: Vec<String> = processes
-        .iter()
-        .filter_map(|p| send(*p, signal).err().map(|why| format!("pid {}: {why}", p.pid)))
-        .collect();
-    match wrong.is_empty() {
-        true => Outcome::Done,
-        false => Outcome::Failed { why: wrong.join("; ") },
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn send(process: Process, signal: Signal) -> Result<(), String> {
-    use rustix::io::Errno;
-    use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_signal};
-    let own = std::process::id().cast_signed();
-    // (`from_raw` asserts that it is not negative.)
-    let other = Some(process.pid).filter(|pid| *pid > 1 && *pid != own);
-    let Some(pid) = other.and_then(Pid::from_raw) else {
-        return Err("is never signalled".to_owned());
-    };
-    let sent = match pidfd_open(pid, PidfdFlags::empty()) {
-        // The descriptor first, then the look: whatever the pid means later, the descriptor means this process.
-        Ok(_) if proc::start(process.pid) != Some(process.start) => Ok(()),
-        Ok(fd) => pidfd_send_signal(fd, number(signal)),
-        Err(Errno::NOSYS) if proc::start(process.pid) == Some(process.start) => {
-            kill_process(pid, number(signal))
-        }
-        Err(Errno::NOSYS) => Ok(()),
-        Err(errno) => Err(errno),
-    };
-    match sent {
-        Ok(()) | Err(Errno::SRCH) => Ok(()),
-        Err(errno) => Err(std::io::Error::from(errno).to_string().to_lowercase()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn send(_: Process, _: Signal) -> Result<(), String> {
-    // Without /proc a pid is no identity, and what can't be told apart is not killed.
-    Err("can't be told from another process with its pid".to_owned())
-}
-
-#[cfg(target_os = "linux")]
-fn number(signal: Signal) -> rustix::process::Signal {
-    match signal {
-        Signal::Term => rustix::process::Signal::TERM,
-        Signal::Kill => rustix::process::Signal::KILL,
-    }
-}
-
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
     use super::*;
-    use std::process::{Child, Command};
-    use std::time::{Duration, Instant};
-
-    fn sleeper() -> (Child, Process) {
-        let child = Command::new("sleep").arg("600").spawn().unwrap();
-        let pid = child.id().cast_signed();
-        (child, Process { pid, start: proc::start(pid).unwrap() })
-    }
-
-    #[test]
-    fn a_signal_reaches_only_the_process_that_was_meant() {
-        let (mut child, process) = sleeper();
-        let other = Process { start: process.start + 1, ..process };
-        assert_eq!(send_all(&[other], Signal::Kill), Outcome::Done, "its pid belongs to another process now");
-        assert_eq!(child.try_wait().unwrap(), None);
-        assert_eq!(send_all(&[process], Signal::Term), Outcome::Done);
-        let until = Instant::now() + Duration::from_secs(10);
-        while child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < until);
-            std::thread::yield_now();
-        }
-        assert_eq!(send_all(&[process], Signal::Kill), Outcome::Done, "gone is fine");
-    }
-
-    #[test]
-    fn init_and_ourselves_are_never_signalled() {
-        let own = std::process::id().cast_signed();
-        for pid in [i32::MIN, -1, 0, 1, own] {
-            let start = proc::start(pid).unwrap_or(0);
-            assert!(
-                matches!(send_all(&[Process { pid, start }], Signal::Kill), Outcome::Failed { .. }),
-                "{pid}"
-            );
-        }
-    }
+    use crate::model::action::MarkerKind;
 
     #[test]
     fn a_restart_is_cleared_only_while_it_is_the_one_that_was_seen() {

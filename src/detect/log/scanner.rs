@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 const WINDOW: usize = 64 * 1024;
 /// Bytes before the line at hand that a look back may read.
 const BEHIND_MAX: usize = 16 * 1024;
+/// Findings of patterns that wait for the end of a trace.
+const HELD_MAX: usize = 64;
 /// A report of tests that began so far back is not read again after a restart.
 const REPORT_BEHIND_MAX: u64 = 256 * 1024;
 
@@ -51,6 +53,8 @@ pub struct Scanner {
     partial_found: bool,
     /// Bytes that had been taken in when silence was judged last.
     hushed: u64,
+    /// What patterns found in lines of a trace that is still open: told together with it.
+    held: Vec<Finding>,
     /// What an earlier scan has judged.
     before: Position,
 }
@@ -94,6 +98,7 @@ impl Scanner {
             skipping: false,
             partial_found: false,
             hushed: 0,
+            held: Vec::new(),
             before: from,
         }
     }
@@ -120,6 +125,16 @@ impl Scanner {
         }
         self.hushed = self.fed();
         self.finish_traces(out);
+    }
+
+    /// Something was found that waits for the end of the trace around it.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// What waits for the end of a trace is told without it.
+    pub fn let_go(&mut self, out: &mut Vec<Finding>) {
+        out.append(&mut self.held);
     }
 
     /// There is an unfinished last line that was not judged as it stands.
@@ -152,7 +167,7 @@ impl Scanner {
                 line = line.saturating_sub(self.buffer.lines_before(at)).max(1);
             }
         }
-        let judged = here.max(self.before.judged);
+        let judged = self.held.iter().map(|found| found.at).fold(here, u64::min).max(self.before.judged);
         let traced = open.map_or(here, |(_, trigger)| trigger).max(self.before.traced);
         Position { offset, line, judged, traced }
     }
@@ -242,14 +257,13 @@ impl Scanner {
         let at = self.buffer.offset(line.start);
         let end = self.buffer.offset(line.end);
         let number = self.buffer.line;
-        let mut place = |finding: Option<Finding>| {
-            if let Some(finding) = finding.filter(|_| at >= self.before.judged) {
-                out.push(Finding { at, end, line: number, ..finding });
-            }
-        };
-        self.patterns.iter().for_each(|pattern| place(pattern.judge(bytes)));
+        let is_new = at >= self.before.judged;
+        let place = |finding: Finding| Finding { at, end, line: number, ..finding };
+        let matched = self.patterns.iter().filter_map(|pattern| pattern.judge(bytes)).filter(|_| is_new);
+        self.held.extend(matched.map(place));
         if whole == Completeness::Whole {
-            self.metrics.iter_mut().for_each(|metric| place(metric.judge(bytes)));
+            let ranges = self.metrics.iter_mut().filter_map(|metric| metric.judge(bytes));
+            out.extend(ranges.filter(|_| is_new).map(place));
         }
         if let Some(traces) = &mut self.traces {
             let text = clean::line(bytes);
@@ -258,6 +272,7 @@ impl Scanner {
             traces.line(&Line { text, at, end, number }, &above, &mut found);
             self.tell(found, out);
         }
+        self.release(out);
     }
 
     fn finish_traces(&mut self, out: &mut Vec<Finding>) {
@@ -266,6 +281,14 @@ impl Scanner {
             traces.finish(&mut found);
         }
         self.tell(found, out);
+        self.release(out);
+    }
+
+    /// What patterns found is told when no trace around it is open, or when it is too much to wait for one.
+    fn release(&mut self, out: &mut Vec<Finding>) {
+        let open = self.traces.as_ref().and_then(Traces::since).map(|(at, _)| at);
+        let over = self.held.len() > HELD_MAX;
+        out.extend(self.held.extract_if(.., |found| over || open.is_none_or(|open| found.at < open)));
     }
 
     fn tell(&self, found: Vec<Traced>, out: &mut Vec<Finding>) {
@@ -467,6 +490,29 @@ mod tests {
         }
         scan.feed(b" OOM\nOOM\n", &mut found);
         assert_eq!(said(&found), ["1:0 oom", "2:10485769 oom"]);
+    }
+
+    #[test]
+    fn what_a_pattern_finds_in_a_trace_waits_for_its_end() {
+        let mut found = Vec::new();
+        let mut scan = scanner(Position::default());
+        scan.feed(
+            b"OOM\nTraceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    OOM\n",
+            &mut found,
+        );
+        assert_eq!(said(&found), ["1:0 oom"]);
+        assert!(scan.is_holding() && scan.position().judged <= 68, "a new scan would find it again");
+        scan.feed(b"ValueError: OOM\n", &mut found);
+        scan.quiet(&mut found);
+        assert_eq!(said(&found), ["1:0 oom", "2:4 traceback", "4:68 oom", "5:76 oom"]);
+        assert!(!scan.is_holding());
+        scan.feed(
+            b"Traceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    OOM\n",
+            &mut found,
+        );
+        found.clear();
+        scan.let_go(&mut found);
+        assert_eq!(said(&found), ["8:156 oom"], "it does not wait for ever");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::model::incident::IncidentOrder;
 use crate::state::unit::UnitState;
 use crate::sys::Host;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 /// Source files read for one incident.
 const SOURCES_MAX: usize = 20;
@@ -23,6 +24,9 @@ const SOURCES_MAX: usize = 20;
 const CONFIGS_MAX: usize = 20;
 /// So much of a log's end is searched for a finding that is not where it was, bytes.
 const SEARCH_MAX: usize = 4 << 20;
+/// What is said of an excerpt that its text was found by.
+const BY_TEXT: &str =
+    "not sure: the log was cut or replaced since, and this is the last place where the same text stands";
 /// Older parts of a log that are searched: `out.log.1` is the newest of them (`sys::hosts`).
 const OLDER_MAX: usize = 4;
 
@@ -132,25 +136,23 @@ fn read_source<H: Host>(host: &mut H, path: &str) -> Result<String, String> {
     }
 }
 
-/// The log around the finding: where it was said to be, else wherever its text is found (a rotation moves it), else the end.
+/// The log around the finding: where its bytes stand now, else wherever its text is found, which is said, else the end.
 fn excerpt<H: Host>(host: &mut H, order: &IncidentOrder) -> Excerpt {
     let log = &order.place.log;
     let finding = &order.finding;
     if log.is_empty() {
         return Excerpt::nothing("", "this process has no log");
     }
+    if let Some(found) = at_its_place(host, order) {
+        return found;
+    }
     if finding.line > 0 && !finding.text.trim().is_empty() {
-        let from = finding.at.saturating_sub(BYTES_AROUND as u64);
-        let max = 2 * BYTES_AROUND
-            + usize::try_from(finding.end.saturating_sub(finding.at)).unwrap_or(0).min(BYTES_AROUND);
-        if let Some(found) = within(host, log, from, max, order) {
-            return found;
-        }
         let older = (1..=OLDER_MAX).map(|n| format!("{log}.{n}"));
         for path in std::iter::once(log.clone()).chain(older) {
             let Ok(Some((_, length))) = host.part_of(Path::new(&path), 0, 0) else { continue };
             let from = length.saturating_sub(SEARCH_MAX as u64);
-            if let Some(found) = within(host, &path, from, SEARCH_MAX, order) {
+            if let Some(mut found) = by_text(host, &path, from, order) {
+                found.note = BY_TEXT.to_owned();
                 return found;
             }
         }
@@ -176,24 +178,49 @@ fn excerpt<H: Host>(host: &mut H, order: &IncidentOrder) -> Excerpt {
     }
 }
 
-/// The excerpt around the finding, when its text is in these bytes of the file.
-fn within<H: Host>(
-    host: &mut H,
-    path: &str,
-    from: u64,
-    max: usize,
-    order: &IncidentOrder,
-) -> Option<Excerpt> {
-    let (bytes, _) = host.part_of(Path::new(path), from, max).ok()??;
-    // Where it was said to be; the same lines may come again further on.
-    let end = usize::try_from(order.finding.end.saturating_sub(from)).unwrap_or(usize::MAX).saturating_add(1);
-    let said = bytes.get(..end.min(bytes.len())).and_then(|part| find(part, &order.finding.text));
-    let hot = said.or_else(|| find(&bytes, &order.finding.text))?;
+/// The excerpt around the finding's own bytes, wherever they are now.
+fn at_its_place<H: Host>(host: &mut H, order: &IncidentOrder) -> Option<Excerpt> {
+    let finding = &order.finding;
+    if finding.line == 0 {
+        return None;
+    }
+    let (path, place) = match &finding.log {
+        Some(_) => host.log_place(Path::new(&order.place.log), finding)?,
+        None => (PathBuf::from(&order.place.log), finding.at),
+    };
+    let path = path.to_string_lossy().into_owned();
+    let length = usize::try_from(finding.end.saturating_sub(finding.at)).unwrap_or(0).min(BYTES_AROUND);
+    let from = place.saturating_sub(BYTES_AROUND as u64);
+    let (mut bytes, _) = host.part_of(Path::new(&path), from, 2 * BYTES_AROUND + length).ok()??;
+    let start = usize::try_from(place - from).unwrap_or(0);
+    // What was freed where it stood reads as zeros.
+    let freed = bytes.iter().take(start).take_while(|byte| **byte == 0).count();
+    bytes.drain(..freed);
+    let start = start - freed;
+    let mut hot = start..(start + length).min(bytes.len());
+    // Of a long line only what was found in it.
+    match bytes.get(hot.clone()).and_then(|part| find(part, &finding.text)) {
+        Some(said) => hot = hot.start + said.start..hot.start + said.end,
+        None if finding.log.is_none() => return None,
+        None => {}
+    }
+    let begins = if from == 0 || freed > 0 { Begins::AtLine } else { Begins::Within };
+    Some(around(host, &path, bytes, hot, begins))
+}
+
+/// The excerpt around the last place with the finding's text, in the end of a file.
+fn by_text<H: Host>(host: &mut H, path: &str, from: u64, order: &IncidentOrder) -> Option<Excerpt> {
+    let (bytes, _) = host.part_of(Path::new(path), from, SEARCH_MAX).ok()??;
+    let hot = find(&bytes, &order.finding.text)?;
     let begins = if from == 0 { Begins::AtLine } else { Begins::Within };
+    Some(around(host, path, bytes, hot, begins))
+}
+
+fn around<H: Host>(host: &mut H, path: &str, bytes: Vec<u8>, hot: Range<usize>, begins: Begins) -> Excerpt {
     let length = bytes.len();
     let (bytes, begins) = with_older(host, path, bytes, begins);
     let shift = bytes.len() - length;
-    Some(cut(path, &bytes, Some(hot.start + shift..hot.end + shift), begins))
+    cut(path, &bytes, Some(hot.start + shift..hot.end + shift), begins)
 }
 
 /// What stands before the beginning of a log: the end of the older part, if the log was rotated.

@@ -62,6 +62,9 @@ impl Host for Reader {
     ) -> std::result::Result<Option<(Vec<u8>, u64)>, String> {
         crate::sys::outside::read_part(path, offset, max).map_err(|error| error.message())
     }
+    fn log_place(&mut self, log: &Path, finding: &Finding) -> Option<(std::path::PathBuf, u64)> {
+        crate::sys::log_place::find(log, log.parent(), finding)
+    }
     fn pressure(&mut self) -> HostSeen {
         HostSeen::default()
     }
@@ -450,6 +453,36 @@ fn the_log_is_found_after_it_was_rotated() {
     world.write_owed();
     let excerpt = world.read(&format!("incidents/{id}/log_excerpt.txt"));
     assert!(excerpt.contains("  older\n  before\n> boom at step 7\n  after\n"), "{excerpt}");
+    assert!(excerpt.contains("# not sure: the log was cut or replaced since"), "{excerpt}");
+}
+
+#[test]
+fn the_log_is_shown_where_the_finding_stood_and_not_where_the_same_was_said_again() {
+    use crate::base::text::digest;
+    use crate::model::finding::LogMark;
+    use std::os::unix::fs::MetadataExt;
+    let mut world = World::new();
+    let text = "boom at step 7";
+    let path = world.write("out.log", &format!("first\n{text}\nsecond\n{text}\nthird\n"));
+    let meta = std::fs::metadata(&path).unwrap();
+    std::fs::rename(&path, format!("{path}.1")).unwrap();
+    world.log(&format!("fresh\n{text}\nlast\n"));
+    let mark = LogMark { file: (meta.dev(), meta.ino()), bytes: digest(text.as_bytes()) };
+    let finding = Finding {
+        detector: "oom".into(),
+        line: 2,
+        at: 6,
+        end: 20,
+        text: text.into(),
+        log: Some(mark),
+        ..Finding::default()
+    };
+    let order = world.order(finding, Remedy::default());
+    let id = world.take(order);
+    world.write_owed();
+    let excerpt = world.read(&format!("incidents/{id}/log_excerpt.txt"));
+    assert!(excerpt.contains("  first\n> boom at step 7\n  second\n  boom at step 7\n"), "{excerpt}");
+    assert!(!excerpt.contains("not sure"), "{excerpt}");
 }
 
 #[test]

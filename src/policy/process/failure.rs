@@ -4,10 +4,10 @@
 
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
-use super::record::{headline, record, shortened, tell};
+use super::record::{headline, record, shortened, tell, with_set};
 use super::rules::{self, Case};
 use super::{env, heal, verify};
-use crate::base::text::counted;
+use crate::base::text::{counted, digest};
 use crate::config::{
     After, DetectorKind, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, Rule, RuleAction,
 };
@@ -20,6 +20,7 @@ use crate::state::attempts::{Attempt, Status};
 use crate::state::mail::Level;
 use crate::state::process::{Failure, OPEN_MAX, OpenFinding, RemedyState, RemedyStep, Standing};
 use crate::state::unit::UnitState;
+use std::collections::BTreeSet;
 
 /// The name of what no detector finds: a run past its deadline.
 pub(super) const DEADLINE: &str = "deadline";
@@ -63,12 +64,15 @@ pub(super) fn found(
     let print = fingerprint(&finding);
     let detector = unit.detectors.iter().find(|detector| detector.name == finding.detector);
     let cooldown = detector.map_or(0.0, |detector| detector.cooldown_s);
-    let last = state.process.watch.last(&finding.detector, &print);
+    let asked = asked(unit, std::iter::once(&finding).chain(group.as_slice()));
+    let last = state.process.watch.last(&finding.detector, &print, &asked);
+    let name = finding.detector.clone();
     let found = record(context, unit, state, finding, notes);
     let others = group.map(|finding| OpenFinding { finding: shortened(finding), ..found.clone() });
     let mut found: Vec<OpenFinding> = std::iter::once(found.clone()).chain(others).collect();
     // The same again within its cooldown is counted, and no news; an end may be explained by it all the same.
     if last.is_none_or(|last| now.since_s(last) >= cooldown) {
+        state.process.watch.came(&name, &print, &asked, now);
         news(context, unit, state, &mut found, notes);
     }
     let open = &mut state.process.watch.open;
@@ -77,23 +81,43 @@ pub(super) fn found(
             FindingKind::Pattern | FindingKind::Traceback => {}
             FindingKind::Stall | FindingKind::Metric | FindingKind::Exit => continue,
         }
+        let meant = rules::meant(&unit.rules, &found.finding);
         let is_same = |old: &OpenFinding| {
-            old.fingerprint == found.fingerprint && old.finding.detector == found.finding.detector
+            old.fingerprint == found.fingerprint
+                && old.finding.detector == found.finding.detector
+                && rules::meant(&unit.rules, &old.finding) == meant
         };
         open.retain(|old| !is_same(old));
         open.push(found);
     }
-    thin(open);
+    thin(unit, open);
 }
 
-/// The oldest go; of the detector that has most of them, for the noise of one must not hide what another found.
-fn thin(open: &mut Vec<OpenFinding>) {
+/// Digest of the rules that may be meant for what was found: the same failure with others is no repetition.
+fn asked<'f>(unit: &ProcessUnit, group: impl Iterator<Item = &'f Finding>) -> String {
+    let rules: BTreeSet<usize> = group.flat_map(|finding| rules::meant(&unit.rules, finding)).collect();
+    let names = rules.iter().filter_map(|place| unit.rules.get(*place)).map(|rule| rule.name.as_str());
+    digest(names.collect::<Vec<_>>().join("\u{1f}").as_bytes())
+}
+
+/// The oldest go; of the detector that has most of them, for the noise of one must not hide what another found. What a
+/// rule waits for goes last.
+fn thin(unit: &ProcessUnit, open: &mut Vec<OpenFinding>) {
     while open.len() > OPEN_MAX {
         let has = |found: &OpenFinding| {
             open.iter().filter(|other| other.finding.detector == found.finding.detector).count()
         };
         let most = open.iter().map(has).max().unwrap_or(0);
-        let Some(at) = open.iter().position(|found| has(found) == most) else { return };
+        let of_most = |found: &OpenFinding| has(found) == most;
+        let others_have = |place: usize, rule: &usize| {
+            let mut others = open.iter().enumerate().filter(|(other, _)| *other != place);
+            others.any(|(_, other)| rules::meant(&unit.rules, &other.finding).contains(rule))
+        };
+        let idle = open.iter().enumerate().position(|(place, found)| {
+            of_most(found)
+                && rules::meant(&unit.rules, &found.finding).iter().all(|rule| others_have(place, rule))
+        });
+        let Some(at) = idle.or_else(|| open.iter().position(of_most)) else { return };
         open.remove(at);
     }
 }
@@ -105,12 +129,7 @@ fn news(
     found: &mut [OpenFinding],
     notes: &mut Notes,
 ) {
-    let Some((detector, print)) =
-        found.first().map(|first| (first.finding.detector.clone(), first.fingerprint.clone()))
-    else {
-        return;
-    };
-    state.process.watch.came(&detector, &print, context.now.awake_s);
+    let Some(print) = found.first().map(|first| first.fingerprint.clone()) else { return };
     verify::came(context, state, &print, notes);
     if let Some(RunSeen::Unknown { .. }) = context.run() {
         // Its log speaks, and nobody can say whether it runs: judged when its host can be asked again.
@@ -511,7 +530,7 @@ fn order(
             _ => remedy.source.word().to_owned(),
         },
         action: remedy.action.clone(),
-        description: headline(&found.finding),
+        description: with_set(&remedy.set, &headline(&found.finding)),
         ..Attempt::default()
     });
     tell(state, &found.incident, &attempt, &remedy);

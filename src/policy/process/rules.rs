@@ -22,9 +22,11 @@ pub(super) fn first<'r>(rules: &'r [Rule], cases: &[Case<'_>]) -> Option<(&'r Ru
     })
 }
 
-/// Could this rule be meant for what a log said, whatever is counted and whether it runs?
-pub(super) fn may(rule: &RuleMatch, finding: &Finding) -> bool {
-    rule.exit.is_empty() && says(rule, finding)
+/// The places of the rules that could be meant for what a log said, whatever is counted and whether it runs. Findings of
+/// one fingerprint may differ in it: a rule may ask for a number that the fingerprint leaves out.
+pub(super) fn meant(rules: &[Rule], finding: &Finding) -> Vec<usize> {
+    let may = |rule: &RuleMatch| rule.exit.is_empty() && says(rule, finding);
+    rules.iter().enumerate().filter(|(_, rule)| may(&rule.matching)).map(|(place, _)| place).collect()
 }
 
 fn matches(rule: &RuleMatch, case: &Case<'_>) -> bool {

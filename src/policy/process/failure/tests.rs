@@ -242,3 +242,52 @@ fn a_burst_of_failures_is_told_when_folders_run_out() {
     assert!(left_out > 0);
     world.expect_alerts(&format!("{left_out} failures have no folder"), 1);
 }
+
+const CODES: &str = "detectors = [ { kind = \"pattern\", name = \"code\", regex = \"code\", cooldown_s = 300 } ]\n\
+    rules = [ { name = \"eleven\", match = { message = \"code=11\" }, action = { kind = \"command\", command = [\"true\"] } }, \
+    { name = \"twelve\", match = { message = \"code=12\" }, action = { kind = \"pause\" } } ]\n\
+    [process.healing]\nagent = \"off\"\nverify_window_s = 1000";
+
+#[test]
+fn a_line_that_differs_in_a_number_reaches_the_rule_that_asks_for_it() {
+    #[track_caller]
+    fn check(codes: &[u32], pause_s: f64, paused: bool) {
+        let mut world = running(CODES);
+        for code in codes {
+            world.unit("p").says("code", FindingKind::Pattern, &format!("failed with code={code}"));
+            world.tick_now();
+            world.run(pause_s);
+        }
+        world.run(60.0);
+        let standing = &world.state_of("p").process.run.standing;
+        assert_eq!(matches!(standing, Standing::Paused { .. }), paused, "{}", world.story());
+        assert_eq!(world.incidents.len(), 1, "repeats have one folder: {}", world.story());
+    }
+    check(&[11, 12], 2.0, true);
+    check(&[13, 12], 2.0, true);
+    check(&[11, 13], 2.0, false);
+    // Within the cooldown the same rule is asked once.
+    let mut world = running(CODES);
+    for _ in 0..3 {
+        world.unit("p").says("code", FindingKind::Pattern, "failed with code=11");
+        world.run(40.0);
+    }
+    assert_eq!(world.ledger.iter().filter(|row| row.ends_with("pending")).count(), 1, "{:?}", world.ledger);
+}
+
+#[test]
+fn an_end_is_explained_by_any_of_the_lines_that_differ_in_numbers() {
+    let text = CODES
+        .replace("kind = \"pause\"", "kind = \"abort\"")
+        .replace("message = \"code=12\"", "message = \"code=12\", after = \"crash\"");
+    let mut world = running(&text);
+    world.unit("p").says("code", FindingKind::Pattern, "failed with code=12");
+    for code in 20..60 {
+        world.unit("p").says("code", FindingKind::Pattern, &format!("failed with code={code}"));
+    }
+    world.tick_now();
+    world.unit("p").ended(THREE);
+    world.run(40.0);
+    let standing = &world.state_of("p").process.run.standing;
+    assert!(matches!(standing, Standing::Aborted { .. }), "{}", world.story());
+}
