@@ -158,7 +158,7 @@ pub struct ProcessSeen {
     pub brief: Option<Brief>,
     /// What stands in the response file, when an answer is awaited.
     pub answer: Option<String>,
-    /// The request is gone, although an answer is awaited: it was never written, or somebody removed it.
+    /// An answer is awaited to a request that was never written.
     pub unasked: bool,
 }
 

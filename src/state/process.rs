@@ -261,6 +261,9 @@ pub struct FixDue {
     /// The job of an agent that nobody waits for any more, which must have ended before; "" = none.
     #[serde(default)]
     pub after: String,
+    /// A person's work may be out of the tree until then: it is put back whatever is said of the unit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aside: bool,
 }
 
 /// An attempt that is watched.

@@ -172,7 +172,8 @@ fn conclude(context: &UnitContext<'_>, state: &mut UnitState, attempt: &Verify, 
         let over = context.is_gone();
         state.incident.advise(&attempt.incident, advice::helpless(context.name.as_str(), why, over));
     }
-    fixes::close(context, state, &attempt.incident, &attempt.attempt, attempt.fixed.as_ref(), status);
+    let (incident, id, from) = (&attempt.incident, &attempt.attempt, RemedyStep::Due);
+    fixes::close(context, state, incident, id, attempt.fixed.as_ref(), status, &from);
 }
 
 /// A remedy is given up before it is through. Whoever is at work on it is not waited for: its own deadline ends it.
@@ -228,5 +229,13 @@ pub(super) fn concluded(
     if status == Status::Kept {
         state.incident.advise(&remedy.incident, advice::kept("", why));
     }
-    fixes::close(context, state, &remedy.incident, &remedy.attempt, remedy.fixed.as_ref(), status);
+    fixes::close(
+        context,
+        state,
+        &remedy.incident,
+        &remedy.attempt,
+        remedy.fixed.as_ref(),
+        status,
+        &remedy.step,
+    );
 }
