@@ -405,9 +405,9 @@ impl Host for RealHost {
         tending.begin();
         let mut look = |query: &RunQuery| match &query.place {
             HostPlace::Local => {
-                let (unit, mut damage) = (query.unit.as_str(), Vec::new());
-                let seen = hosts::local::look(root, unit, &query.known, &boot, &mut damage);
-                tending.note(unit, damage);
+                let (unit, mut odd) = (query.unit.as_str(), hosts::local::Odd::default());
+                let seen = hosts::local::look(root, unit, &query.known, &boot, &mut odd);
+                tending.note(unit, odd);
                 seen
             }
             HostPlace::Attach { pid, pid_file } => {
