@@ -11,7 +11,7 @@ use crate::model::process::{ProcessLaunch, RunId, RunSeen};
 use crate::model::seen::{Exit, Process};
 use crate::sys::files::make_dir;
 use crate::sys::job_rest::unmark;
-use crate::sys::{clock, exe, proc};
+use crate::sys::{clock, proc};
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,12 +20,7 @@ use std::process::{Command, Stdio};
 const LEAVING_TRIES: u32 = 50;
 
 /// Starts a process through a shim; the shim, to be waited for in the end. None = this very run was started before, or its
-/// start is under way. An order that never became a process is carried out now.
-pub fn start(state_dir: &Path, launch: &ProcessLaunch) -> Result<Option<std::process::Child>> {
-    start_with(&exe::Binary::running()?.program(), state_dir, launch)
-}
-
-/// The same with that binary as the shim.
+/// start is under way. An order that never became a process is carried out now. `binary` is the shim.
 pub fn start_with(
     binary: &Path,
     state_dir: &Path,
