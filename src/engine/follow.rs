@@ -172,11 +172,12 @@ impl Follower {
 
 /// A scan that knows of nothing before this place.
 fn fresh(at: u64) -> Position {
-    Position { offset: at, line: 1, judged: at, traced: at }
+    Position { offset: at, line: 1, judged: at, traced: at, long: None }
 }
 
 fn position(cursor: &LogCursor) -> Position {
-    Position { offset: cursor.offset, line: cursor.line, judged: cursor.judged, traced: cursor.traced }
+    let LogCursor { offset, line, judged, traced, long, .. } = *cursor;
+    Position { offset, line, judged, traced, long }
 }
 
 impl Following {
@@ -279,8 +280,14 @@ impl Following {
         let place = self.scanner.position();
         let cursor = self.reader.cursor(place.offset).map_err(|error| error.message())?;
         let read = self.scanner.fed().max(self.known);
-        let cursor =
-            LogCursor { line: place.line, judged: place.judged, traced: place.traced, read, ..cursor };
+        let cursor = LogCursor {
+            line: place.line,
+            judged: place.judged,
+            traced: place.traced,
+            long: place.long,
+            read,
+            ..cursor
+        };
         self.known = read;
         self.told = cursor.clone();
         self.mark();

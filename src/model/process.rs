@@ -85,8 +85,19 @@ pub struct LogCursor {
     pub judged: u64,
     /// … and traces that were given away by a line before this one.
     pub traced: u64,
+    /// It stands within a line that is too long to be looked at at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long: Option<LongLine>,
     /// Bytes up to here were read: what is read again, for it stands behind `offset`, is no news.
     pub read: u64,
+}
+
+/// A line that is too long to be looked at at once, and is not at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LongLine {
+    /// Pattern detectors that found something in it, a bit each in the order of the config; the last bit is for all others.
+    pub found: u64,
 }
 
 /// What a log said since it was last looked at.

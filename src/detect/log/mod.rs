@@ -6,6 +6,7 @@ mod clean;
 mod filter;
 #[cfg(test)]
 mod fuzz_tests;
+mod long;
 mod metric;
 mod pattern;
 mod report;

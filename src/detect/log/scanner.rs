@@ -1,18 +1,20 @@
 //! Bytes in, findings out. Bytes come in pieces of any size; what is kept is a window, some lines behind it, and the open
 //! traces.
 //!
-//! A line ends at `\n`, at `\r\n`, and at a `\r` alone: a progress bar's states are lines of their own. Of a line longer
-//! than [`LINE_MAX`] only the beginning is looked at.
+//! A line ends at `\n`, at `\r\n`, and at a `\r` alone: a progress bar's states are lines of their own. A line longer than
+//! [`LINE_MAX`] is looked at in pieces (`long`).
 //!
 //! Deliberately not here: files, rotation, time.
 
 use super::clean::{self, LINE_MAX};
 use super::filter::{self, Ahead, Filter};
+use super::long::{CONTEXT, Long, OVERLAP, STEP, Window};
 use super::metric::{Metric, Range};
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Piece, Then};
 use super::traceback::{Above, Line, Traced, Traces};
 use crate::config::{DetectorConfig, DetectorKind};
 use crate::model::finding::Finding;
+use crate::model::process::LongLine;
 use std::collections::BTreeMap;
 
 /// Bytes that are searched at once.
@@ -33,6 +35,8 @@ pub struct Position {
     pub judged: u64,
     /// Traces that were given away by a line before it were judged.
     pub traced: u64,
+    /// It is within a line that is too long.
+    pub long: Option<LongLine>,
 }
 
 /// The detectors of one log.
@@ -45,8 +49,8 @@ pub struct Scanner {
     tracers: Vec<String>,
     filter: Filter,
     buffer: Buffer,
-    /// In a line that is too long: what follows is skipped up to its end.
-    skipping: bool,
+    /// In a line that is too long: the buffer stands at its next piece.
+    long: Option<Long>,
     /// The unfinished last line was judged and something was found in it.
     partial_found: bool,
     /// Bytes that had been taken in when silence was judged last.
@@ -65,7 +69,7 @@ impl Scanner {
             let name = &detector.name;
             match &detector.kind {
                 DetectorKind::Pattern { regex } => {
-                    patterns.push(Pattern { name: name.clone(), regex: regex.clone() });
+                    patterns.push(Pattern::new(name, regex));
                 }
                 DetectorKind::Traceback => tracers.push(name.clone()),
                 DetectorKind::Metric { regex, above, below, jump } => {
@@ -78,12 +82,13 @@ impl Scanner {
                 DetectorKind::Stall { metric: None, .. } | DetectorKind::Exit { .. } => {}
             }
         }
-        let regexes = patterns.iter().map(|pattern| &pattern.regex);
+        let regexes = patterns.iter().map(|pattern| pattern.regex());
         let regexes = regexes.chain(metrics.iter().map(|metric| &metric.regex));
         let wanted = if tracers.is_empty() { filter::Traces::Unwanted } else { filter::Traces::Wanted };
         let filter = Filter::new(regexes, wanted);
         let traces = (!tracers.is_empty()).then(Traces::default);
         let buffer = Buffer { base: from.offset, line: from.line.max(1), ..Buffer::default() };
+        let long = from.long.map(|known| Long::known(patterns.len(), known));
         Scanner {
             patterns,
             metrics,
@@ -91,7 +96,7 @@ impl Scanner {
             tracers,
             filter,
             buffer,
-            skipping: false,
+            long,
             partial_found: false,
             hushed: 0,
             before: from,
@@ -109,7 +114,10 @@ impl Scanner {
 
     /// Nothing came for a while: an open traceback and an unfinished last line are judged now, and not again.
     pub fn quiet(&mut self, out: &mut Vec<Finding>) {
-        if self.has_partial() {
+        if self.has_partial() && self.long.is_some() {
+            let end = self.buffer.bytes.len();
+            self.piece(end, None, out);
+        } else if self.has_partial() {
             let found = out.len();
             let end = self.buffer.bytes.len().min(self.buffer.pos + LINE_MAX);
             let end = if self.buffer.bytes[end - 1] == b'\r' { end - 1 } else { end };
@@ -125,12 +133,17 @@ impl Scanner {
     /// There is an unfinished last line that was not judged as it stands.
     fn has_partial(&self) -> bool {
         let unfinished = self.buffer.pos < self.buffer.bytes.len();
-        unfinished && !self.skipping && !self.partial_found && self.fed() > self.hushed
+        unfinished && !self.partial_found && self.fed() > self.hushed
     }
 
     /// The log is at its end.
     pub fn finish(&mut self, out: &mut Vec<Finding>) {
-        if !self.skipping && !self.partial_found && self.buffer.pos < self.buffer.bytes.len() {
+        if self.long.is_some() {
+            let end = self.buffer.bytes.len();
+            self.piece(end, Some(end), out);
+            self.buffer.pos = end;
+            self.long = None;
+        } else if !self.partial_found && self.buffer.pos < self.buffer.bytes.len() {
             let end = self.buffer.bytes.len().min(self.buffer.pos + LINE_MAX);
             self.judge(self.buffer.pos..end, Completeness::Whole, out);
             self.buffer.pos = self.buffer.bytes.len();
@@ -144,17 +157,24 @@ impl Scanner {
         let open = self.traces.as_ref().and_then(Traces::since);
         let report = self.traces.as_ref().and_then(Traces::report_since);
         let report = report.filter(|at| *at + REPORT_BEHIND_MAX > here);
-        let (mut offset, mut line) = self.buffer.behind_start();
+        let mut long = self.long.as_ref().map(Long::kept);
+        let (mut offset, mut line) = match long {
+            Some(_) => (here.saturating_sub(CONTEXT as u64).max(self.buffer.base), self.buffer.line),
+            None => self.buffer.behind_start(),
+        };
         for at in [open.map(|(at, _)| at), report].into_iter().flatten() {
             if at < offset {
                 // The number of a line that is no longer at hand is not known: it is counted from the last known one.
-                offset = at;
+                // A long line that has begun since is read again, too.
+                (offset, long) = (at, None);
                 line = line.saturating_sub(self.buffer.lines_before(at)).max(1);
             }
         }
-        let judged = here.max(self.before.judged);
+        // A piece before the next one was looked at: matches that end there were told.
+        let ahead = self.long.as_ref().map_or(0, |_| OVERLAP as u64);
+        let judged = (here + ahead).max(self.before.judged);
         let traced = open.map_or(here, |(_, trigger)| trigger).max(self.before.traced);
-        Position { offset, line, judged, traced }
+        Position { offset, line, judged, traced, long }
     }
 
     /// Bytes that were taken in, from the log's beginning.
@@ -175,7 +195,7 @@ impl Scanner {
 
     fn run(&mut self, out: &mut Vec<Finding>) {
         loop {
-            if self.skipping && !self.skip() {
+            if self.long.is_some() && !self.pieces(out) {
                 return;
             }
             let end = self.buffer.complete_end();
@@ -184,29 +204,57 @@ impl Scanner {
             if left <= LINE_MAX {
                 return;
             }
-            let line = self.buffer.pos..self.buffer.pos + LINE_MAX;
-            if !std::mem::take(&mut self.partial_found) {
-                self.judge(line, Completeness::Whole, out);
-            }
-            self.skipping = true;
+            self.begin_long(out);
         }
     }
 
-    /// Goes to the end of a line that is too long; false when it is not at hand.
-    fn skip(&mut self) -> bool {
-        match self.buffer.next_end(self.buffer.pos, self.buffer.bytes.len()) {
-            Some((_, next)) => {
-                self.buffer.advance(next);
-                self.skipping = false;
-                true
-            }
-            None => {
-                // A `\r` at the very end may be the first half of `\r\n`.
-                let last = self.buffer.bytes.last() == Some(&b'\r');
-                self.buffer.pos = self.buffer.bytes.len() - usize::from(last);
-                false
-            }
+    /// The line at hand is too long to be looked at at once.
+    fn begin_long(&mut self, out: &mut Vec<Finding>) {
+        let line = self.buffer.pos..self.buffer.pos + LINE_MAX;
+        // What was found in it when it was shorter was told.
+        let hushed = if std::mem::take(&mut self.partial_found) { self.hushed } else { 0 };
+        let mut long = Long::new(self.patterns.len());
+        let at = self.buffer.offset(line.start);
+        let told = if at < self.before.judged { u64::MAX } else { hushed };
+        let piece = Piece { bytes: &self.buffer.bytes[line.clone()], from: 0, then: Then::More };
+        let window = Window { piece, base: at, line: self.buffer.line, told };
+        long.judge(&self.patterns, &self.filter, &window, out);
+        if hushed == 0 {
+            self.judge(line, Completeness::Beginning, out);
         }
+        self.long = Some(long);
+        self.buffer.pos += STEP;
+    }
+
+    /// Goes through a line that is too long; false when its end is not at hand.
+    fn pieces(&mut self, out: &mut Vec<Finding>) -> bool {
+        loop {
+            let (pos, len) = (self.buffer.pos, self.buffer.bytes.len());
+            let ends = self.buffer.next_end(pos, len);
+            // A `\r` at the very end may be the first half of `\r\n`.
+            let last = usize::from(self.buffer.bytes.last() == Some(&b'\r'));
+            let stop = ends.map_or((len - last).max(pos), |(stop, _)| stop);
+            if stop - pos > LINE_MAX {
+                self.piece(pos + LINE_MAX, ends.map(|(stop, _)| stop), out);
+                self.buffer.pos += STEP;
+                continue;
+            }
+            let Some((stop, next)) = ends else { return false };
+            self.piece(stop, Some(stop), out);
+            self.buffer.advance(next);
+            self.long = None;
+            return true;
+        }
+    }
+
+    /// Looks at a piece of a line that is too long, up to `to`; the line ends at `stop`, if that is known.
+    fn piece(&mut self, to: usize, stop: Option<usize>, out: &mut Vec<Finding>) {
+        let Some(long) = &mut self.long else { return };
+        let Buffer { bytes, base, pos, line } = &self.buffer;
+        let piece = Window::cut(bytes, *pos, to, stop);
+        let base = base + pos.saturating_sub(CONTEXT) as u64;
+        let window = Window { piece, base, line: *line, told: self.before.judged };
+        long.judge(&self.patterns, &self.filter, &window, out);
     }
 
     /// Looks at the whole lines up to `end`.
@@ -247,8 +295,11 @@ impl Scanner {
                 out.push(Finding { at, end, line: number, ..finding });
             }
         };
-        self.patterns.iter().for_each(|pattern| place(pattern.judge(bytes)));
-        if whole == Completeness::Whole {
+        if whole != Completeness::Beginning {
+            let piece = Piece { bytes, from: 0, then: Then::End };
+            self.patterns.iter().for_each(|pattern| place(pattern.judge(piece).map(|found| found.finding)));
+        }
+        if whole != Completeness::Partial {
             self.metrics.iter_mut().for_each(|metric| place(metric.judge(bytes)));
         }
         if let Some(traces) = &mut self.traces {
@@ -281,7 +332,10 @@ impl Scanner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Completeness {
     Whole,
+    /// Its end may not be there yet.
     Partial,
+    /// Its end is far away, and patterns look at it piece by piece.
+    Beginning,
 }
 
 /// The window: some lines behind, the line at hand, what follows.
@@ -467,6 +521,44 @@ mod tests {
         }
         scan.feed(b" OOM\nOOM\n", &mut found);
         assert_eq!(said(&found), ["1:0 oom", "2:10485769 oom"]);
+    }
+
+    #[test]
+    fn a_pattern_finds_what_stands_anywhere_in_a_long_line_and_tells_it_once() {
+        let x = |count: usize| "x".repeat(count);
+        let size = 300_000;
+        for at in [0, 1000, 50_000, LINE_MAX - 2, LINE_MAX, STEP - 1, 2 * STEP + OVERLAP - 1, size - 3, size]
+        {
+            let log = format!("a\n{} OOM {}OOM{}\nOOM\n", x(at), x(size - at), x(200_000));
+            let mut found = Vec::new();
+            let mut scan = scanner(Position::default());
+            log.as_bytes().chunks(10_000).for_each(|piece| scan.feed(piece, &mut found));
+            assert_eq!(found.len(), 2, "at {at}: {:?}", said(&found));
+            let shown = &log[found[0].at as usize..found[0].end as usize];
+            assert!(shown.contains("OOM") && found[0].message.contains("OOM"), "at {at}");
+            assert_eq!((found[0].line, found[1].line), (2, 3));
+            assert_eq!(log.as_bytes()[found[1].at as usize - 1], b'\n');
+        }
+    }
+
+    #[test]
+    fn a_new_scan_goes_on_within_a_long_line() {
+        let log = format!("a\n{}OOM{}OOM\nOOM\n", "x".repeat(150_000), "x".repeat(150_000));
+        for cut in (0..log.len()).step_by(7_001).chain([150_002, 150_003, 150_004, 150_005]) {
+            let mut found = Vec::new();
+            let mut scan = scanner(Position::default());
+            scan.feed(&log.as_bytes()[..cut], &mut found);
+            if cut % 2 == 0 {
+                scan.quiet(&mut found);
+            }
+            let position = scan.position();
+            assert!(cut as u64 - position.offset <= (LINE_MAX + OVERLAP) as u64 + 16 * 1024, "{position:?}");
+            let mut next = scanner(position);
+            next.feed(&log.as_bytes()[position.offset as usize..], &mut found);
+            next.finish(&mut found);
+            let lines: Vec<u64> = found.iter().map(|one| one.line).collect();
+            assert_eq!(lines, [2, 3], "cut at {cut}");
+        }
     }
 
     #[test]
