@@ -115,6 +115,10 @@ pub struct LogSeen {
     pub noisy: Vec<String>,
     /// New bytes came.
     pub grew: bool,
+    /// What was written behind this place belongs to findings and to an end; only when an end is to be explained. None =
+    /// that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spoke: Option<u64>,
     /// The last value of each metric, by detector.
     pub metrics: BTreeMap<String, f64>,
     /// When the file last changed.

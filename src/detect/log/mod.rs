@@ -6,6 +6,7 @@ mod clean;
 mod filter;
 #[cfg(test)]
 mod fuzz_tests;
+mod last;
 mod long;
 mod metric;
 mod pattern;
@@ -13,4 +14,5 @@ mod report;
 mod scanner;
 mod traceback;
 
+pub use last::spoke;
 pub use scanner::{Position, Scanner};
