@@ -82,7 +82,7 @@ impl Scanner {
                 DetectorKind::Stall { metric: None, .. } | DetectorKind::Exit { .. } => {}
             }
         }
-        let regexes = patterns.iter().map(|pattern| pattern.regex());
+        let regexes = patterns.iter().map(Pattern::regex);
         let regexes = regexes.chain(metrics.iter().map(|metric| &metric.regex));
         let wanted = if tracers.is_empty() { filter::Traces::Unwanted } else { filter::Traces::Wanted };
         let filter = Filter::new(regexes, wanted);
