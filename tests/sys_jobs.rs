@@ -29,6 +29,15 @@ impl Lab {
         jobs::start_by(Path::new(env!("CARGO_BIN_EXE_watchkeeper")), &self.state(), job).unwrap()
     }
 
+    /// How it stands, as the watchdog looks at it.
+    fn attend(&self, job: &Job) -> JobSeen {
+        let program = || Ok(PathBuf::from(env!("CARGO_BIN_EXE_watchkeeper")));
+        let (seen, ender) = jobs::attend(&self.state(), &job.id, program);
+        // (Tests that start programs at the same time may have our locks for an instant.)
+        ender.map(|mut ender| ender.wait().unwrap());
+        seen
+    }
+
     /// Starts it and waits for its end.
     #[track_caller]
     fn run(&self, job: &Job) -> JobSeen {
@@ -145,25 +154,147 @@ fn one_that_runs_is_not_started_twice_and_not_removed() {
     assert_eq!(lab.settled(&job), JobSeen::well("went\n"));
 }
 
-#[test]
-fn a_runner_that_is_killed_leaves_a_job_that_failed() {
-    let lab = Lab::new();
-    let fifo = lab.dir.path().join("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let job = job(&format!("echo began; cat {}", fifo.display()));
-    let mut runner = lab.start(&job).unwrap();
-    let output = lab.state().join("jobs/a.test.1/output");
-    let until = Instant::now() + Duration::from_secs(10);
-    while std::fs::read_to_string(&output).unwrap_or_default().is_empty() {
-        assert!(Instant::now() < until);
-        std::thread::yield_now();
+/// The living processes whose pids stand in a file; they are killed in the end, whatever the test says.
+struct Pids(PathBuf);
+
+impl Pids {
+    fn alive(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        text.lines().filter(|pid| lives(pid)).map(str::to_owned).collect()
     }
+
+    /// Waits until so many wrote themselves down.
+    #[track_caller]
+    fn wait(&self, count: usize) {
+        until("they write themselves down", || {
+            std::fs::read_to_string(&self.0).unwrap_or_default().lines().count() == count
+        });
+    }
+}
+
+impl Drop for Pids {
+    fn drop(&mut self) {
+        for pid in self.alive() {
+            let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
+        }
+    }
+}
+
+fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A script that writes down its pid and works on; one below it is deaf to TERM, and one made itself a daemon.
+fn working(pids: &Path) -> String {
+    format!(
+        "echo began; echo $$ >> {pids}; (trap '' TERM; echo $(sh -c 'echo $PPID') >> {pids}; while :; do sleep 0.1; done) & \
+         (setsid sh -c 'echo $$ >> {pids}; exec sleep 600' > /dev/null 2>&1 &) ; sleep 600",
+        pids = pids.display()
+    )
+}
+
+#[test]
+fn a_job_whose_runner_is_killed_has_ended_only_when_all_of_it_has() {
+    let lab = Lab::new();
+    let pids = Pids(lab.dir.path().join("pids"));
+    let job = job(&working(&pids.0));
+    let mut runner = lab.start(&job).unwrap();
+    pids.wait(3);
     runner.kill().unwrap();
     runner.wait().unwrap();
-    // (Its program does not know, and ends with its input.)
-    let want = ended(Some("it was killed before it ended"), None, "began\n");
-    assert_eq!(lab.settled(&job), want);
-    std::fs::write(&fifo, "").unwrap();
+    // Nothing that it started knows: it runs as long as they do, and there is no second one beside them.
+    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::Running);
+    assert!(lab.start(&job).is_none());
+    jobs::prune(&lab.state(), &BTreeSet::new());
+    assert_eq!(pids.alive().len(), 3);
+    // A daemon of an operator's, and the job of another fleet, are not its own.
+    let mut stranger = std::process::Command::new("sleep")
+        .arg("600")
+        .env(jobs::JOB_ENV, format!("{}x", jobs::mark(&lab.state(), &job.id)))
+        .spawn()
+        .unwrap();
+    let mut seen = JobSeen::None;
+    until("its end", || {
+        seen = lab.attend(&job);
+        // Whenever its end is believed nothing of it lives.
+        assert!(seen == JobSeen::Running || pids.alive().is_empty(), "{seen:?} {:?}", pids.alive());
+        seen != JobSeen::Running
+    });
+    let JobSeen::Ended { failed: Some(why), status: None, output, fix: None } = seen else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(
+        (why.as_str(), output.as_str()),
+        ("it was killed before it ended; what it had started was ended", "began\n")
+    );
+    assert_eq!(stranger.try_wait().unwrap(), None, "it lives");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert_eq!(Lab::run(&lab, &Job { argv: vec!["echo".into(), "x".into()], ..job }), JobSeen::well("x\n"));
+}
+
+#[test]
+fn a_job_whose_folder_was_removed_is_not_started_beside_itself() {
+    let lab = Lab::new();
+    let pids = Pids(lab.dir.path().join("pids"));
+    let job = job(&working(&pids.0));
+    let mut runner = lab.start(&job).unwrap();
+    pids.wait(3);
+    std::fs::remove_dir_all(lab.state().join("jobs")).unwrap();
+    assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::Running);
+    assert!(lab.start(&job).is_none());
+    assert_eq!(jobs::seen(&lab.state(), "a.test.2"), JobSeen::None);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+}
+
+/// What an agent leaves running could edit on while its edits are put aside, kept or taken back.
+#[test]
+fn who_edits_a_tree_leaves_nothing_running_and_others_may() {
+    for edits in [true, false] {
+        let lab = with_repository();
+        let pids = Pids(lab.dir.path().join("pids"));
+        let script = format!(
+            "(setsid sh -c 'echo $$ >> {0}; exec sleep 600' > /dev/null 2>&1 &); while ! [ -s {0} ]; do sleep 0.01; done",
+            pids.0.display()
+        );
+        let fixing = fixing(&lab, FixStep::Clean, &script);
+        let job = if edits { fixing } else { Job { fix: None, ..fixing } };
+        let seen = lab.run(&job);
+        assert!(matches!(seen, JobSeen::Ended { failed: None, .. }), "{seen:?}");
+        assert_eq!(pids.alive().len(), usize::from(!edits), "edits: {edits}");
+    }
+}
+
+#[test]
+fn a_killed_agent_edits_nothing_after_its_edits_were_taken_back() {
+    let lab = with_repository();
+    let pids = Pids(lab.dir.path().join("pids"));
+    let script = format!(
+        "echo $$ >> {}; trap '' TERM; while :; do echo edited >> a.py; sleep 0.05; done",
+        pids.0.display()
+    );
+    let agent = fixing(&lab, FixStep::Clean, &script);
+    let mut runner = lab.start(&agent).unwrap();
+    pids.wait(1);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    until("its end", || lab.attend(&agent) != JobSeen::Running);
+    let back = Job { id: "a.fix.2".into(), ..fixing(&lab, FixStep::Restore, "") };
+    let seen = lab.run(&back);
+    assert!(matches!(seen, JobSeen::Ended { failed: None, .. }), "{seen:?}");
+    assert_eq!(pids.alive(), Vec::<String>::new());
+    assert_eq!(git(&lab, &["status", "--porcelain"]), "");
 }
 
 /// Orders it with a runner that does nothing, and waits until it is gone.

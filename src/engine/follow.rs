@@ -69,6 +69,8 @@ struct Following {
     sieve: Sieve,
     grew: bool,
     grown_at: Awake,
+    /// Since when something waits for the end of the trace around it.
+    holding_since: Option<Awake>,
     /// Bytes up to here were read before.
     known: u64,
     trouble: Option<String>,
@@ -122,8 +124,7 @@ impl Follower {
 
     /// Seconds until something that is open should be judged, if nothing more comes.
     pub fn due_s(&self, now: Awake) -> Option<f64> {
-        let open = self.logs.values().filter(|following| following.scanner.is_open());
-        open.map(|following| (QUIET_S - now.since_s(following.grown_at)).max(0.0)).min_by(f64::total_cmp)
+        self.logs.values().filter_map(|following| following.due_s(now)).min_by(f64::total_cmp)
     }
 
     /// Makes the reader stand at the committed cursor.
@@ -166,6 +167,7 @@ impl Follower {
             sieve: Sieve::default(),
             grew: false,
             grown_at: now,
+            holding_since: None,
             trouble,
         };
         self.logs.insert(question.unit.clone(), following);
@@ -194,6 +196,8 @@ impl Following {
                     self.grown_at = now;
                     let mut found = Vec::new();
                     self.scanner.feed(&bytes, &mut found);
+                    let since = self.holding_since.unwrap_or(now);
+                    self.holding_since = self.scanner.is_holding().then_some(since);
                     self.grew |= self.scanner.fed() > self.known;
                     self.keep(found);
                 }
@@ -239,6 +243,7 @@ impl Following {
         self.keep(found);
         self.mark();
         self.scanner = Scanner::new(&self.configs, fresh(next.at));
+        self.holding_since = None;
         self.known = next.at;
         self.reader = next;
     }
@@ -266,10 +271,23 @@ impl Following {
         !self.sieve.is_empty()
     }
 
+    /// Seconds until [`Following::hush`] has something to do.
+    fn due_s(&self, now: Awake) -> Option<f64> {
+        let open = self.scanner.is_open().then_some(self.grown_at);
+        let since = [open, self.holding_since].into_iter().flatten().min()?;
+        Some((QUIET_S - now.since_s(since)).max(0.0))
+    }
+
     /// Judges what is open when it has been silent for a while; was something found?
     fn hush(&mut self, now: Awake) -> bool {
         if self.scanner.is_open() && now.since_s(self.grown_at) >= QUIET_S {
             self.judge();
+        }
+        if self.holding_since.is_some_and(|since| now.since_s(since) >= QUIET_S) {
+            let mut found = Vec::new();
+            self.scanner.let_go(&mut found);
+            self.holding_since = None;
+            self.keep(found);
         }
         self.has_found()
     }
@@ -277,6 +295,7 @@ impl Following {
     fn judge(&mut self) {
         let mut found = Vec::new();
         self.scanner.quiet(&mut found);
+        self.holding_since = None;
         self.keep(found);
     }
 
@@ -300,7 +319,7 @@ impl Following {
         self.known = read;
         self.told = cursor.clone();
         self.mark();
-        let open = self.scanner.is_open().then(|| (QUIET_S - now.since_s(self.grown_at)).max(0.05));
+        let open = self.due_s(now).map(|due| due.max(0.05));
         let sifted = self.sieve.take();
         Ok(LogSeen {
             cursor,
@@ -389,6 +408,13 @@ mod tests {
             (seen, said)
         }
 
+        /// The same at once.
+        fn taken(&mut self) -> Vec<String> {
+            let (seen, said) = self.look();
+            self.committed = seen.cursor;
+            said
+        }
+
         fn restart(&mut self) {
             self.follower = Follower::default();
         }
@@ -458,6 +484,26 @@ mod tests {
         assert_eq!(world.tick(), ["2 traceback: x"]);
         world.restart();
         assert!(world.tick().is_empty());
+    }
+
+    #[test]
+    fn what_stands_in_an_open_trace_comes_with_it_or_after_half_a_second() {
+        let mut world = World::new();
+        world.append(&format!("{TRACE}    OOM\n"));
+        assert!(world.taken().is_empty());
+        world.append("ValueError: OOM\n");
+        assert!(!world.follower.wake(world.now), "it may have more lines");
+        world.now = Awake(world.now.0 + 600);
+        assert!(world.follower.wake(world.now), "silence ends it");
+        assert_eq!(world.taken(), ["1 traceback: OOM", "4 oom: OOM", "5 oom: ValueError: OOM"]);
+        world.append(&format!("{TRACE}    OOM\n"));
+        assert!(world.taken().is_empty());
+        for _ in 0..4 {
+            world.now = Awake(world.now.0 + 200);
+            world.append("    more of it\n");
+            world.follower.wake(world.now);
+        }
+        assert_eq!(world.taken(), ["9 oom: OOM"], "a trace without an end hides nothing");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod ask;
 pub mod commit;
 pub mod ensure;
+mod fixes;
 pub mod follow;
 pub mod home;
 pub mod incident;

@@ -44,6 +44,8 @@ pub struct Watchdog<H, F> {
     pruned: Option<String>,
 }
 
+/// Fixes that no unit ends are looked for at the first tick, and then each time after so many.
+const FIXES_TICKS: u64 = 30;
 /// An error is forgotten after that many seconds without one.
 const ERROR_STANDS_S: f64 = 3600.0;
 
@@ -153,6 +155,11 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         let mut loaded = self.image.load(&mut self.files, config, &began, Suspects::Quarantine);
         loaded.troubles.extend(commit::make_room(&mut self.files, &began));
         let before = self.image.state();
+        if self.ticks.is_multiple_of(FIXES_TICKS) && loaded.held.is_empty() {
+            let troubles = super::fixes::look(&mut self.host, &mut self.files, config, &before);
+            self.memory.troubles.retain(|trouble| !trouble.key.starts_with(super::fixes::KEY));
+            self.memory.troubles.extend(troubles);
+        }
         let narrowed = without(config, &loaded.held);
         let judged = narrowed.as_ref().unwrap_or(config);
         let mut seen = observe::gather(

@@ -30,7 +30,13 @@ pub enum RunSeen {
     #[default]
     Absent,
     /// Ordered, and not at work yet: in the queue, being requeued, its start under way.
-    Pending { id: RunId, why: String },
+    Pending {
+        id: RunId,
+        why: String,
+        /// It begins only when somebody does something.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held: Option<Held>,
+    },
     /// At work.
     Alive {
         id: RunId,
@@ -51,6 +57,16 @@ pub enum RunSeen {
         /// What the host says beside that: `TIMEOUT`, `NODE_FAIL`, an error of the engine.
         note: Option<String>,
     },
+}
+
+/// A run that waits, and never begins by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Held {
+    /// The host's reason.
+    pub why: String,
+    /// What a person may do, with the command.
+    pub advice: String,
 }
 
 /// What is said of a run that its host forgot, and whose exit nobody wrote down.
@@ -157,7 +173,7 @@ pub struct ProcessSeen {
     pub brief: Option<Brief>,
     /// What stands in the response file, when an answer is awaited.
     pub answer: Option<String>,
-    /// The request is gone, although an answer is awaited: it was never written, or somebody removed it.
+    /// An answer is awaited to a request that was never written.
     pub unasked: bool,
 }
 

@@ -23,6 +23,8 @@ const TAKEN_MAX: usize = 200;
 const REPORT_BYTES_MAX: usize = 4096;
 /// What the children of a dead parent are remembered by.
 const ORPHANS: &str = "orphans ";
+/// … of runs that wait on their host for somebody.
+const HELD: &str = "held ";
 /// A parent that is dead for so long is told, seconds: most are back sooner.
 const ORPHANS_S: f64 = 60.0;
 /// A session that no unit uses is told after so long, seconds (SPEC 8, issue 4).
@@ -399,6 +401,16 @@ fn unwatched(config: &Config, seen: &Observation, next: &State, stands: &mut Vec
     }
 }
 
+/// Runs that wait on their host, and begin only when somebody does something.
+fn held(config: &Config, seen: &Observation, next: &State, stands: &mut Vec<(String, Level, String)>) {
+    for (name, state) in &next.units {
+        let is_ours = config.units.get(name).is_some_and(|unit| unit.process().is_some());
+        let Some(held) = super::process::held(&seen.now, state).filter(|_| is_ours) else { continue };
+        let text = format!("`{name}` waits, and does not begin by itself ({}): {}", held.why, held.advice);
+        stands.push((format!("{HELD}{name} {}", held.why), Level::Human, text));
+    }
+}
+
 /// Standing conditions (sessions that no unit uses, troubles with files): each is told once while it stands.
 fn standing(config: &Config, seen: &Observation, next: &mut State) {
     let mut stands: Vec<(String, Level, String)> = Vec::new();
@@ -408,11 +420,12 @@ fn standing(config: &Config, seen: &Observation, next: &mut State) {
     }
     unwatched(config, seen, next, &mut stands);
     orphans(config, seen, next, &mut stands);
+    held(config, seen, next, &mut stands);
     let blind = blind(seen, next, &mut stands);
     // A tmux that does not answer says nothing of strays.
     let judged = |key: &str| {
         let stray = key.starts_with("stray ") || key.starts_with("stranger ");
-        let by_us = ["trouble ", "unseen ", ORPHANS].iter().any(|kind| key.starts_with(kind));
+        let by_us = ["trouble ", "unseen ", HELD, ORPHANS].iter().any(|kind| key.starts_with(kind));
         by_us || (stray && !blind)
     };
     next.mail.told.retain(|told| !judged(&told.key) || stands.iter().any(|(key, ..)| *key == told.key));

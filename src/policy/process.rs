@@ -30,11 +30,14 @@ use crate::base::time::Now;
 use crate::config::{ProcessHost, ProcessUnit, Rule};
 use crate::model::action::Action;
 use crate::model::finding::Finding;
-use crate::model::process::{HostPlace, LogCursor, RunId, RunQuery, RunSeen};
+use crate::model::process::{Held, HostPlace, LogCursor, RunId, RunQuery, RunSeen};
 use crate::model::seen::{Exit, ScreenState, Seen};
 use crate::state::State;
 use crate::state::process::{RemedyStep, Standing};
 use crate::state::unit::{UnitState, Unseen};
+
+/// A run that waits for somebody is told after this time: a controller that just came back may name a reason that passes.
+const HELD_S: f64 = 10.0;
 
 /// The policy's row.
 pub const POLICY: Policy = Policy { name: "process", fold, propose, charge };
@@ -186,6 +189,12 @@ pub fn rules_meant(rules: &[Rule], finding: &Finding) -> Vec<usize> {
 /// The incident that an agent is told of.
 pub fn briefed_incident(state: &UnitState) -> Option<&str> {
     state.process.remedy.as_ref().map(|remedy| remedy.incident.as_str()).filter(|id| !id.is_empty())
+}
+
+/// It waits on its host for somebody to do something, for so long that this is no passing state.
+pub fn held<'s>(now: &Now, state: &'s UnitState) -> Option<&'s Held> {
+    let since = state.process.run.held.as_ref()?;
+    (now.awake_s.since_s(since.since_awake_s) >= HELD_S).then_some(&since.held)
 }
 
 /// Is it to be looked for what its last run left behind?

@@ -362,8 +362,11 @@ fn process_does(state: &UnitState) -> Option<String> {
 }
 
 /// What a process's standing asks of a person.
-fn process_needs(unit: &Unit, state: &UnitState) -> Option<String> {
+fn process_needs(now: &Now, unit: &Unit, state: &UnitState) -> Option<String> {
     let name = &unit.name;
+    if let Some(held) = super::process::held(now, state) {
+        return Some(format!("{}: {}", held.why, held.advice));
+    }
     match &state.process.run.standing {
         Standing::Open => {
             if let Some(why) = &state.process.run.stuck {
@@ -414,7 +417,7 @@ fn needs(
         let exit = state.seen.exit.as_deref().unwrap_or("unknown end");
         return Some(format!("breaker open after {exit}: `watchkeeper approve {}` lifts it", unit.name));
     }
-    if let Some(words) = process_needs(unit, state) {
+    if let Some(words) = process_needs(sight.now, unit, state) {
         return Some(words);
     }
     if let Breaker::Open { .. } = state.ladder.breaker {

@@ -5,7 +5,7 @@
 use crate::base::time::{Awake, Wall};
 use crate::model::action::FixStep;
 use crate::model::incident::Remedy;
-use crate::model::process::LogCursor;
+use crate::model::process::{Held, LogCursor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -68,9 +68,22 @@ pub struct RunState {
     pub failure: Option<Failure>,
     /// The hold of a start that people were told.
     pub told: Option<String>,
+    /// It waits on its host, and begins only when somebody does something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldSince>,
     /// It runs, and what was found in it is left as it is, for its restarts are used up: why, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck: Option<String>,
+}
+
+/// A run that waits and never begins by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeldSince {
+    /// Why, and what helps.
+    pub held: Held,
+    /// Since when.
+    pub since_awake_s: Awake,
 }
 
 /// What is to become of it.
@@ -248,6 +261,9 @@ pub struct FixDue {
     /// The job of an agent that nobody waits for any more, which must have ended before; "" = none.
     #[serde(default)]
     pub after: String,
+    /// A person's work may be out of the tree until then: it is put back whatever is said of the unit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aside: bool,
 }
 
 /// An attempt that is watched.
@@ -275,6 +291,9 @@ pub struct Verify {
     /// The tree holds an agent's edits: the branch that has them too; "" = none has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed: Option<String>,
+    /// The variables that it set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
 }
 
 /// An agent was asked.

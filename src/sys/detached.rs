@@ -5,7 +5,7 @@
 
 use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
-use crate::sys::hosts::records::RUN_ENV;
+use crate::sys::job_rest::unmark;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -27,8 +27,7 @@ pub fn start(argv: &[String], dir: &Path, words: &Path) -> Result<Detached> {
     let (program, args) = argv.split_first().ok_or_else(|| Error::usage("no command"))?;
     let mut command = Command::new(program);
     command.args(args).current_dir(dir).process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
-    // Who is started from within a run of another watchdog is no leftover of that run.
-    command.env_remove(RUN_ENV);
+    unmark(&mut command);
     // Without a place for its errors it still does its work.
     command.stderr(open(words).map_or_else(|_| Stdio::null(), Stdio::from));
     let child = command.spawn().map_err(|error| Error::from(error).at(Path::new(program)))?;

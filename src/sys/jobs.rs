@@ -4,13 +4,14 @@
 //!
 //! The job's folder is locked for as long as it runs: the starter takes the lock and hands it down as the standard input of
 //! the job's runner (never of its program), so there is no instant at which a started job looks ended, and no second one
-//! beside it. A result that is missing once the lock is free means that the job was killed; if it had not even begun, its
-//! starter was, and it is no job yet.
+//! beside it. A result that is missing once the lock is free means that its runner was killed: the job has ended when nothing
+//! of it lives any more (`job_rest`). If it had not even begun, its starter was killed, and it is no job yet.
 //!
 //! Deliberately not here: what a result means, and for how long it is kept (whoever ordered the job knows).
 
 use super::files::{read_bounded, write_plain};
-use super::{clock, exe, fix_job};
+pub use super::job_rest::{JOB_ENV, REST_WORD, mark, run as run_rest};
+use super::{clock, exe, fix_job, job_rest};
 use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 use crate::base::time::Wall;
@@ -35,10 +36,6 @@ const OUTPUT_TAIL: u64 = 4 << 10;
 const INPUT_MAX: usize = 4 << 20;
 /// Most folders looked at in one go when old ones are removed.
 const PRUNED_MAX: usize = 1000;
-/// Between TERM and KILL: git removes its lock files on TERM.
-const GRACE: Duration = Duration::from_secs(5);
-/// KILL is repeated so often: what is being killed may fork.
-const KILLS_MAX: usize = 10;
 /// How often a job is looked at by its own runner.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -54,10 +51,13 @@ const ERRORS: &str = "errors";
 const EXIT: &str = "exit.json";
 /// What it edited.
 const FIX: &str = "fix.json";
-/// Its runner runs: from here on it may have done something.
+/// Its runner runs: from here on it may have done something. Holds the mark of its processes.
 const BEGUN: &str = "begun";
 /// All that a job's folder holds.
 pub const FILES: [&str; 7] = [JOB, EXIT, INPUT, OUTPUT, ERRORS, FIX, BEGUN];
+
+/// What is said of a job whose runner was killed.
+const KILLED: &str = "it was killed before it ended";
 
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ struct Exit {
     failed: Option<String>,
 }
 
-fn folder(state_dir: &Path, id: &str) -> PathBuf {
+pub(super) fn folder(state_dir: &Path, id: &str) -> PathBuf {
     state_dir.join("jobs").join(id)
 }
 
@@ -87,6 +87,9 @@ pub fn start_by(program: &Path, state_dir: &Path, job: &Job) -> Result<Option<Ch
     let lock =
         open_folder(&dir).map_err(|error| Error::from(error).at(&dir).doing("opening the job's folder"))?;
     if lock.try_lock().is_err() {
+        return Ok(None);
+    }
+    if is_left(state_dir, &job.id) || is_gone_and_runs(state_dir, &job.id) {
         return Ok(None);
     }
     let length = job.stdin.as_ref().map_or(0, String::len);
@@ -108,19 +111,37 @@ pub fn start_by(program: &Path, state_dir: &Path, job: &Job) -> Result<Option<Ch
     }
     let output = make(&dir.join(OUTPUT))?;
     let errors = make(&dir.join(ERRORS))?;
-    Command::new(program)
-        .args(["job".as_ref(), dir.as_os_str()])
-        .env_remove(super::hosts::records::RUN_ENV)
-        .stdin(Stdio::from(lock))
-        .stdout(output)
-        .stderr(errors)
-        .spawn()
-        .map(Some)
-        .map_err(|error| Error::from(error).doing("starting a job"))
+    let mut command = Command::new(program);
+    command.args(["job".as_ref(), dir.as_os_str()]);
+    job_rest::unmark(&mut command).stdin(Stdio::from(lock)).stdout(output).stderr(errors);
+    if Job::is_of_unit(&job.id) {
+        command.env(JOB_ENV, job_rest::mark_at(state_dir, &job.id, clock::wall()));
+    }
+    command.spawn().map(Some).map_err(|error| Error::from(error).doing("starting a job"))
+}
+
+/// Its runner was killed, and what it had started lives. (The lock is free.)
+pub(super) fn is_left(state_dir: &Path, id: &str) -> bool {
+    let dir = folder(state_dir, id);
+    let is_there = |name: &str| std::fs::symlink_metadata(dir.join(name)).is_ok();
+    let is_cut_off = Job::is_of_unit(id) && is_there(BEGUN) && !is_there(EXIT);
+    is_cut_off && !job_rest::living(state_dir, id, &began(&dir)).is_empty()
+}
+
+/// Nothing is written down of it, and its runner lives: somebody removed its folder.
+fn is_gone_and_runs(state_dir: &Path, id: &str) -> bool {
+    let has_order = std::fs::symlink_metadata(folder(state_dir, id).join(JOB)).is_ok();
+    Job::is_of_unit(id) && !has_order && job_rest::has_runner(state_dir, id)
+}
+
+/// The mark of its processes; "" = not known.
+pub(super) fn began(dir: &Path) -> String {
+    let bytes = read_bounded(&dir.join(BEGUN), FILE_MAX).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
 /// The folder itself: no link, and nothing that blocks when it is opened.
-fn open_folder(dir: &Path) -> std::io::Result<File> {
+pub(super) fn open_folder(dir: &Path) -> std::io::Result<File> {
     use rustix::fs::OFlags;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(dir)
@@ -140,12 +161,32 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// How a job stands. One whose runner was killed is brought to its end: by whom, to be waited for in the end. `program` is the
+/// one whose `job` command that is.
+pub fn attend(
+    state_dir: &Path,
+    id: &str,
+    program: impl FnOnce() -> Result<PathBuf>,
+) -> (JobSeen, Option<Child>) {
+    let seen = seen(state_dir, id);
+    let is_locked = || open_folder(&folder(state_dir, id)).is_ok_and(|dir| dir.try_lock_shared().is_err());
+    if seen != JobSeen::Running || is_locked() || !is_left(state_dir, id) {
+        return (seen, None);
+    }
+    // What can't be started now is started at the next look.
+    let ender = program().and_then(|program| job_rest::start(&program, &folder(state_dir, id)));
+    (seen, ender.ok().flatten())
+}
+
 /// How a job stands.
 pub fn seen(state_dir: &Path, id: &str) -> JobSeen {
     let dir = folder(state_dir, id);
-    let Ok(folder) = open_folder(&dir) else { return JobSeen::None };
-    if folder.try_lock_shared().is_err() {
+    let locked = open_folder(&dir).map(|folder| folder.try_lock_shared().is_err());
+    if matches!(locked, Ok(true)) || is_gone_and_runs(state_dir, id) || is_left(state_dir, id) {
         return JobSeen::Running;
+    }
+    if locked.is_err() {
+        return JobSeen::None;
     }
     let file = |name: &str| read_bounded(&dir.join(name), FILE_MAX).ok().flatten();
     let output = || {
@@ -159,7 +200,7 @@ pub fn seen(state_dir: &Path, id: &str) -> JobSeen {
     let begun = std::fs::symlink_metadata(dir.join(BEGUN)).is_ok();
     match file(JOB) {
         Some(_) if begun => {
-            let failed = Some("it was killed before it ended".to_owned());
+            let failed = Some(KILLED.to_owned());
             JobSeen::Ended { failed, status: None, output: output(), fix }
         }
         Some(_) | None => JobSeen::None,
@@ -176,7 +217,7 @@ pub fn prune(state_dir: &Path, keep: &BTreeSet<String>) {
         };
         let dir = folder(state_dir, id);
         let Ok(lock) = open_folder(&dir) else { continue };
-        if lock.try_lock().is_err() {
+        if lock.try_lock().is_err() || is_left(state_dir, id) {
             continue;
         }
         for file in FILES {
@@ -196,12 +237,17 @@ pub fn run(dir: &Path) -> Result<()> {
     let read =
         read_bounded(&dir.join(JOB), FILE_MAX)?.ok_or_else(|| Error::again("there is no job").at(dir))?;
     let job: Job = serde_json::from_slice(&read).map_err(|error| Error::again(error.to_string()).at(dir))?;
-    write_plain(&dir.join(BEGUN), b"")?;
+    let mark = super::outside::env(JOB_ENV).unwrap_or_default();
+    write_plain(&dir.join(BEGUN), mark.as_bytes())?;
     let program = || match spawn(dir, &job) {
         Err(error) => (None, Some(error)),
         Ok(mut child) => {
             let flooded = || length(&dir.join(OUTPUT)).max(length(&dir.join(ERRORS))) > OUTPUT_MAX;
             let ended = supervise(&mut child, Duration::from_secs(u64::from(job.deadline_s)), flooded);
+            if job.fix.is_some() {
+                // It could edit on while its edits are put aside, kept or taken back.
+                end_all(&mut child);
+            }
             verdict(dir, &job, &ended)
         }
     };
@@ -216,8 +262,7 @@ pub fn run(dir: &Path) -> Result<()> {
         (Some(_), None) | (None, _) => program(),
     };
     let exit = Exit { v: 1, at: clock::wall(), status: failed.0, failed: failed.1 };
-    let text = serde_json::to_string_pretty(&exit).map_err(|error| Error::again(error.to_string()))?;
-    write_plain(&dir.join(EXIT), format!("{text}\n").as_bytes())?;
+    write_exit(dir, &exit)?;
     if let Some(state_dir) = dir.parent().and_then(Path::parent)
         && (job.awaited || exit.failed.is_some() || said(dir).is_some())
     {
@@ -225,6 +270,17 @@ pub fn run(dir: &Path) -> Result<()> {
         let _ = write_plain(&state_dir.join(crate::state::table::POKE), b"");
     }
     Ok(())
+}
+
+fn write_exit(dir: &Path, exit: &Exit) -> Result<()> {
+    let text = serde_json::to_string_pretty(exit).map_err(|error| Error::again(error.to_string()))?;
+    write_plain(&dir.join(EXIT), format!("{text}\n").as_bytes())
+}
+
+/// Writes down that a job whose runner was killed is over, for nothing of it lives any more.
+pub(super) fn write_killed(dir: &Path) -> Result<()> {
+    let failed = Some(format!("{KILLED}; what it had started was ended"));
+    write_exit(dir, &Exit { v: 1, at: clock::wall(), status: None, failed })
 }
 
 fn spawn(dir: &Path, job: &Job) -> std::result::Result<Child, String> {
@@ -285,24 +341,10 @@ fn supervise(child: &mut Child, deadline: Duration, flooded: impl Fn() -> bool) 
     }
 }
 
-/// TERM to the program and all that came from it; KILL after the grace to what is left of them.
+/// Ends the program and all that came from it.
 fn end_all(child: &mut Child) {
-    let began = Instant::now();
-    signal_all(child, Signal::Term);
-    while began.elapsed() < GRACE {
-        let gone = matches!(child.try_wait(), Ok(Some(_)));
-        if gone && below_us().is_empty() {
-            return;
-        }
-        std::thread::sleep(LOOK);
-    }
-    for _ in 0..KILLS_MAX {
-        signal_all(child, Signal::Kill);
-        std::thread::sleep(LOOK);
-        if below_us().is_empty() {
-            break;
-        }
-    }
+    let gone = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_))) && below_us().is_empty();
+    job_rest::end(child, signal_all, gone);
     let _ = child.wait();
 }
 
@@ -320,10 +362,16 @@ fn signal_all(child: &mut Child, signal: Signal) {
     let _ = super::kill::send_all(&below_us(), signal);
 }
 
-/// All living processes that came from this one: whoever loses its parent becomes ours, in whatever session it is.
+/// All living processes that came from this one: whoever loses its parent becomes ours, in whatever session it is. Not what
+/// was started to outlive us (a run or a tmux server that the program had a watchdog start), nor another job.
 fn below_us() -> Vec<Process> {
     let own = super::outside::pid().cast_signed();
-    let mut tree = super::proc::tree(&super::proc::all(), own);
+    let mut all = super::proc::all();
+    let others: Vec<i32> = all.keys().copied().filter(|pid| job_rest::is_of_another(*pid)).collect();
+    for pid in others {
+        all.remove(&pid);
+    }
+    let mut tree = super::proc::tree(&all, own);
     tree.retain(|process| process.pid != own);
     tree
 }

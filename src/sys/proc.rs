@@ -221,6 +221,13 @@ pub fn is_alone(pid: i32) -> Option<bool> {
     Some(!children.split_whitespace().any(|child| here(child) == Some(true)))
 }
 
+/// The argv that a process has now; empty when unknown.
+pub fn argv(pid: i32) -> Vec<String> {
+    let bytes = read(pid, "cmdline").unwrap_or_default();
+    let Some(words) = bytes.strip_suffix(&[0]) else { return Vec::new() };
+    words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
 /// argv\[0\]; "" when unknown.
 fn first_word(pid: i32) -> String {
     let argv = read(pid, "cmdline").unwrap_or_default();

@@ -237,7 +237,8 @@ impl Tmux {
 
     fn program(&self) -> Program {
         let program = Program::new("tmux").deadline(self.deadline).install_hint(INSTALL);
-        program.without_env("TMUX").without_env("TMUX_PANE")
+        // A server that it starts outlives us, and the run or job of another watchdog that we may be in.
+        super::job_rest::unmarked(program).without_env("TMUX").without_env("TMUX_PANE")
     }
 }
 

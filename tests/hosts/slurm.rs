@@ -1,6 +1,8 @@
 //! A real Slurm: exits, a lost answer, suspended and requeued jobs, arrays, a controller that is down.
 
 use crate::lab::{Remote, assert_runs, call, inside, value};
+use crate::place::{Place, until};
+use std::process::{Child, Command, Stdio};
 use watchkeeper::model::process::{HostLaunch, HostPlace, ProcessLaunch, RunSeen};
 use watchkeeper::model::seen::Exit;
 
@@ -162,4 +164,81 @@ fn a_controller_that_is_down_ended_nothing() {
     let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("SlurmctldPort")).collect();
     std::fs::write(&down, format!("{}\nSlurmctldPort=1\n", text.join("\n"))).unwrap();
     assert_runs(TEST, &[(CONF, down.to_str().unwrap())]);
+}
+
+/// What waits for ever is told, with the reason and what helps; `status` and `why` say it, and the advice works.
+#[test]
+fn a_held_job_is_told_and_can_be_let_go() {
+    if !inside("slurm::a_held_job_is_told_and_can_be_let_go", CONF) {
+        return;
+    }
+    let place = Place::new();
+    let config = "[watchdog]\nsignal_interval = 0.5\n[[process]]\nname = \"train\"\nhost = \"slurm\"\n\
+                  command = [\"sleep\", \"600\"]\nsbatch_args = [\"--hold\"]\n[process.healing]\nagent = \"off\"\n";
+    std::fs::write(place.work().join("agents.toml"), config).unwrap();
+    let wk = |words: &[&str]| {
+        let mut wk = Command::new(env!("CARGO_BIN_EXE_watchkeeper"));
+        wk.arg("--state").arg(place.state()).args(words).current_dir(place.work());
+        wk
+    };
+    let says = |words: &[&str]| String::from_utf8(wk(words).output().unwrap().stdout).unwrap();
+    let mut dog = Killed(wk(&["run"]).stdout(Stdio::null()).spawn().unwrap());
+    let outbox = || std::fs::read_to_string(place.state().join("outbox.jsonl")).unwrap_or_default();
+    until("people are told", || outbox().contains("scontrol release"));
+    let told = outbox();
+    assert!(told.contains("JobHeldUser") && told.matches("does not begin by itself").count() == 1, "{told}");
+    for command in ["status", "why"] {
+        let said = says(&[command]);
+        assert!(said.contains("JobHeldUser") && said.contains("scontrol release"), "{said}");
+    }
+    // The command that was named, word for word.
+    let advice = told.split("`scontrol release ").nth(1).unwrap().split('`').next().unwrap();
+    call(&["scontrol", "release", advice]);
+    until("it runs", || says(&["status"]).contains("running"));
+    assert!(!says(&["status"]).contains("scontrol"));
+    assert!(wk(&["down"]).stdout(Stdio::null()).status().unwrap().success());
+    until("it is ended", || call(&["squeue", "-h", "-j", advice, "-t", "running,pending"]).is_empty());
+    dog.0.kill().unwrap();
+}
+
+/// What else never begins by itself, as this Slurm says it.
+#[test]
+fn reasons_that_never_end() {
+    if !inside("slurm::reasons_that_never_end", CONF) {
+        return;
+    }
+    let failed = call(&["sbatch", "--parsable", "--output=/dev/null", "--wrap", "exit 1"]);
+    let after = format!("--dependency=afterok:{failed}");
+    let cases: [(&str, &[&str]); 2] =
+        [("DependencyNeverSatisfied", &[&after]), ("PartitionNodeLimit", &["--nodes=3"])];
+    for (reason, args) in cases {
+        let mut remote = Remote::new(HostPlace::Slurm);
+        remote.run(&launch(&remote, 1, "exec sleep 600", args));
+        let seen = remote.until(reason, |seen| matches!(seen, RunSeen::Pending { held: Some(_), .. }));
+        let RunSeen::Pending { held: Some(held), .. } = seen else { panic!() };
+        assert!(held.why.ends_with(reason) && held.advice.contains("`scancel "), "{held:?}");
+        remote.cancel();
+        remote.ended();
+    }
+    let mut remote = Remote::new(HostPlace::Slurm);
+    remote.run(&launch(&remote, 1, "exec sleep 600", &[]));
+    remote.alive();
+    call(&["scontrol", "requeuehold", &job(&remote)]);
+    let seen = remote.until("it is held", |seen| matches!(seen, RunSeen::Pending { held: Some(_), .. }));
+    let RunSeen::Pending { held: Some(held), .. } = seen else { panic!() };
+    assert!(held.why.contains("held") && held.advice.contains("scontrol release"), "{held:?}");
+    call(&["scontrol", "release", &job(&remote)]);
+    remote.until("it is held no more", |seen| !matches!(seen, RunSeen::Pending { held: Some(_), .. }));
+    remote.cancel();
+    remote.ended();
+}
+
+/// A watchdog that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

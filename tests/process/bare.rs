@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// A folder with a few programs in it, and no tmux: the only one on the PATH.
-fn programs(world: &World) -> PathBuf {
+pub(super) fn programs(world: &World) -> PathBuf {
     let bin = world.dir.path().join("bin");
     fs::create_dir(&bin).unwrap();
     for program in ["sh", "sleep", "git"] {

@@ -9,6 +9,7 @@ mod disk;
 mod findings;
 mod fixes;
 mod hostile;
+mod nested;
 mod secrets;
 mod unasked;
 
@@ -222,6 +223,27 @@ fn a_crash_with_a_trace_is_one_incident_that_names_the_exception() {
 }
 
 #[test]
+fn a_pattern_in_a_trace_that_comes_line_by_line_is_one_incident_with_the_patterns_rule() {
+    let script = "[ \"$BATCH\" -le 2 ] && exit 0\necho 'Traceback (most recent call last):'\n\
+                  echo '  File \"train.py\", line 7, in <module>'\nsleep 0.05\n\
+                  echo '    raise RuntimeError(\"CUDA out of memory\")'\nsleep 0.1\n\
+                  echo 'RuntimeError: CUDA out of memory'\nsleep 0.05\nexit 1\n";
+    let world = World::watched(
+        "command = [\"sh\", \"train.sh\"]\nenv = { BATCH = 8 }\n\
+         detectors = [ { kind = \"traceback\" }, { kind = \"pattern\", name = \"oom\", regex = \"CUDA out of memory\" }, { kind = \"exit\" } ]\n\
+         rules = [ { name = \"halve\", match = { detector = \"oom\" }, action = { kind = \"restart-with-env\", set = { BATCH = \"half\" } } } ]\n\
+         [process.healing]\nagent = \"off\"",
+        &[("train.sh", script)],
+    );
+    world.await_that("good end", |world| !world.unit()["run"]["standing"]["finished"].is_null());
+    let incidents = world.incidents();
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    let report = world.text(&format!("incidents/{}/report.md", incidents[0]));
+    assert!(report.contains("# p: RuntimeError: CUDA out of memory"), "{report}");
+    assert!(report.contains("chosen by rule `halve`"), "{report}");
+}
+
+#[test]
 fn a_silent_process_that_does_nothing_is_ended_and_started_again() {
     let world = World::watched(
         "command = [\"sh\", \"-c\", \"echo begin; exec sleep 1000\"]\ngrace_s = 1\n\
@@ -373,7 +395,7 @@ fn what_a_crashed_run_left_behind_is_ended_and_nothing_else() {
         &[("train.sh", script)],
     );
     world.watch();
-    world.await_that("last run", |world| world.dir.path().join("enough").exists() && world.child().is_some());
+    world.await_that("last run", |world| world.number() == 4 && world.child().is_some());
     let pids = |name: &str| -> Vec<i32> {
         let text = fs::read_to_string(world.dir.path().join(name)).unwrap();
         text.lines().map(|line| line.parse().unwrap()).collect()

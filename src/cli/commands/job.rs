@@ -10,9 +10,10 @@ use std::process::ExitCode;
 /// The command.
 pub const COMMAND: Command = Command {
     name: "job",
-    usage: "DIR",
+    usage: "DIR [rest]",
     about: "slow work beside the tick, started by the watchdog",
-    long: "DIR is a folder below `jobs/`; its job.json says what to run.",
+    long: "DIR is a folder below `jobs/`; its job.json says what to run.\n\
+           `rest` ends what is left of a job whose runner was killed.",
     flags: &[],
     words: Words::All,
     effect: Effect::Hidden,
@@ -21,6 +22,9 @@ pub const COMMAND: Command = Command {
 
 fn run(invocation: &Invocation, _: &mut Out) -> Result<ExitCode> {
     let dir = invocation.words.first().ok_or_else(|| Error::usage("`job` needs a folder"))?;
-    jobs::run(Path::new(dir))?;
+    match invocation.words.get(1) {
+        Some(word) if word == jobs::REST_WORD => jobs::run_rest(Path::new(dir))?,
+        Some(_) | None => jobs::run(Path::new(dir))?,
+    }
     Ok(ExitCode::SUCCESS)
 }

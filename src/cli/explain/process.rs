@@ -6,6 +6,7 @@ use super::{Subject, ago};
 use crate::base::text::counted;
 use crate::base::time::human_s;
 use crate::config::{Lifecycle, ProcessHost, ProcessUnit};
+use crate::model::seen::ScreenState;
 use crate::state::process::{RemedyStep, RunState, Standing};
 
 /// What is known of it, beside what all units have.
@@ -13,6 +14,10 @@ pub(super) fn facts(s: &Subject<'_>, unit: &ProcessUnit) -> Vec<String> {
     let process = &s.state.process;
     let mut facts: Vec<String> = runs(&process.run, unit).into_iter().collect();
     facts.extend(standing(&process.run.standing));
+    if let Some(since) = &process.run.held {
+        let (why, ago) = (&since.held.why, ago(s, since.since_awake_s));
+        facts.push(format!("it waits for {ago} by now, and does not begin by itself ({why})"));
+    }
     if !process.run.env.is_empty() {
         // Names alone: a value may be a secret. `config` and the incidents show them masked.
         let names: Vec<&str> = process.run.env.keys().map(String::as_str).collect();
@@ -118,6 +123,12 @@ pub(super) fn next(s: &Subject<'_>, unit: &ProcessUnit) -> Option<String> {
             return Some(format!("nothing; `watchkeeper restart {name}` runs it once more"));
         }
         Standing::Open => {}
+    }
+    if let Some(since) = &run.held {
+        return Some(format!("nothing, until somebody sees to it: {}", since.held.advice));
+    }
+    if s.line.state == ScreenState::Starting {
+        return Some("it begins when its host lets it".to_owned());
     }
     // What a start waits for stands there already as what was withheld.
     if s.state.hold.is_some() {

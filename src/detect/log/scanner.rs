@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 const WINDOW: usize = 64 * 1024;
 /// Bytes before the line at hand that a look back may read.
 const BEHIND_MAX: usize = 16 * 1024;
+/// Findings of patterns that wait for the end of a trace.
+const HELD_MAX: usize = 64;
 /// A report of tests that began so far back is not read again after a restart.
 const REPORT_BEHIND_MAX: u64 = 256 * 1024;
 
@@ -55,6 +57,8 @@ pub struct Scanner {
     partial_found: bool,
     /// Bytes that had been taken in when silence was judged last.
     hushed: u64,
+    /// What patterns found in lines of a trace that is still open: told together with it.
+    held: Vec<Finding>,
     /// What an earlier scan has judged.
     before: Position,
 }
@@ -99,6 +103,7 @@ impl Scanner {
             long,
             partial_found: false,
             hushed: 0,
+            held: Vec::new(),
             before: from,
         }
     }
@@ -128,6 +133,16 @@ impl Scanner {
         }
         self.hushed = self.fed();
         self.finish_traces(out);
+    }
+
+    /// Something was found that waits for the end of the trace around it.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// What waits for the end of a trace is told without it.
+    pub fn let_go(&mut self, out: &mut Vec<Finding>) {
+        out.append(&mut self.held);
     }
 
     /// There is an unfinished last line that was not judged as it stands.
@@ -172,7 +187,8 @@ impl Scanner {
         }
         // A piece before the next one was looked at: matches that end there were told.
         let ahead = self.long.as_ref().map_or(0, |_| OVERLAP as u64);
-        let judged = (here + ahead).max(self.before.judged);
+        let held = self.held.iter().map(|found| found.at);
+        let judged = held.fold(here + ahead, u64::min).max(self.before.judged);
         let traced = open.map_or(here, |(_, trigger)| trigger).max(self.before.traced);
         Position { offset, line, judged, traced, long }
     }
@@ -290,17 +306,16 @@ impl Scanner {
         let at = self.buffer.offset(line.start);
         let end = self.buffer.offset(line.end);
         let number = self.buffer.line;
-        let mut place = |finding: Option<Finding>| {
-            if let Some(finding) = finding.filter(|_| at >= self.before.judged) {
-                out.push(Finding { at, end, line: number, ..finding });
-            }
-        };
+        let is_new = at >= self.before.judged;
+        let place = |finding: Finding| Finding { at, end, line: number, ..finding };
         if whole != Completeness::Beginning {
             let piece = Piece { bytes, from: 0, then: Then::End };
-            self.patterns.iter().for_each(|pattern| place(pattern.judge(piece).map(|found| found.finding)));
+            let matched = self.patterns.iter().filter_map(|pattern| pattern.judge(piece)).filter(|_| is_new);
+            self.held.extend(matched.map(|found| place(found.finding)));
         }
         if whole != Completeness::Partial {
-            self.metrics.iter_mut().for_each(|metric| place(metric.judge(bytes)));
+            let ranges = self.metrics.iter_mut().filter_map(|metric| metric.judge(bytes));
+            out.extend(ranges.filter(|_| is_new).map(place));
         }
         if let Some(traces) = &mut self.traces {
             let text = clean::line(bytes);
@@ -309,6 +324,7 @@ impl Scanner {
             traces.line(&Line { text, at, end, number }, &above, &mut found);
             self.tell(found, out);
         }
+        self.release(out);
     }
 
     fn finish_traces(&mut self, out: &mut Vec<Finding>) {
@@ -317,6 +333,14 @@ impl Scanner {
             traces.finish(&mut found);
         }
         self.tell(found, out);
+        self.release(out);
+    }
+
+    /// What patterns found is told when no trace around it is open, or when it is too much to wait for one.
+    fn release(&mut self, out: &mut Vec<Finding>) {
+        let open = self.traces.as_ref().and_then(Traces::since).map(|(at, _)| at);
+        let over = self.held.len() > HELD_MAX;
+        out.extend(self.held.extract_if(.., |found| over || open.is_none_or(|open| found.at < open)));
     }
 
     fn tell(&self, found: Vec<Traced>, out: &mut Vec<Finding>) {
@@ -451,122 +475,4 @@ impl Above for Behind<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::parse_detectors;
-
-    fn scanner(from: Position) -> Scanner {
-        let text = "detectors = [{ kind = \"traceback\" }, { kind = \"pattern\", name = \"oom\", regex = \"OOM\" }, \
-                    { kind = \"stall\", name = \"step\", metric_regex = \"step (\\\\d+)\", no_progress_s = 9 }]";
-        Scanner::new(&parse_detectors("d", text).unwrap(), from)
-    }
-
-    fn said(found: &[Finding]) -> Vec<String> {
-        found.iter().map(|one| format!("{}:{} {}", one.line, one.at, one.detector)).collect()
-    }
-
-    /// The log in every way of being cut in two, with a new scan after the cut: each finding once, and the same ones.
-    #[track_caller]
-    fn check(log: &str, want: &[&str]) {
-        for cut in 0..=log.len() {
-            let (first, _) = log.as_bytes().split_at(cut);
-            let mut found = Vec::new();
-            let mut scan = scanner(Position::default());
-            scan.feed(first, &mut found);
-            let position = scan.position();
-            let mut next = scanner(position);
-            next.feed(&log.as_bytes()[position.offset as usize..], &mut found);
-            next.finish(&mut found);
-            found.sort_by_key(|one| one.at);
-            assert_eq!(said(&found), want, "cut at {cut}");
-        }
-    }
-
-    const TRACE: &str =
-        "Traceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    x\nValueError: x\n";
-
-    #[test]
-    fn a_new_scan_goes_on_where_another_stood() {
-        check("one\nOOM\ntwo\r\nOOM\r\n", &["2:4 oom", "4:13 oom"]);
-        check(&format!("one\n{TRACE}OOM\n"), &["2:4 traceback", "6:88 oom"]);
-        check("a\nError: x\n    at f (/a.js:1:2)\nOOM\n", &["2:2 traceback", "4:32 oom"]);
-    }
-
-    #[test]
-    fn silence_judges_an_unfinished_line_once() {
-        let mut found = Vec::new();
-        let mut scan = scanner(Position::default());
-        scan.feed(b"step 7\nstep 12 OOM", &mut found);
-        assert!(found.is_empty() && scan.is_open());
-        scan.quiet(&mut found);
-        assert_eq!(said(&found), ["2:7 oom"]);
-        assert_eq!(scan.metrics().get("step"), Some(&7.0), "a number may be half written");
-        assert!(!scan.is_open());
-        scan.feed(b"3\nOOM\n", &mut found);
-        assert_eq!(said(&found), ["2:7 oom", "3:20 oom"]);
-        scan.feed(b"progress", &mut found);
-        assert!(scan.is_open());
-        scan.quiet(&mut found);
-        assert!(!scan.is_open(), "nothing more to judge until something comes");
-    }
-
-    #[test]
-    fn a_line_of_any_length_takes_bounded_memory() {
-        let mut found = Vec::new();
-        let mut scan = scanner(Position::default());
-        scan.feed(b"OOM ", &mut found);
-        for _ in 0..160 {
-            scan.feed(&[b'x'; 64 * 1024], &mut found);
-            assert!(scan.buffer.bytes.capacity() < 1 << 20);
-        }
-        scan.feed(b" OOM\nOOM\n", &mut found);
-        assert_eq!(said(&found), ["1:0 oom", "2:10485769 oom"]);
-    }
-
-    #[test]
-    fn a_pattern_finds_what_stands_anywhere_in_a_long_line_and_tells_it_once() {
-        let x = |count: usize| "x".repeat(count);
-        let size = 300_000;
-        for at in [0, 1000, 50_000, LINE_MAX - 2, LINE_MAX, STEP - 1, 2 * STEP + OVERLAP - 1, size - 3, size]
-        {
-            let log = format!("a\n{} OOM {}OOM{}\nOOM\n", x(at), x(size - at), x(200_000));
-            let mut found = Vec::new();
-            let mut scan = scanner(Position::default());
-            log.as_bytes().chunks(10_000).for_each(|piece| scan.feed(piece, &mut found));
-            assert_eq!(found.len(), 2, "at {at}: {:?}", said(&found));
-            let shown = &log[found[0].at as usize..found[0].end as usize];
-            assert!(shown.contains("OOM") && found[0].message.contains("OOM"), "at {at}");
-            assert_eq!((found[0].line, found[1].line), (2, 3));
-            assert_eq!(log.as_bytes()[found[1].at as usize - 1], b'\n');
-        }
-    }
-
-    #[test]
-    fn a_new_scan_goes_on_within_a_long_line() {
-        let log = format!("a\n{}OOM{}OOM\nOOM\n", "x".repeat(150_000), "x".repeat(150_000));
-        for cut in (0..log.len()).step_by(7_001).chain([150_002, 150_003, 150_004, 150_005]) {
-            let mut found = Vec::new();
-            let mut scan = scanner(Position::default());
-            scan.feed(&log.as_bytes()[..cut], &mut found);
-            if cut % 2 == 0 {
-                scan.quiet(&mut found);
-            }
-            let position = scan.position();
-            assert!(cut as u64 - position.offset <= (LINE_MAX + OVERLAP) as u64 + 16 * 1024, "{position:?}");
-            let mut next = scanner(position);
-            next.feed(&log.as_bytes()[position.offset as usize..], &mut found);
-            next.finish(&mut found);
-            let lines: Vec<u64> = found.iter().map(|one| one.line).collect();
-            assert_eq!(lines, [2, 3], "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_progress_bar_is_many_lines() {
-        let mut found = Vec::new();
-        let mut scan = scanner(Position::default());
-        scan.feed(b"\rstep 1/9\rstep 2/9 OOM\rstep 3/9\rste", &mut found);
-        assert_eq!(said(&found), ["1:10 oom"]);
-        assert_eq!(scan.metrics().get("step"), Some(&3.0));
-    }
-}
+mod tests;

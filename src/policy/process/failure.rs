@@ -4,7 +4,7 @@
 
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
-use super::record::{headline, record, shortened, tell};
+use super::record::{headline, record, shortened, tell, with_set};
 use super::rules::{self, Case};
 use super::{env, heal, verify};
 use crate::base::text::{counted, digest};
@@ -542,7 +542,7 @@ fn order(
             _ => remedy.source.word().to_owned(),
         },
         action: remedy.action.clone(),
-        description: headline(&found.finding),
+        description: with_set(&remedy.set, &headline(&found.finding)),
         ..Attempt::default()
     });
     tell(state, &found.incident, &attempt, &remedy);

@@ -16,7 +16,7 @@ use crate::model::process::{HostLaunch, ProcessLaunch, RunSeen};
 use crate::model::seen::{Exit, ScreenState};
 use crate::state::attempts::Status;
 use crate::state::mail::Level;
-use crate::state::process::{RemedyStep, Standing};
+use crate::state::process::{HeldSince, RemedyStep, Standing};
 use crate::state::unit::UnitState;
 
 /// An ordered start that is not seen is ordered again after this long, seconds: the host starts each number once.
@@ -36,6 +36,7 @@ pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut
     {
         refused(context, state, why);
     }
+    held(context, state, seen);
     match seen {
         RunSeen::Unknown { .. } => {}
         RunSeen::Absent => state.process.run.since_awake_s = None,
@@ -57,6 +58,24 @@ pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut
             }
         }
         RunSeen::Ended { id, .. } => adopt(context, state, id.number, &id.handle, notes),
+    }
+}
+
+/// Since when it waits for somebody to do something on its host. What could not be asked changes nothing.
+fn held(context: &UnitContext<'_>, state: &mut UnitState, seen: &RunSeen) {
+    let (remembered, now) = (&mut state.process.run.held, context.now.awake_s);
+    match seen {
+        RunSeen::Unknown { .. } => {}
+        RunSeen::Pending { held: Some(held), .. } => match remembered {
+            Some(remembered) if remembered.held == *held => {}
+            Some(_) | None => *remembered = Some(HeldSince { held: held.clone(), since_awake_s: now }),
+        },
+        RunSeen::Absent
+        | RunSeen::Pending { held: None, .. }
+        | RunSeen::Alive { .. }
+        | RunSeen::Ended { .. } => {
+            *remembered = None;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::model::action::FixStep;
 use crate::model::finding::FindingKind;
-use crate::model::process::{RunId, RunSeen};
+use crate::model::process::{Held, RunId, RunSeen};
 use crate::model::seen::{Ask, Exit, FixSeen, JobSeen, Paused};
 use crate::policy::testing::{World, name};
 use crate::state::process::Standing;
@@ -140,7 +140,7 @@ fn what_its_host_does_not_know_now_is_not_over() {
 
 fn pending(run: &RunSeen) -> RunSeen {
     let RunSeen::Alive { id, .. } = run else { panic!("{run:?}") };
-    RunSeen::Pending { id: id.clone(), why: "requeued".into() }
+    RunSeen::Pending { id: id.clone(), why: "requeued".into(), held: None }
 }
 
 #[test]
@@ -644,6 +644,46 @@ fn a_host_that_does_not_answer_is_told_once_for_all_of_its_units() {
     world.unit("a").process().run = RunSeen::Unknown { why: "`docker`: no daemon".into() };
     world.run(300.0);
     world.expect_alerts("can't be watched", 2);
+}
+
+#[test]
+fn a_run_that_its_host_holds_is_told_once_and_what_lets_it_go() {
+    let text = "[[process]]\nname = \"a\"\nhost = \"slurm\"\ncommand = [\"train\"]\n";
+    let mut world = World::new(text);
+    world.ticks(3);
+    let RunSeen::Alive { id, .. } = world.unit("a").process().run.clone() else {
+        panic!("{}", world.story())
+    };
+    let held = |why: &str| {
+        let held = Held { why: why.into(), advice: "`scontrol release 7` lets it go".into() };
+        RunSeen::Pending { id: id.clone(), why: "Slurm: PENDING".into(), held: Some(held) }
+    };
+    // For an instant, as after a restart of the controller: nobody is told.
+    world.unit("a").process().run = held("BadConstraints");
+    world.ticks(1);
+    world.unit("a").process().run = RunSeen::Pending { id: id.clone(), why: "requeued".into(), held: None };
+    world.run(60.0);
+    world.expect_alerts("does not begin by itself", 0);
+    world.unit("a").process().run = held("JobHeldUser");
+    world.run(60.0);
+    // What can't be asked for a while is not let go.
+    world.unit("a").process().run = RunSeen::Unknown { why: "`squeue` is being asked".into() };
+    world.ticks(2);
+    world.unit("a").process().run = held("JobHeldUser");
+    world.run(4000.0);
+    let told = "`a` waits, and does not begin by itself (JobHeldUser): `scontrol release 7` lets it go";
+    world.expect_alerts(told, 1);
+    let needs = line(&world, "a").needs.unwrap_or_default();
+    assert!(needs.contains("JobHeldUser: `scontrol release 7`"), "{needs}");
+    assert_eq!(world.runs.len(), 1, "and no other one is started: {}", world.story());
+    world.unit("a").process().run =
+        RunSeen::Alive { id: id.clone(), process: None, since: None, suspended: false };
+    world.run(30.0);
+    assert_eq!(line(&world, "a").needs, None);
+    // Held again: told again.
+    world.unit("a").process().run = held("JobHeldUser");
+    world.run(60.0);
+    world.expect_alerts(told, 2);
 }
 
 /// What `status` says of a unit.

@@ -135,7 +135,10 @@ pub fn stands(container: &Container, number: u64, order: &Ordered) -> RunSeen {
             id,
         },
         "created" | "configured" | "initialized" => match order {
-            Ordered::Running => RunSeen::Pending { id, why: "its container is being started".to_owned() },
+            Ordered::Running => {
+                let why = "its container is being started".to_owned();
+                RunSeen::Pending { id, why, held: None }
+            }
             Ordered::Over { said } => {
                 let words = [state.error.as_str(), said.as_str(), "nobody started it"];
                 let why = words.iter().find(|text| !text.is_empty()).unwrap_or(&"");
@@ -221,7 +224,10 @@ fn missing(query: &RunQuery, standing: &Standing, answer: &Over) -> RunSeen {
     let ended =
         |id, note| RunSeen::Ended { id, exit: None, out_of_memory: false, at: None, note: Some(note) };
     match standing {
-        Standing::Running { .. } => RunSeen::Pending { id, why: "its container is being made".to_owned() },
+        Standing::Running { .. } => {
+            let why = "its container is being made".to_owned();
+            RunSeen::Pending { id, why, held: None }
+        }
         Standing::Over(order) => {
             let asked = answer.asked.since_s(order.ended);
             match &order.failed {

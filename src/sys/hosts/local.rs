@@ -9,6 +9,7 @@ use crate::base::error::{Error, Result};
 use crate::model::process::{ProcessLaunch, RunId, RunSeen};
 use crate::model::seen::{Exit, Process};
 use crate::sys::files::make_dir;
+use crate::sys::job_rest::unmark;
 use crate::sys::{clock, exe, proc};
 use std::fs::File;
 use std::path::Path;
@@ -69,13 +70,10 @@ pub fn start_with(
         std::fs::remove_file(dir.join(records::EXIT))?;
     }
     records::write(&dir, LAUNCH, &Order { v: 1, at: clock::wall(), launch: launch.clone() })?;
-    let spawned = Command::new(binary)
-        .args(["shim".as_ref(), dir.as_os_str()])
-        .env_remove(records::RUN_ENV)
-        .stdin(Stdio::from(folder))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
+    let mut shim = Command::new(binary);
+    shim.args(["shim".as_ref(), dir.as_os_str()]);
+    unmark(&mut shim).stdin(Stdio::from(folder)).stdout(Stdio::null()).stderr(Stdio::null());
+    let spawned = shim.spawn();
     spawned.map(Some).map_err(|error| {
         // Nothing was ordered.
         let _ = std::fs::remove_file(dir.join(LAUNCH));
@@ -221,7 +219,10 @@ fn without_child(state_dir: &Path, unit: &str, id: RunId, held: bool, ordered: b
     let found = unrecorded(state_dir, unit, &number).filter(|(_, found)| !ordered || *found == id.number);
     match (found, held, ordered) {
         (Some((process, number)), _, _) => revived(number, process, boot),
-        (None, true, true) => RunSeen::Pending { id, why: "its start is under way".to_owned() },
+        (None, true, true) => {
+            let why = "its start is under way".to_owned();
+            RunSeen::Pending { id, why, held: None }
+        }
         (None, true, false) => unknown("its order can't be read"),
         (None, false, true) => {
             ended_unseen(id, None, "the start did not happen: the shim was killed before it")

@@ -7,6 +7,7 @@ pub mod attach;
 pub mod batch;
 pub mod docker;
 pub mod front;
+mod held;
 pub mod local;
 pub mod logs;
 pub mod records;

@@ -189,7 +189,11 @@ pub fn stands(rows: &[Row], number: u64) -> Option<RunSeen> {
     }
     if let Some(row) = of(Class::Waits) {
         let why = format!("Slurm: {} ({})", row.state, row.reason);
-        return Some(RunSeen::Pending { id, why });
+        let waiting = rows.iter().filter(|row| class(&row.state) == Class::Waits);
+        // Of an array some may still begin: then there is no hurry.
+        let all: Option<Vec<_>> =
+            waiting.map(|row| super::held::held(row.job, &row.state, &row.reason)).collect();
+        return Some(RunSeen::Pending { id, why, held: all.and_then(|all| all.into_iter().next()) });
     }
     let bad = rows.iter().find(|row| row.state != "COMPLETED").unwrap_or(first);
     Some(over(id, &bad.state, bad.exit, bad.end, &bad.reason))
@@ -259,7 +263,7 @@ fn unlisted(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: &
     let job_of = |handle: &str| handle.split('.').next().and_then(|job| job.parse::<u64>().ok());
     let asked_since = |at: Wall, seconds: f64| answer.asked.since_s(at) > seconds;
     match remote::order_of(state_dir, unit, number) {
-        Standing::Running { .. } => RunSeen::Pending { id, why: "`sbatch` is under way".to_owned() },
+        Standing::Running { .. } => pending(id, "`sbatch` is under way"),
         Standing::Over(order) => match (&order.failed, order.output.split([';', '\n']).next()) {
             (None, Some(job)) if asked_since(order.ended, 0.0) => match job.trim().parse() {
                 Ok(job) => vanished(remotes, state_dir, unit, id, job),
@@ -281,6 +285,10 @@ fn unlisted(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: &
             None => RunSeen::Absent,
         },
     }
+}
+
+fn pending(id: RunId, why: &str) -> RunSeen {
+    RunSeen::Pending { id, why: why.to_owned(), held: None }
 }
 
 /// How long a failed order may still be carried out. A refusal is final at once.

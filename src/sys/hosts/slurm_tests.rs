@@ -50,7 +50,7 @@ fn states_that_are_not() {
     // The same job, its next run.
     assert_eq!(alive(&line("7", 2, "RUNNING", "0", "None")).0, "7.2");
     for (state, reason) in [("PENDING", "BeginTime"), ("CONFIGURING", "None"), ("REQUEUE_HOLD", "x")] {
-        let Some(RunSeen::Pending { id, why }) = look(&line("7", 1, state, "0", reason)) else {
+        let Some(RunSeen::Pending { id, why, held: _ }) = look(&line("7", 1, state, "0", reason)) else {
             panic!("{state}")
         };
         assert_eq!(id, RunId { number: 1, handle: "7.1".into() });
@@ -73,7 +73,15 @@ fn an_array_is_one_run() {
         )
     };
     assert!(matches!(three("COMPLETED", "FAILED", "RUNNING"), Some(RunSeen::Alive { .. })));
-    assert!(matches!(three("COMPLETED", "FAILED", "PENDING"), Some(RunSeen::Pending { .. })));
+    assert!(matches!(three("COMPLETED", "FAILED", "PENDING"), Some(RunSeen::Pending { held: None, .. })));
+    // Held is it when none of those that wait begins by itself.
+    let wait = |a: &str, b: &str| {
+        let rows = [line("6_1", 0, "PENDING", "0", a), line("6_2", 0, "PENDING", "0", b)];
+        let Some(RunSeen::Pending { held, .. }) = look(&rows.concat()) else { panic!() };
+        held.map(|held| held.why)
+    };
+    assert_eq!(wait("JobHeldUser", "Resources"), None);
+    assert_eq!(wait("JobHeldUser", "JobHeldUser").as_deref(), Some("JobHeldUser"));
     let Some(RunSeen::Ended { id, exit, .. }) = three("COMPLETED", "FAILED", "COMPLETED") else { panic!() };
     assert_eq!((id.handle.as_str(), exit), ("6.0", Some(Exit::Status(1))));
     assert_eq!(cancel(&id).unwrap(), ["scancel", "6"]);

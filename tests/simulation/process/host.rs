@@ -181,7 +181,7 @@ fn seen(machine: &Machine, query: &RunQuery) -> RunSeen {
     let id = |number: u64, handle: &str| RunId { number, handle: handle.to_owned() };
     match (&unit.body, unit.last_end()) {
         (Some(body), _) if machine.t < body.born => {
-            RunSeen::Pending { id: id(body.number, ""), why: "its start is under way".into() }
+            RunSeen::Pending { id: id(body.number, ""), why: "its start is under way".into(), held: None }
         }
         (Some(body), _) => RunSeen::Alive {
             id: id(body.number, &body.handle),
