@@ -107,8 +107,47 @@ fn a_dirty_tree_keeps_the_healer_away() {
     check(
         &world,
         &["healing"],
-        "healing ok: `train`: headless: [..]; 1 file of uncommitted work will be stashed | -",
+        "healing ok: `train`: headless: [..]; 2 files of uncommitted work will be stashed | -",
     );
+}
+
+/// The healer and the doctor look with the same eyes.
+#[test]
+fn edits_of_a_fix_that_was_kept_are_no_dirty_tree() {
+    let world =
+        world("command = [\"true\"]\n[process.healing]\nagent = \"headless\"\ncommand = [\"healer\"]\n");
+    let git = |args: &[&str]| {
+        let ran = world.command("git").args(args).output().unwrap();
+        assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+    };
+    world.file("train.py", "lr = 1\n");
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "all"]);
+    git(&["checkout", "-qb", "watchkeeper/fix-one"]);
+    world.file("train.py", "lr = 0.1\n");
+    git(&["commit", "-qam", "a fix"]);
+    let kept = format!(
+        "{{\"v\":1,\"root\":\"{}\",\"branch\":\"watchkeeper/fix-one\",\"commit\":\"{}\",\
+         \"paths\":{{\"train.py\":{{\"file\":{{\"blob\":\"{}\",\"mode\":420}}}}}}}}",
+        git(&["rev-parse", "--show-toplevel"]),
+        git(&["rev-parse", "HEAD"]),
+        git(&["rev-parse", "HEAD:train.py"])
+    );
+    git(&["checkout", "-q", "main"]);
+    world.file(".watchkeeper/fixes/train-1/kept.json", kept);
+    world.file("train.py", "lr = 0.1\n");
+    check(&world, &["healing"], "healing ok: `train`: headless: [..]; the tree is clean | -");
+    // Somebody goes on with it: that is work, and to look at it leaves nothing behind.
+    world.file("train.py", "lr = 0.2\n");
+    let before = git(&["count-objects"]);
+    check(
+        &world,
+        &["healing"],
+        "healing warning: [..] has 1 file with uncommitted work[..] | commit or stash it[..]",
+    );
+    assert_eq!(git(&["count-objects"]), before);
 }
 
 #[test]

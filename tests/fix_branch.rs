@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -372,6 +373,56 @@ fn what_the_process_writes_meanwhile_and_later_is_left_alone() {
     let all = world.all();
     assert!((0..6).all(|n| all.contains_key(&format!("checkpoints/{n}.pt"))) && all.contains_key("big.bin"));
     assert_eq!(all["train.py"], "644 lr = 1\n");
+}
+
+#[test]
+fn what_a_program_is_writing_stays_with_it() {
+    for dirty in [Dirty::Stash, Dirty::Refuse] {
+        let world = World::new();
+        world.write("runs/train.log", "step 1\n");
+        world.write("notes.txt", "mine\n");
+        let mut log =
+            std::fs::OpenOptions::new().append(true).open(world.root().join("runs/train.log")).unwrap();
+        fix::begin(&world.place(), dirty).unwrap();
+        assert_eq!(world.all().contains_key("notes.txt"), dirty == Dirty::Refuse, "{dirty:?}");
+        log.write_all(b"step 2\n").unwrap();
+        assert_eq!(world.all()["runs/train.log"], "644 step 1\nstep 2\n", "{dirty:?}");
+        world.write("train.py", "lr = agent\n");
+        // One that was made meanwhile, too.
+        let _checkpoint = std::fs::File::create(world.root().join("runs/9.pt")).unwrap();
+        let edits = fix::collect(&world.place()).unwrap();
+        assert_eq!(world.fixed(), "M\ttrain.py");
+        let said =
+            |path: &str| edits.left_out.iter().any(|why| why.starts_with(path) && why.contains("(pid "));
+        assert!(edits.left_out.len() == 2 && said("`runs/train.log`") && said("`runs/9.pt`"), "{edits:?}");
+        drop(log);
+        assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
+        let all = world.all();
+        assert_eq!(
+            (&all["runs/train.log"], &all["notes.txt"]),
+            (&"644 step 1\nstep 2\n".into(), &"644 mine\n".into())
+        );
+        assert!(all.contains_key("runs/9.pt") && all["train.py"] == "644 lr = 1\n");
+    }
+    // One that git knows can't be left where it is.
+    let world = World::new();
+    world.write("train.py", "lr = mine\n");
+    world.write("notes.txt", "mine\n");
+    let before = world.all();
+    let _open = std::fs::OpenOptions::new().append(true).open(world.root().join("train.py")).unwrap();
+    world.refused(Dirty::Stash, "`train.py` has uncommitted work and `");
+    assert!(world.all() == before && !world.place().store.exists());
+}
+
+#[test]
+fn a_large_file_that_the_agent_changed_is_told_of() {
+    let world = World::new();
+    world.write("data.bin", &"x".repeat(5 << 20));
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.write("data.bin", "short\n");
+    fix::collect(&world.place()).unwrap();
+    let left = fix::restore(&world.place()).unwrap();
+    assert!(left.len() == 1 && left[0].starts_with("`data.bin` was 5242880 bytes"), "{left:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 pub mod ask;
 pub mod commit;
 pub mod ensure;
+mod fixes;
 pub mod follow;
 pub mod home;
 pub mod incident;
@@ -15,4 +16,6 @@ pub mod report;
 pub mod run;
 pub mod sieve;
 pub mod tick;
+#[cfg(test)]
+mod unreadable;
 pub mod usage;

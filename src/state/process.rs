@@ -261,6 +261,9 @@ pub struct FixDue {
     /// The job of an agent that nobody waits for any more, which must have ended before; "" = none.
     #[serde(default)]
     pub after: String,
+    /// A person's work may be out of the tree until then: it is put back whatever is said of the unit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aside: bool,
 }
 
 /// An attempt that is watched.
@@ -288,6 +291,9 @@ pub struct Verify {
     /// The tree holds an agent's edits: the branch that has them too; "" = none has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed: Option<String>,
+    /// The variables that it set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
 }
 
 /// An agent was asked.

@@ -48,6 +48,8 @@ pub const CHECKPOINT: &str = "checkpoint.json";
 pub const REQUEST: &str = "recovery-request.md";
 /// Of a process: what a healing agent answers.
 pub const RESPONSE: &str = "recovery-response.md";
+/// Of a process: the attempt whose request was written. Who takes the request away is not asked again.
+pub const ASKED: &str = "recovery-asked";
 /// Marker of a unit: it is asked to end itself and be started anew.
 pub const RESTART: &str = MarkerKind::Restart.file_name();
 /// Touched by a cooperative unit.
@@ -149,6 +151,11 @@ pub const FILES: &[FileRow] = &[
         path: "units/<name>/recovery-request.md, recovery-response.md",
         writer: "watchdog; the agent",
         about: "processes: what an interactive healing agent is asked, and what it answers",
+    },
+    FileRow {
+        path: "units/<name>/recovery-asked",
+        writer: "watchdog",
+        about: "the attempt whose request was written: who takes it away is not asked again",
     },
     FileRow {
         path: "units/<name>/unit.json",
@@ -256,4 +263,17 @@ pub fn in_unit(name: &UnitName, file: &str) -> String {
 /// A file in an incident's folder.
 pub fn in_incident(id: &str, file: &str) -> String {
     format!("incidents/{id}/{file}")
+}
+/// The attempt that a request's front matter names.
+pub fn attempt_of(request: &str) -> Option<&str> {
+    front(request, "attempt: ")
+}
+
+/// The incident that a request's front matter names.
+pub fn incident_of(request: &str) -> Option<&str> {
+    front(request, "incident: ")
+}
+
+fn front<'a>(request: &'a str, key: &str) -> Option<&'a str> {
+    request.lines().take(10).find_map(|line| line.strip_prefix(key)).map(str::trim)
 }

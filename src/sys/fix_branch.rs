@@ -9,6 +9,8 @@
 
 use super::files::{make_dir, read_bounded, sync_dir, write_synced};
 use super::fix_git::Git;
+use super::fix_look::{self as look, Found};
+use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry};
 use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
 use serde::{Deserialize, Serialize};
@@ -22,19 +24,9 @@ pub(super) const INDEX: &str = "index";
 /// Longest record that is read.
 const RECORD_MAX: u64 = 64 << 20;
 /// Most paths that may differ from the commit: more is a tree that nobody can answer for.
-const PATHS_MAX: usize = 20_000;
+pub(super) const PATHS_MAX: usize = 20_000;
 /// Longest diff that is handed on, bytes.
 const DIFF_MAX: usize = 64 << 10;
-/// What a repository has while an operation of the operator's is under way.
-const UNDER_WAY: [(&str, &str); 6] = [
-    ("MERGE_HEAD", "a merge"),
-    ("CHERRY_PICK_HEAD", "a cherry-pick"),
-    ("REVERT_HEAD", "a revert"),
-    ("BISECT_LOG", "a bisect"),
-    ("rebase-merge", "a rebase"),
-    ("rebase-apply", "a rebase"),
-];
-
 /// Where a fix is made, and what belongs to it.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -55,6 +47,15 @@ pub enum Dirty {
     Refuse,
     /// It is put aside while the agent is at work, and put back after.
     Stash,
+}
+
+/// What a healing would make of a person's uncommitted work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// So many files forbid it.
+    Forbids(usize),
+    /// So many would be put aside.
+    Aside(usize),
 }
 
 /// What the tree was.
@@ -79,6 +80,8 @@ pub struct Snapshot {
     pub stashed: bool,
     /// Folders of work that consists in the absence of a file: they stay.
     pub folders: BTreeSet<String>,
+    /// Files that git does not know and that somebody had open for writing: by whom. They are left where they are.
+    pub open: BTreeMap<String, String>,
 }
 
 impl Snapshot {
@@ -129,6 +132,15 @@ pub fn is_tree(dir: &Path) -> bool {
     open(dir).is_ok()
 }
 
+/// What a healing would make of a person's work now. Nothing is written.
+pub fn would(dir: &Path, state_dir: &Path, dirty: Dirty) -> Result<Work, String> {
+    let git = Git { looks_only: true, ..open(dir)? };
+    let store = state_dir.join("fixes").join("look");
+    let place =
+        Place { dir: dir.to_owned(), incident: String::new(), store, state_dir: state_dir.to_owned() };
+    look::work(&git, &place, dirty)
+}
+
 /// Is it known what the tree was?
 pub fn is_begun(place: &Place) -> bool {
     place.store.join(SNAPSHOT).exists()
@@ -155,47 +167,11 @@ fn try_begin(git: &Git, place: &Place, dirty: Dirty) -> Result<Snapshot, String>
         stash::put_aside(git, place, &known)?;
         return Ok(known);
     }
-    may_begin(git)?;
-    let head = git
-        .line(&["rev-parse", "--verify", "HEAD^{commit}"])
-        .map_err(|_| "the repository has no commit yet".to_owned())?;
-    let branch = head::branch(git)?;
-    let status = tree::status(git, &git.root.clone(), &place.state_dir)?;
-    if status.len() > PATHS_MAX {
-        return Err(format!(
-            "{} paths differ from the last commit: that is too much to answer for",
-            status.len()
-        ));
-    }
-    let before = kept::before(git, place, &head);
-    let mut work = BTreeMap::new();
-    let mut ours = BTreeSet::new();
-    for path in status.keys() {
-        let entry = tree::entry(git, path)?;
-        if before.has(path, &entry) {
-            ours.insert(path.clone());
-        }
-        work.insert(path.clone(), entry);
-    }
-    let is_work = |path: &&String| !ours.contains(*path);
-    let tracked: Vec<&String> = status
-        .iter()
-        .filter(|(path, how)| **how == tree::How::Tracked && is_work(path))
-        .map(|(path, _)| path)
-        .collect();
-    if dirty == Dirty::Refuse && !tracked.is_empty() {
-        let names = tracked.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return Err(format!(
-            "the tree has uncommitted work ({} files: {names}): commit it, or set healing `dirty`",
-            tracked.len()
-        ));
-    }
-    let stashed = dirty == Dirty::Stash && status.keys().any(|path| is_work(&path));
-    may_hide(git, stashed)?;
+    let Found { head, branch, status, before, work, ours, open, stashed } = look::look(git, place, dirty)?;
     let base = before.base(git, place, &head, &ours, &work)?;
     let folders = stash::folders(&git.root, &work);
     let snapshot =
-        Snapshot { v: 1, root: git.root.clone(), head, branch, work, ours, base, stashed, folders };
+        Snapshot { v: 1, root: git.root.clone(), head, branch, work, ours, base, stashed, folders, open };
     head::keep_index(git, &place.store.join(INDEX))?;
     stash::protect(git, place, &snapshot, &status)?;
     save(&place.store.join(SNAPSHOT), &snapshot)?;
@@ -236,8 +212,13 @@ fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, Str
         return Err(format!("{} paths differ from the commit before the agent", now.len()));
     }
     let all: BTreeSet<&String> = now.keys().chain(snapshot.work.keys()).collect();
+    let open = stash::writers_of(git, all.iter().copied());
     let mut paths = BTreeMap::new();
     for path in all {
+        if let Some(writer) = snapshot.open.get(path).or(open.get(path)) {
+            left_out.push(format!("`{path}`: {writer} writes it, so it is left alone"));
+            continue;
+        }
         let after = tree::entry(git, path)?;
         let before = snapshot.work.get(path).cloned();
         let is_new = before.is_none() && now.get(path) == Some(&tree::How::Untracked);
@@ -282,8 +263,7 @@ pub fn restore(place: &Place) -> Result<Left, String> {
     let back = stash::back(place)?;
     // Whoever made those commits: they are not where they were made.
     let mut left = head::moved(place)?;
-    // Removals first: a file may stand where a folder has to be.
-    let mut later = Vec::new();
+    let mut order = Vec::new();
     for (path, change) in &edits.paths {
         let now = tree::entry(&git, path)?;
         let before = match &change.before {
@@ -295,15 +275,14 @@ pub fn restore(place: &Place) -> Result<Left, String> {
         }
         if now != *back.tree.get(path).unwrap_or(&change.after) {
             left.push(format!("`{path}` was changed since the agent: it is left as it is"));
-        } else if before == Entry::Absent {
-            left.extend(tree::remove_within(&git.root, path, &snapshot.folders).err());
+        } else if let Entry::Left { why } = &before {
+            left.push(format!("`{path}` was {why}: it can't be put back as it was"));
         } else {
-            later.push((path, before));
+            order.push((path, now, before));
         }
     }
-    for (path, before) in later {
-        left.extend(tree::put(&git, path, &before).err());
-    }
+    let prune = |path: &str| tree::prune(&git.root, path, &snapshot.folders);
+    left.extend(Swaps::new(&git, &place.store).all(&order, prune).into_values());
     // What both had changed is the operator's again by now; what could not be put back still is not.
     left.extend(
         back.left.iter().filter(|(path, _)| !edits.paths.contains_key(*path)).map(|(_, why)| why.clone()),
@@ -458,43 +437,18 @@ pub(super) fn guard(place: &Place) -> String {
 }
 
 fn open(dir: &Path) -> Result<Git, String> {
-    let here = Git { root: dir.to_owned(), index: None };
+    let here = Git::of(dir);
     let top = here.call(&["rev-parse", "--show-toplevel"]).map_err(|why| {
         format!("`{}` is in no git tree, so edits could not be taken back: {why}", dir.display())
     })?;
     let top = String::from_utf8(top).map_err(|_| "the tree's path is not UTF-8".to_owned())?;
-    Ok(Git { root: PathBuf::from(top.strip_suffix('\n').unwrap_or(&top)), index: None })
+    Ok(Git::of(Path::new(top.strip_suffix('\n').unwrap_or(&top))))
 }
 
 pub(super) fn begun(place: &Place) -> Result<(Git, Snapshot), String> {
     let snapshot = load::<Snapshot>(&place.store.join(SNAPSHOT))?
         .ok_or_else(|| "nothing is known of the tree before the agent".to_owned())?;
-    Ok((Git { root: snapshot.root.clone(), index: None }, snapshot))
-}
-
-fn may_begin(git: &Git) -> Result<(), String> {
-    let dir = PathBuf::from(git.line(&["rev-parse", "--absolute-git-dir"])?);
-    for (file, what) in UNDER_WAY {
-        if std::fs::symlink_metadata(dir.join(file)).is_ok() {
-            return Err(format!("{what} is under way in the tree: end it first"));
-        }
-    }
-    Ok(())
-}
-
-/// Files that git was told not to look at: their changes are seen by nobody, and a plain index forgets that they were hidden.
-/// Where nothing is put aside, those that are not there (of a sparse checkout) do no harm.
-fn may_hide(git: &Git, stashed: bool) -> Result<(), String> {
-    let listed = git.call(&["ls-files", "-v", "-z"])?;
-    let hidden = listed.split(|b| *b == 0).filter_map(|line| {
-        let (tag, path) = (line.first()?, line.get(2..)?);
-        (*tag == b'S' || tag.is_ascii_lowercase()).then(|| String::from_utf8_lossy(path))
-    });
-    let mut wrong = hidden.filter(|path| stashed || git.root.join(&**path).symlink_metadata().is_ok());
-    let Some(first) = wrong.next() else { return Ok(()) };
-    let others = wrong.count();
-    let what = "git is told not to look at (skip-worktree, assume-unchanged or a sparse checkout)";
-    Err(format!("the tree has files that {what}: `{first}` and {others} more, so edits can't be told apart"))
+    Ok((Git::of(&snapshot.root), snapshot))
 }
 
 /// The commit: the operator's last one and the agent's edits to what the operator had not touched. None = no such edits.

@@ -31,12 +31,19 @@ pub(super) struct Git {
     pub(super) root: PathBuf,
     /// Another index than its own.
     pub(super) index: Option<PathBuf>,
+    /// Nothing is written, no object either.
+    pub(super) looks_only: bool,
 }
 
 impl Git {
+    /// The repository of a folder, with its own index.
+    pub(super) fn of(dir: &Path) -> Git {
+        Git { root: dir.to_owned(), index: None, looks_only: false }
+    }
+
     /// The same repository with another index.
     pub(super) fn with_index(&self, index: &Path) -> Git {
-        Git { root: self.root.clone(), index: Some(index.to_owned()) }
+        Git { index: Some(index.to_owned()), ..self.clone() }
     }
 
     /// A call; an error when git says no.

@@ -78,7 +78,7 @@ pub(super) fn before(git: &Git, place: &Place, head: &str) -> Before {
         }
         if stands(git, &kept, head) {
             waiting.push(kept);
-        } else {
+        } else if !git.looks_only {
             forget(&path);
         }
     }

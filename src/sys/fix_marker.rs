@@ -6,6 +6,7 @@
 
 use super::fix_branch::Place;
 use super::fix_git::Git;
+use super::git::own_dir;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,13 @@ pub(super) fn take(git: &Git, place: &Place) -> Result<(), String> {
         remove(&marker, &other);
     }
     Err(format!("`{}` comes again and again", marker.display()))
+}
+
+/// The marker of a tree, and the fix's folder that it leads to; None = there is none. (Asked by the tick: no call of git.)
+pub(super) fn holder(root: &Path) -> Option<(PathBuf, PathBuf)> {
+    let marker = own_dir(root).ok()?.join(MARKER);
+    let leads_to = std::fs::read_link(&marker).ok()?;
+    Some((marker, leads_to))
 }
 
 /// Gives the tree free again, if this fix has it.

@@ -6,10 +6,12 @@
 //! leaves a way back. Deliberately not here: the agent's edits (`fix_branch`).
 
 use super::files::{make_dir, sync_dir, write_plain, write_synced};
-use super::fix_branch::{Edits, INDEX, Place, Snapshot, durable, guard, load, save};
+use super::fix_branch::{Dirty, Edits, INDEX, Place, Snapshot, durable, guard, load, save};
 use super::fix_git::Git;
 use super::fix_head as head;
+use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry, How};
+use super::writers;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -54,6 +56,35 @@ pub(super) fn folders(root: &Path, work: &BTreeMap<String, Entry>) -> BTreeSet<S
         .filter(|dir| !dir.as_os_str().is_empty() && root.join(dir).is_dir())
         .map(|dir| dir.to_string_lossy().into_owned())
         .collect()
+}
+
+/// Files that git does not know, with those who have them open for writing: a file that is put aside takes what they write
+/// along. One that git knows can't be left where it is, so nothing is put aside then.
+pub(super) fn open_files(
+    git: &Git,
+    dirty: Dirty,
+    status: &BTreeMap<String, How>,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut open = BTreeMap::new();
+    for (path, writer) in writers_of(git, status.keys()) {
+        match (status.get(&path), dirty) {
+            (Some(How::Tracked), Dirty::Stash) => {
+                return Err(format!(
+                    "`{path}` has uncommitted work and {writer} has it open for writing: it can't be put aside"
+                ));
+            }
+            (Some(How::Untracked), _) => drop(open.insert(path, writer)),
+            (Some(How::Tracked), Dirty::Refuse) | (None, _) => {}
+        }
+    }
+    Ok(open)
+}
+
+/// Those of these paths that somebody has open for writing: who.
+pub(super) fn writers_of<'a>(git: &Git, paths: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
+    let full: Vec<(&String, PathBuf)> = paths.map(|path| (path, git.root.join(path))).collect();
+    let found = writers::of(full.iter().map(|(_, full)| full.as_path()));
+    full.iter().filter_map(|(path, full)| Some(((*path).clone(), found.get(full)?.to_string()))).collect()
 }
 
 /// Keeps the work from being lost, before anything else.
@@ -160,7 +191,7 @@ pub(super) fn put_aside(git: &Git, place: &Place, snapshot: &Snapshot) -> Result
     if place.store.join(BACK).exists() {
         return Err(format!("your work could not all be put back before: {kept}"));
     }
-    let done = clear_tree(git, snapshot).and_then(|()| {
+    let done = clear_tree(git, place, snapshot).and_then(|()| {
         head::plain_index(git, &snapshot.head)?;
         durable(&place.store.join(ASIDE), b"")
     });
@@ -176,27 +207,22 @@ pub(super) fn put_aside(git: &Git, place: &Place, snapshot: &Snapshot) -> Result
     }
 }
 
-fn clear_tree(git: &Git, snapshot: &Snapshot) -> Result<(), String> {
-    let mut later = Vec::new();
-    // Removals first: a file may stand where a folder has to be.
+fn clear_tree(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<(), String> {
+    let mut order = Vec::new();
     for (path, work) in own(snapshot) {
         let (now, clean) = (tree::entry(git, path)?, clean(git, snapshot, path, work)?);
-        if now == clean {
-            continue;
-        }
-        if now != *work {
-            return Err(format!("`{path}` changes while we look"));
-        }
         match clean {
-            // Its folder stays, as it is.
-            Entry::Absent => {
-                std::fs::remove_file(git.root.join(path)).map_err(|error| format!("`{path}`: {error}"))?;
-            }
-            Entry::File { .. } | Entry::Link { .. } => later.push((path, clean)),
             Entry::Left { .. } => {}
+            clean if now == clean => {}
+            _ if now != *work => return Err(format!("`{path}` changes while we look")),
+            clean => order.push((path, now, clean)),
         }
     }
-    later.into_iter().try_for_each(|(path, clean)| tree::put(git, path, &clean))
+    // Folders stay, as they are.
+    match Swaps::new(git, &place.store).all(&order, |_| {}).into_values().next() {
+        Some(saved) => Err(saved),
+        None => Ok(()),
+    }
 }
 
 /// Puts it back: exactly, where the agent changed nothing; merged, where both changed a file and that can be done; else the
@@ -206,7 +232,7 @@ pub(super) fn put_back(git: &Git, place: &Place, snapshot: &Snapshot, edits: &Ed
         return Ok(());
     }
     let mut back = Back { v: 1, ..Back::default() };
-    let mut later = Vec::new();
+    let mut order = Vec::new();
     for (path, work) in own(snapshot) {
         let (now, clean) = (tree::entry(git, path)?, clean(git, snapshot, path, work)?);
         let agents = edits.paths.get(path).map(|change| &change.after);
@@ -230,19 +256,15 @@ pub(super) fn put_back(git: &Git, place: &Place, snapshot: &Snapshot, edits: &Ed
         };
         match (words, wanted) {
             (Some(words), _) => drop(back.left.insert(path.clone(), words)),
-            (None, Some(Entry::Absent)) => {
-                let said = tree::remove_within(&git.root, path, &snapshot.folders).err();
-                said.map(|why| back.left.insert(path.clone(), why));
-            }
-            (None, Some(wanted)) => later.push((path, wanted)),
+            (None, Some(wanted)) => order.push((path, now, wanted)),
             (None, None) => {}
         }
     }
-    for (path, wanted) in later {
-        if let Err(why) = tree::put(git, path, &wanted) {
-            back.left.insert(path.clone(), format!("{why}; yours is in `{}`", name(place)));
-        }
-    }
+    let prune = |path: &str| tree::prune(&git.root, path, &snapshot.folders);
+    back.left.extend(Swaps::new(git, &place.store).all(&order, prune));
+    let yours = format!("; yours is in `{}`", name(place));
+    let unsaid = back.left.values_mut().filter(|why| !why.contains(&name(place)));
+    unsaid.for_each(|why| why.push_str(&yours));
     head::put_back_index(git, place)?;
     save(&place.store.join(BACK), &back)
 }

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A larger file is no edit: a checkpoint, an output, a data set. It is left alone, bytes.
-const FILE_MAX: u64 = 4 << 20;
+pub(super) const FILE_MAX: u64 = 4 << 20;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
@@ -83,13 +83,17 @@ fn is_plain(path: &str) -> bool {
 
 /// What stands at a path now. Its bytes are kept as an object.
 pub(super) fn entry(git: &Git, path: &str) -> Result<Entry, String> {
-    let full = git.root.join(path);
-    if !parents_are_folders(&git.root, path) {
-        return Ok(Entry::Absent);
+    match parents_are_folders(&git.root, path) {
+        true => entry_at(git, &git.root.join(path)),
+        false => Ok(Entry::Absent),
     }
-    let Ok(meta) = std::fs::symlink_metadata(&full) else { return Ok(Entry::Absent) };
+}
+
+/// The same, wherever it lies.
+pub(super) fn entry_at(git: &Git, full: &Path) -> Result<Entry, String> {
+    let Ok(meta) = std::fs::symlink_metadata(full) else { return Ok(Entry::Absent) };
     if meta.is_symlink() {
-        let target = std::fs::read_link(&full).map_err(|error| error.to_string())?;
+        let target = std::fs::read_link(full).map_err(|error| error.to_string())?;
         return Ok(Entry::Link { blob: store(git, target.as_os_str().as_bytes().to_vec())? });
     }
     if !meta.is_file() {
@@ -99,12 +103,13 @@ pub(super) fn entry(git: &Git, path: &str) -> Result<Entry, String> {
     if meta.len() > FILE_MAX {
         return Ok(Entry::Left { why: format!("{} bytes: too large to be an edit", meta.len()) });
     }
-    let bytes = super::files::read_bounded(&full, FILE_MAX).map_err(|e| e.message())?.unwrap_or_default();
+    let bytes = super::files::read_bounded(full, FILE_MAX).map_err(|e| e.message())?.unwrap_or_default();
     Ok(Entry::File { blob: store(git, bytes)?, mode: meta.permissions().mode() & 0o7777 })
 }
 
 pub(super) fn store(git: &Git, bytes: Vec<u8>) -> Result<String, String> {
-    let id = git.fed(&["hash-object", "-w", "--no-filters", "--stdin"], bytes)?;
+    let args = ["hash-object", "--no-filters", "--stdin", "-w"];
+    let id = git.fed(if git.looks_only { &args[..3] } else { &args }, bytes)?;
     Ok(String::from_utf8_lossy(&id).trim().to_owned())
 }
 
@@ -126,34 +131,22 @@ pub(super) fn committed(git: &Git, commit: &str, path: &str) -> Result<Entry, St
     }
 }
 
-/// Puts back what stood at a path: whole, beside and renamed.
-pub(super) fn put(git: &Git, path: &str, entry: &Entry) -> Result<(), String> {
-    let said = |why: String| format!("`{path}`: {why}");
-    let full = git.root.join(path);
-    let Some(blob) = entry.blob() else { return Ok(()) };
-    let bytes = git.call(&["cat-file", "blob", blob]).map_err(said)?;
-    let parent = full.parent().unwrap_or(&git.root).to_owned();
-    std::fs::create_dir_all(&parent).map_err(|error| said(error.to_string()))?;
-    if !parents_are_folders(&git.root, path) {
-        return Err(said("a link stands where its folder was".to_owned()));
-    }
+/// A name of ours beside a path.
+pub(super) fn beside(full: &Path) -> PathBuf {
     let name = format!(".wk-fix-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let temp = parent.join(name);
-    let write = || -> std::io::Result<()> {
-        if let Entry::File { mode, .. } = entry {
-            write_new(&temp, &bytes)?;
-            std::fs::set_permissions(&temp, std::fs::Permissions::from_mode(*mode))?;
-        } else {
-            std::os::unix::fs::symlink(std::ffi::OsString::from_vec(bytes.clone()), &temp)?;
+    full.with_file_name(name)
+}
+
+/// Makes a file or link that must not be there yet, with these bytes.
+pub(super) fn write_entry(new: &Path, entry: &Entry, bytes: &[u8]) -> std::io::Result<()> {
+    match entry {
+        Entry::File { mode, .. } => {
+            write_new(new, bytes)?;
+            std::fs::set_permissions(new, std::fs::Permissions::from_mode(*mode))
         }
-        // Empty folders that the agent's files left behind.
-        let _ = std::fs::remove_dir(&full);
-        std::fs::rename(&temp, &full)
-    };
-    write().map_err(|error| {
-        let _ = std::fs::remove_file(&temp);
-        said(error.to_string())
-    })
+        Entry::Link { .. } => std::os::unix::fs::symlink(std::ffi::OsString::from_vec(bytes.to_vec()), new),
+        Entry::Absent | Entry::Left { .. } => Ok(()),
+    }
 }
 
 /// A commit knows of a file's mode only whether it may be run: the other bits are those that it has now.
@@ -167,16 +160,14 @@ pub(super) fn with_mode_of(before: Entry, now: &Entry) -> Entry {
     }
 }
 
-/// Removes a file or link, and the folders that it alone was in, but not those that were there before.
-pub(super) fn remove_within(root: &Path, path: &str, stay: &BTreeSet<String>) -> Result<(), String> {
-    std::fs::remove_file(root.join(path)).map_err(|error| format!("`{path}`: {error}"))?;
+/// Removes the folders that a path alone was in, but not those that were there before.
+pub(super) fn prune(root: &Path, path: &str, stay: &BTreeSet<String>) {
     for parent in Path::new(path).ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
         if stay.contains(parent.to_string_lossy().as_ref()) || std::fs::remove_dir(root.join(parent)).is_err()
         {
             break;
         }
     }
-    Ok(())
 }
 
 /// A link to a target, in the place of whatever stands there.

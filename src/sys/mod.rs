@@ -13,8 +13,10 @@ mod fix_git;
 mod fix_head;
 mod fix_job;
 mod fix_kept;
+mod fix_look;
 mod fix_marker;
 mod fix_stash;
+mod fix_swap;
 mod fix_tree;
 mod folders;
 pub mod follow;
@@ -42,6 +44,7 @@ mod tmux_list;
 mod tmux_version;
 mod transcript;
 pub mod transcript_files;
+mod writers;
 
 use crate::base::error::Result;
 use crate::base::names::UnitName;
@@ -94,6 +97,10 @@ pub trait Host {
     fn job(&mut self, id: &str) -> JobSeen;
     /// Removes the folders of units' jobs that ended and that nobody waits for: all but these.
     fn prune_jobs(&mut self, _keep: &BTreeSet<String>) {}
+    /// The marker of the healing that has this tree, and the folder of that fix.
+    fn healing_marker(&mut self, _root: &Path) -> Option<(PathBuf, PathBuf)> {
+        None
+    }
     /// The folders that may hold an agent's transcripts.
     fn transcript_folders(&mut self, _: &transcript_files::Place<'_>) -> transcript_files::Folders {
         transcript_files::Folders::default()

@@ -218,13 +218,24 @@ impl RealHost {
         self.runners.retain_mut(|runner| matches!(runner.try_wait(), Ok(None)));
     }
 
-    /// An answer that lies there is of an earlier request: it goes first.
+    /// An answer that lies there is of an earlier request: it is put aside first, for nobody has read it. That this attempt's
+    /// request was written is noted after: somebody may take it away.
     fn write_file(&mut self, unit: &UnitName, file: UnitFile, text: &str) -> Outcome {
         let UnitFile::RecoveryRequest = file;
         let path = table::in_unit(unit, table::REQUEST);
-        let written = self.files.remove(&table::in_unit(unit, table::RESPONSE)).and_then(|()| {
+        let response = table::in_unit(unit, table::RESPONSE);
+        let unread = match self.files.stamp(&response) {
+            Some(_) => self.files.quarantine(&response).map(|_| ()),
+            None => Ok(()),
+        };
+        let written = unread.and_then(|()| {
             let old = self.files.read(&path, REQUEST_MAX)?;
-            self.files.replace(&path, old.as_deref(), text.as_bytes(), Sync::Durable)
+            let written = self.files.replace(&path, old.as_deref(), text.as_bytes(), Sync::Durable)?;
+            let asked = table::in_unit(unit, table::ASKED);
+            let old = self.files.read(&asked, REQUEST_MAX)?;
+            let attempt = table::attempt_of(text).unwrap_or_default();
+            self.files.replace(&asked, old.as_deref(), format!("{attempt}\n").as_bytes(), Sync::Durable)?;
+            Ok(written)
         });
         match written {
             Ok(Replaced::Written) => Outcome::Done,
@@ -371,6 +382,10 @@ impl Host for RealHost {
                 seen
             }
         }
+    }
+
+    fn healing_marker(&mut self, root: &Path) -> Option<(PathBuf, PathBuf)> {
+        super::fix_marker::holder(root)
     }
 
     fn prune_jobs(&mut self, keep: &BTreeSet<String>) {

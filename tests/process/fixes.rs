@@ -128,3 +128,65 @@ fn an_agent_that_removes_the_repository_is_told_of_truly() {
     assert!(!alerts.contains("on branch ``") && !alerts.contains("nothing was done"), "{alerts}");
     assert_eq!(fs::read_to_string(world.path("fixes/p-2/work/work.txt")).unwrap(), "mine\n");
 }
+
+/// Its agent is asked, and a person's uncommitted work is aside.
+fn interactive_with_work() -> World {
+    let mut world = repository(
+        "command = [\"sh\", \"train.sh\"]\n\
+         [process.healing]\nagent = \"interactive\"\nescalate_after = 1\ntimeout_s = 60\ndirty = \"stash\"",
+        &[("train.sh", "exit 3\n"), ("work.txt", "committed\n")],
+    );
+    fs::write(world.dir.path().join("work.txt"), "mine\n").unwrap();
+    world.watch();
+    world.await_that("request", |world| world.path("units/p/recovery-request.md").exists());
+    assert_eq!(read(&world, "work.txt"), "committed\n");
+    world
+}
+
+fn ticks(world: &World) -> u64 {
+    world.json("heartbeat.json")["tick"].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn who_takes_the_request_away_is_not_asked_again_and_no_answer_is_lost() {
+    let world = interactive_with_work();
+    let [request, response] =
+        ["request", "response"].map(|name| world.path(&format!("units/p/recovery-{name}.md")));
+    fs::rename(&request, world.dir.path().join(".watchkeeper/mine.md")).unwrap();
+    let tick = ticks(&world);
+    world.await_that("some ticks", |world| ticks(world) > tick + 2);
+    assert!(!request.exists(), "it was asked again");
+    fs::write(&response, "mended\nACTION: pause\n").unwrap();
+    world.await_that("end of it", |world| !world.unit()["run"]["standing"]["paused"].is_null());
+    world.await_that("the work", |world| read(world, "work.txt") == "mine\n");
+    world.await_that("end of the answer", |_| !response.exists());
+    // An answer that nobody waited for is put aside, and not deleted.
+    fs::write(&response, "too late\nACTION: abort\n").unwrap();
+    world.says(&["approve", "p"]);
+    world.await_that("another request", |_| request.exists());
+    let kept =
+        fs::read_dir(world.path("quarantine")).unwrap().flatten().map(|file| fs::read_to_string(file.path()));
+    assert!(kept.map(Result::unwrap).any(|text| text.starts_with("too late")));
+}
+
+#[test]
+fn the_work_of_a_process_that_left_the_config_is_told_with_the_command_that_brings_it_back() {
+    let mut world = interactive_with_work();
+    world.kill_dogs_softly();
+    fs::write(
+        world.dir.path().join("agents.toml"),
+        "[watchdog]\nsignal_interval = 0.5\n[[process]]\nname = \"q\"\ncommand = [\"true\"]\nlifecycle = \"one-shot\"\n",
+    )
+    .unwrap();
+    world.watch();
+    world.await_that("alert", |world| world.text("outbox.jsonl").contains("`p` is no longer in the config"));
+    let alerts = world.text("outbox.jsonl");
+    assert_eq!(alerts.matches("no longer in the config").count(), 1, "{alerts}");
+    for part in ["rm '", "git -C '"] {
+        let command = alerts.split('`').find(|words| words.starts_with(part)).unwrap();
+        let done = Command::new("sh").arg("-c").arg(command).output().unwrap();
+        assert!(done.status.success(), "{command}: {done:?}");
+    }
+    assert_eq!(read(&world, "work.txt"), "mine\n");
+    assert!(!world.dir.path().join(".git/watchkeeper-healing").is_symlink());
+}

@@ -55,7 +55,7 @@ pub fn agents_toml(folder: &str, found: &[Found], snapshots: &[&str]) -> String 
     out.push_str("[[process]]\n");
     let _ = writeln!(out, "name = {}", string(&first.name));
     out.push_str(&comment(
-        &format!("The words of the command; no shell reads them. {}.", first.because),
+        &format!("The words of the command; no shell reads them ({}).", first.because),
         WIDTH,
     ));
     let _ = writeln!(out, "command = {}", strings(&first.command));

@@ -190,7 +190,7 @@ fn done(out: &mut String, material: &Material<'_>) {
     };
     match order.remedy.action.as_str() {
         "agent" => out.push_str("- **The healing agent was asked**\n"),
-        "" => out.push_str("- When this page was written nothing was decided yet\n"),
+        "" => out.push_str("- Nothing, so far as was known when this page was written\n"),
         "none" => out.push_str("- **Nothing was done**\n"),
         _ => {
             let _ = writeln!(out, "- **{}**, chosen by {who}", advice::remedy(order));
@@ -207,7 +207,7 @@ fn done(out: &mut String, material: &Material<'_>) {
     }
     out.push('\n');
     out.push_str(TRIED_FROM);
-    out.push_str("- what became of it is not known yet\n");
+    out.push_str("- no attempt so far\n");
     out.push_str(TRIED_TO);
 }
 

@@ -1,11 +1,13 @@
 //! A request to an interactive agent that nobody waits for any more: answered, late, or overtaken. It goes to its incident's
-//! folder, and an answer that lies there goes, so that neither is taken for one about the next failure.
+//! folder, and an answer that lies there goes (into quarantine, when nobody has read it), so that neither is taken for one about
+//! the next failure.
 
 use super::PAGE_MAX;
 use crate::base::names::UnitName;
 use crate::config::{Config, HealingAgent};
 use crate::detect::secrets::Secrets;
 use crate::policy::process::wants_answer;
+use crate::state::process::RemedyStep;
 use crate::state::table;
 use crate::state::unit::UnitState;
 use crate::sys::{Files, Sync};
@@ -26,12 +28,12 @@ pub(super) fn put_away<F: Files>(
     if !asks || wants_answer(unit) {
         return Ok(());
     }
-    let [request, response] = [table::REQUEST, table::RESPONSE].map(|file| table::in_unit(name, file));
+    let [request, response, asked] =
+        [table::REQUEST, table::RESPONSE, table::ASKED].map(|file| table::in_unit(name, file));
     if files.stamp(&request).is_some() {
         let bytes = files.read(&request, PAGE_MAX).map_err(|error| error.message())?.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        let id = text.lines().take(10).find_map(|line| line.strip_prefix("incident: ")).map(str::trim);
-        if let Some(id) = id.filter(|id| crate::model::incident::is_id(id))
+        if let Some(id) = table::incident_of(&text).filter(|id| crate::model::incident::is_id(id))
             && files.stamp(&table::in_incident(id, "report.md")).is_some()
         {
             let to = table::in_incident(id, "fix/request.md");
@@ -40,8 +42,23 @@ pub(super) fn put_away<F: Files>(
         }
         files.remove(&request).map_err(|error| error.message())?;
     }
+    if files.stamp(&asked).is_some() {
+        files.remove(&asked).map_err(|error| error.message())?;
+    }
     if files.stamp(&response).is_some() {
-        files.remove(&response).map_err(|error| error.message())?;
+        let bytes = files.read(&response, PAGE_MAX).ok().flatten();
+        let read = bytes.is_some_and(|bytes| is_read(unit, &String::from_utf8_lossy(&bytes)));
+        let gone = if read { files.remove(&response) } else { files.quarantine(&response).map(|_| ()) };
+        gone.map_err(|error| error.message())?;
     }
     Ok(())
+}
+
+/// Was this the answer that was taken?
+fn is_read(unit: &UnitState, text: &str) -> bool {
+    let closing =
+        unit.process.remedy.as_ref().is_some_and(
+            |remedy| matches!(&remedy.step, RemedyStep::Closing { answer, .. } if answer == text),
+        );
+    closing || unit.incident.fixes.iter().any(|note| note.response == text)
 }

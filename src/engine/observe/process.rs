@@ -9,6 +9,7 @@ use crate::model::process::{Brief, LogSeen, ProcessSeen, RunSeen};
 use crate::model::seen::JobSeen;
 use crate::policy::process as policy;
 use crate::state::State;
+use crate::state::table;
 use crate::state::unit::UnitState;
 use crate::sys::follow::Start;
 use crate::sys::{Files, Host};
@@ -20,6 +21,8 @@ const BRIEF_MAX: u64 = 64 << 10;
 const CONFIGS_MAX: usize = 20;
 /// Largest answer, bytes.
 const ANSWER_MAX: u64 = 256 << 10;
+/// Largest note of an attempt, bytes.
+const ASKED_MAX: u64 = 4096;
 
 /// Looks at all processes.
 pub(super) fn look<H: Host, F: Files>(
@@ -87,6 +90,10 @@ fn log<H: Host>(
         committed: &committed,
         start: if started && !attach { Start::Beginning } else { Start::End },
         over: matches!(run, RunSeen::Ended { .. }),
+        unexplained: match (run, state.units.get(name)) {
+            (RunSeen::Ended { id, .. }, Some(state)) => state.process.run.judged < id.number,
+            (_, Some(_) | None) => false,
+        },
     };
     follower.look(&question, now.awake_s)
 }
@@ -119,16 +126,26 @@ fn details<H: Host, F: Files>(
         HealingAgent::Auto => program.map(|program| host.finds(program)),
     };
     let unbegun = policy::asked_job(state).is_some_and(|job| host.job(job) == JobSeen::None);
-    let request = || crate::state::table::in_unit(&unit.name, crate::state::table::REQUEST);
-    facts.unasked = policy::wants_answer(state) && files.stamp(&request()).is_none();
+    facts.unasked = policy::wants_answer(state) && !was_asked(files, &unit.name, state);
     if policy::wants_brief(state) || unbegun || facts.unasked {
         facts.brief = Some(brief(host, files, process, state));
     }
     if policy::wants_answer(state) {
-        let path = crate::state::table::in_unit(&unit.name, crate::state::table::RESPONSE);
+        let path = table::in_unit(&unit.name, table::RESPONSE);
         let bytes = files.read(&path, ANSWER_MAX).ok().flatten();
         facts.answer = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     }
+}
+
+/// Does the request lie there, or did it once?
+fn was_asked<F: Files>(files: &mut F, name: &UnitName, state: &UnitState) -> bool {
+    let [request, asked] = [table::REQUEST, table::ASKED].map(|file| table::in_unit(name, file));
+    if files.stamp(&request).is_some() {
+        return true;
+    }
+    let asked = files.read(&asked, ASKED_MAX).ok().flatten().unwrap_or_default();
+    let attempt = state.process.remedy.as_ref().map(|remedy| remedy.attempt.as_str());
+    Some(String::from_utf8_lossy(&asked).trim()) == attempt
 }
 
 /// What `require` names and is not there.

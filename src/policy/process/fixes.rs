@@ -11,7 +11,7 @@ use crate::model::action::{Action, FixJob, FixStep, Job};
 use crate::model::seen::{FixSeen, JobSeen};
 use crate::state::attempts::Status;
 use crate::state::mail::Level;
-use crate::state::process::{FIXES_MAX, FixDue};
+use crate::state::process::{FIXES_MAX, FixDue, RemedyState, RemedyStep};
 use crate::state::unit::UnitState;
 use std::collections::BTreeMap;
 
@@ -36,7 +36,30 @@ pub(super) fn left(failed: bool, fix: Option<&FixSeen>) -> Option<String> {
     }
 }
 
-/// An attempt came to its end: so do its edits.
+/// May a person's work be out of the tree in this step of a remedy?
+fn may_be_aside(step: &RemedyStep) -> bool {
+    match step {
+        RemedyStep::Thinking { .. }
+        | RemedyStep::Opening { .. }
+        | RemedyStep::Opened { .. }
+        | RemedyStep::Requested { .. }
+        | RemedyStep::Closing { .. } => true,
+        RemedyStep::Due | RemedyStep::Ask { .. } | RemedyStep::Command { .. } => false,
+    }
+}
+
+/// A remedy came to its end without a start: so do its agent's edits.
+pub(super) fn close_early(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    remedy: &RemedyState,
+    status: Status,
+) {
+    let (incident, attempt) = (&remedy.incident, &remedy.attempt);
+    close(context, state, incident, attempt, remedy.fixed.as_ref(), status, &remedy.step);
+}
+
+/// An attempt came to its end: so do its edits. `from`: the step in which it ended.
 pub(super) fn close(
     context: &UnitContext<'_>,
     state: &mut UnitState,
@@ -44,6 +67,7 @@ pub(super) fn close(
     attempt: &str,
     fixed: Option<&String>,
     status: Status,
+    from: &RemedyStep,
 ) {
     let Some(branch) = fixed else { return };
     let merges = context.unit.process().is_some_and(|unit| unit.healing.auto_merge);
@@ -62,6 +86,7 @@ pub(super) fn close(
         step,
         job: String::new(),
         after: String::new(),
+        aside: may_be_aside(from),
     });
     let extra = fixes.len().saturating_sub(FIXES_MAX);
     fixes.drain(..extra);
@@ -77,6 +102,7 @@ pub(super) fn abandon(state: &mut UnitState, incident: &str, attempt: &str, agen
         step: FixStep::Restore,
         job: String::new(),
         after: agent.to_owned(),
+        aside: true,
     });
     let extra = state.process.heal.fixes.len().saturating_sub(FIXES_MAX);
     state.process.heal.fixes.drain(..extra);
@@ -159,7 +185,7 @@ pub(super) fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Pr
             return true;
         }
     };
-    if let Some(why) = context.gate(state, Watch::Heal) {
+    if let Some(why) = context.gate(state, Watch::Heal).filter(|_| !due.aside) {
         out.hold(&what, why);
         return true;
     }

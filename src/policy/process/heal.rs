@@ -43,7 +43,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
         RemedyStep::Ask { .. } => asking(context, unit, state, &remedy, notes),
         RemedyStep::Thinking { job } => thinking(context, unit, state, &remedy, job, notes),
         RemedyStep::Opening { job } => interactive::opened(context, unit, state, &remedy, job, notes),
-        RemedyStep::Opened { .. } => {}
+        RemedyStep::Opened { .. } => interactive::waits(context, state, remedy, notes),
         RemedyStep::Requested { since_awake_s } => {
             let waited = context.now.awake_s.since_s(*since_awake_s);
             interactive::requested(context, unit, state, remedy, waited, notes);
@@ -249,7 +249,9 @@ pub(super) fn propose(context: &UnitContext<'_>, unit: &ProcessUnit, state: &Uni
     if state.ending.is_some() {
         return;
     }
-    if let Some(why) = context.gate(state, Watch::Heal) {
+    // What was begun in a tree is ended whatever is said of the unit: a person's work may be aside.
+    let ends = matches!(remedy.step, RemedyStep::Closing { .. });
+    if let Some(why) = context.gate(state, Watch::Heal).filter(|_| !ends) {
         return out.hold(&remedy.remedy.action, why);
     }
     match &remedy.step {

@@ -7,10 +7,11 @@ use super::super::context::UnitContext;
 use super::super::proposal::{Claim, Notes, Proposals, Reason, What};
 use super::{fixes, prompt, reply, unasked};
 use crate::base::time::human_s;
-use crate::config::{DirtyTree, ProcessUnit};
+use crate::config::{DirtyTree, ProcessUnit, Watch};
 use crate::model::action::{Action, FixJob, FixStep, Job, UnitFile};
 use crate::model::process::Brief;
 use crate::model::seen::JobSeen;
+use crate::state::attempts::Status;
 use crate::state::process::{RemedyState, RemedyStep};
 use crate::state::unit::UnitState;
 use std::collections::BTreeMap;
@@ -43,6 +44,23 @@ pub(super) fn opened(
             notes.due_in(0.05);
         }
     }
+}
+
+/// The request is to be written. Who may not be asked any more (a pause, an edit of the config) does not keep a person's work
+/// aside until it may: the tree is as it was, and is looked at anew then.
+pub(super) fn waits(
+    context: &UnitContext<'_>,
+    state: &mut UnitState,
+    remedy: RemedyState,
+    notes: &mut Notes,
+) {
+    if remedy.fixed.is_none() || context.blind().is_some() || context.gate(state, Watch::Heal).is_none() {
+        return;
+    }
+    fixes::close_early(context, state, &remedy, Status::Crashed);
+    let step = RemedyStep::Ask { since_awake_s: context.now.awake_s };
+    state.process.remedy = Some(RemedyState { step, fixed: None, ..remedy });
+    notes.due_in(0.05);
 }
 
 /// Waits for the answer. One that came is kept at once; what was edited for it goes to its branch before it is read.

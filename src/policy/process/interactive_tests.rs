@@ -1,7 +1,7 @@
 //! Agents that are not ours to run: their request, their answer, their edits; and which helper is named to whom.
 
 use crate::model::action::FixStep;
-use crate::model::seen::{Ask, Exit, FixSeen, JobSeen};
+use crate::model::seen::{Ask, Exit, FixSeen, JobSeen, Paused};
 use crate::policy::testing::{World, name};
 
 const FAIL: Option<Exit> = Some(Exit::Status(1));
@@ -98,6 +98,75 @@ fn a_request_that_nobody_waits_for_any_more_leaves_no_edits() {
     world.results.insert("fix".into(), JobSeen::well(""));
     world.run(30.0);
     assert_eq!(steps(&world)[2..], [FixStep::Restore], "{}", world.story());
+}
+
+/// Nothing may be done to it any more, each time for another reason.
+fn stopped(world: &mut World, why: &str) {
+    let paused = Some(Paused { reason: "a person works here".into(), until: None });
+    match why {
+        "fleet" => world.seen.markers.paused = paused,
+        "unit" => world.unit("p").seen().markers.paused = paused,
+        "disabled" => world.config.units.get_mut(&name("p")).unwrap().enabled = false,
+        other => panic!("{other}"),
+    }
+}
+
+const STOPS: [&str; 3] = ["fleet", "unit", "disabled"];
+
+/// A person's work may be aside: it is put back, whatever is said of the unit meanwhile.
+#[test]
+fn what_was_begun_in_a_tree_is_ended_although_the_unit_is_paused_or_disabled() {
+    for why in STOPS {
+        let mut world = requested();
+        stopped(&mut world, why);
+        world.results.insert("fix".into(), JobSeen::well(""));
+        world.run(120.0);
+        assert_eq!(steps(&world), [FixStep::OpenClean, FixStep::Restore], "{why}: {}", world.story());
+        assert_eq!((world.runs.len(), world.loaded.len()), (2, 1), "{why}: nothing else: {}", world.story());
+    }
+}
+
+#[test]
+fn an_answer_ends_what_was_begun_although_the_unit_is_paused_or_disabled() {
+    for why in STOPS {
+        let mut world = requested();
+        stopped(&mut world, why);
+        world.unit("p").process().answer = Some("ACTION: restart".into());
+        world.results.insert("edits".into(), ended(FixSeen { open: true, ..FixSeen::default() }));
+        world.run(30.0);
+        assert_eq!(steps(&world), [FixStep::OpenClean, FixStep::Collect], "{why}: {}", world.story());
+        assert_eq!(world.runs.len(), 2, "{why}: {}", world.story());
+    }
+}
+
+#[test]
+fn who_is_paused_before_its_agent_is_asked_has_its_work_back_and_is_asked_later() {
+    let mut world = asked("interactive", "");
+    stopped(&mut world, "unit");
+    world.results.insert("heal".into(), ended(FixSeen { open: true, ..FixSeen::default() }));
+    world.results.insert("fix".into(), JobSeen::well(""));
+    world.run(60.0);
+    assert_eq!(steps(&world), [FixStep::OpenClean, FixStep::Restore], "{}", world.story());
+    assert!(world.loaded.is_empty(), "{}", world.story());
+    world.unit("p").seen().markers.paused = None;
+    world.run(30.0);
+    assert_eq!(steps(&world)[2..], [FixStep::OpenClean], "{}", world.story());
+    assert_eq!(world.loaded.len(), 1, "{}", world.story());
+}
+
+/// What is on its branch already waits as before: nothing of a person's is aside then.
+#[test]
+fn edits_of_an_attempt_that_regressed_wait_for_the_end_of_a_pause() {
+    let mut world = requested();
+    answer(&mut world);
+    world.results.insert("edits".into(), ended(FixSeen { open: true, ..FixSeen::default() }));
+    world.results.insert("fix".into(), JobSeen::well(""));
+    world.run(30.0);
+    assert_eq!(world.runs.len(), 3, "{}", world.story());
+    stopped(&mut world, "unit");
+    world.unit("p").ended(FAIL);
+    world.run(60.0);
+    assert_eq!(steps(&world), [FixStep::OpenClean, FixStep::Collect], "{}", world.story());
 }
 
 #[test]

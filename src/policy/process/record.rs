@@ -12,6 +12,7 @@ use crate::model::process::RunId;
 use crate::state::mail::Level;
 use crate::state::process::OpenFinding;
 use crate::state::unit::UnitState;
+use std::collections::BTreeMap;
 
 /// People hear of failures without a folder this seldom, seconds.
 const LEFT_OUT_S: f64 = 3600.0;
@@ -69,6 +70,12 @@ pub(super) fn headline(finding: &Finding) -> String {
         None => finding.message.clone(),
     };
     crate::base::text::one_line(&text, 300)
+}
+
+/// What is said of an attempt, behind the variables that it sets. (Secrets among them are masked where it is written.)
+pub(super) fn with_set(set: &BTreeMap<String, String>, words: &str) -> String {
+    let set: Vec<String> = set.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if set.is_empty() { words.to_owned() } else { format!("{}; {words}", set.join(" ")) }
 }
 
 /// Without what only the folder needs.

@@ -65,7 +65,7 @@ pub(super) fn default(
     }
     notes.event(context.now.wall, Some(context.name), EventKind::Failed, why.clone());
     notes.due_in(0.05);
-    fixes::close(context, state, &remedy.incident, &remedy.attempt, remedy.fixed.as_ref(), Status::Crashed);
+    fixes::close_early(context, state, remedy, Status::Crashed);
     let chosen = Remedy { action: "restart".to_owned(), why: why.clone(), ..Remedy::default() };
     let text = advice::by_remedy(context.name.as_str(), &remedy.incident, &chosen, context.is_gone());
     state.incident.advise(&remedy.incident, text);

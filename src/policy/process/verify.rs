@@ -6,6 +6,7 @@
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
 use super::fixes;
+use super::record::with_set;
 use crate::base::time::{Awake, human_s};
 use crate::config::ProcessUnit;
 use crate::detect::incident::advice;
@@ -37,6 +38,7 @@ pub(super) fn begin(context: &UnitContext<'_>, state: &mut UnitState) {
         silent_s: 0.0,
         counted_awake_s: None,
         fixed: remedy.fixed,
+        set: remedy.remedy.set,
     });
     if state.process.heal.verify.len() > VERIFY_MAX {
         let oldest = state.process.heal.verify.remove(0);
@@ -159,7 +161,7 @@ fn conclude(context: &UnitContext<'_>, state: &mut UnitState, attempt: &Verify, 
         status,
         branch: attempt.fixed.clone().unwrap_or_default(),
         duration_s: context.now.awake_s.since_s(attempt.since_awake_s),
-        description: why.to_owned(),
+        description: with_set(&attempt.set, why),
     });
     if status == Status::Kept {
         let merges = context.unit.process().is_some_and(|unit| unit.healing.auto_merge);
@@ -170,7 +172,8 @@ fn conclude(context: &UnitContext<'_>, state: &mut UnitState, attempt: &Verify, 
         let over = context.is_gone();
         state.incident.advise(&attempt.incident, advice::helpless(context.name.as_str(), why, over));
     }
-    fixes::close(context, state, &attempt.incident, &attempt.attempt, attempt.fixed.as_ref(), status);
+    let (incident, id, from) = (&attempt.incident, &attempt.attempt, RemedyStep::Due);
+    fixes::close(context, state, incident, id, attempt.fixed.as_ref(), status, &from);
 }
 
 /// A remedy is given up before it is through. Whoever is at work on it is not waited for: its own deadline ends it.
@@ -221,10 +224,18 @@ pub(super) fn concluded(
         status,
         branch: remedy.fixed.clone().unwrap_or_default(),
         duration_s: context.now.awake_s.since_s(remedy.since_awake_s),
-        description: why.to_owned(),
+        description: with_set(&remedy.remedy.set, why),
     });
     if status == Status::Kept {
         state.incident.advise(&remedy.incident, advice::kept("", why));
     }
-    fixes::close(context, state, &remedy.incident, &remedy.attempt, remedy.fixed.as_ref(), status);
+    fixes::close(
+        context,
+        state,
+        &remedy.incident,
+        &remedy.attempt,
+        remedy.fixed.as_ref(),
+        status,
+        &remedy.step,
+    );
 }

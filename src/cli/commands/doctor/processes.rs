@@ -6,6 +6,7 @@ use super::{Findings, Level, VERSION_PATIENCE};
 use crate::base::error::Kind;
 use crate::base::text::{counted, one_line};
 use crate::config::{Config, DirtyTree, Healing, HealingAgent, ProcessHost, ProcessUnit, Unit};
+use crate::sys::fix_branch::{self, Dirty, Work};
 use crate::sys::run::Program;
 use crate::sys::{env, outside};
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,43 +188,31 @@ struct Trees(BTreeMap<String, Tree>);
 /// A folder as a healing agent finds it.
 #[derive(Clone, Debug)]
 enum Tree {
-    Clean,
-    Dirty { files: usize },
+    Work(Work),
     NoRepository,
     Unknown { why: String },
 }
 
 impl Trees {
-    fn look(&mut self, dir: &Path, state_dir: &Path) -> Tree {
-        let key = dir.to_string_lossy().into_owned();
-        self.0.entry(key).or_insert_with(|| tree(dir, state_dir)).clone()
+    fn look(&mut self, dir: &Path, state_dir: &Path, dirty: DirtyTree) -> Tree {
+        let key = format!("{dirty:?} {}", dir.display());
+        self.0.entry(key).or_insert_with(|| tree(dir, state_dir, dirty)).clone()
     }
 }
 
-fn tree(dir: &Path, state_dir: &Path) -> Tree {
-    let git = |args: &[&str]| {
-        let all =
-            ["-c", "core.fsmonitor=false", "--no-optional-locks"].into_iter().chain(args.iter().copied());
-        Program::new("git").args(all).dir(dir).deadline(VERSION_PATIENCE).output_max(1 << 20).run()
-    };
-    let top = match git(&["rev-parse", "--show-toplevel"]) {
-        Ok(ran) if ran.ok() => String::from_utf8_lossy(&ran.stdout).trim_end().to_owned(),
+fn tree(dir: &Path, state_dir: &Path, dirty: DirtyTree) -> Tree {
+    let asked =
+        Program::new("git").args(["rev-parse", "--show-toplevel"]).dir(dir).deadline(VERSION_PATIENCE).run();
+    match asked {
+        Ok(ran) if ran.ok() => {}
         Ok(_) => return Tree::NoRepository,
         Err(error) => return Tree::Unknown { why: error.message() },
-    };
-    match git(&["status", "--porcelain=v1", "-z", "--no-renames", "--ignore-submodules=all"]) {
-        Ok(ran) if ran.ok() => {
-            let own = state_dir.strip_prefix(&top).ok().map(|path| path.to_string_lossy().into_owned());
-            let is_own = |path: &str| own.as_ref().is_some_and(|own| path.trim_end_matches('/') == own);
-            let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-            // Files that git does not know are no uncommitted work: no healer is kept away by them.
-            let changed = said.split('\0').filter(|entry| !entry.starts_with("??"));
-            let files = changed.filter_map(|entry| entry.get(3..)).filter(|path| !is_own(path)).count();
-            if files == 0 { Tree::Clean } else { Tree::Dirty { files } }
-        }
-        Ok(ran) => Tree::Unknown { why: ran.why() },
-        Err(error) => Tree::Unknown { why: error.message() },
     }
+    let dirty = match dirty {
+        DirtyTree::Refuse => Dirty::Refuse,
+        DirtyTree::Stash => Dirty::Stash,
+    };
+    fix_branch::would(dir, state_dir, dirty).map_or_else(|why| Tree::Unknown { why }, Tree::Work)
 }
 
 /// Who will really be asked when no rule helps, and why.
@@ -272,9 +261,9 @@ fn tree_for(
     found: &mut Findings,
 ) {
     let (name, dir) = (&unit.name, unit.dir.display());
-    match (trees.look(&unit.dir, &config.state_dir), healing.dirty) {
-        (Tree::Clean, _) => found.ok("healing", format!("`{name}`: {mode}; the tree is clean")),
-        (Tree::Dirty { files }, DirtyTree::Refuse) => {
+    match trees.look(&unit.dir, &config.state_dir, healing.dirty) {
+        Tree::Work(Work::Aside(0)) => found.ok("healing", format!("`{name}`: {mode}; the tree is clean")),
+        Tree::Work(Work::Forbids(files)) => {
             let text = format!(
                 "`{name}`: {mode}; but {dir} has {} with uncommitted work, and dirty = \"refuse\": not now",
                 counted(files, "file")
@@ -282,20 +271,20 @@ fn tree_for(
             let remedy = "commit or stash it, or dirty = \"stash\"";
             found.bad("healing", Level::Warning, text, remedy);
         }
-        (Tree::Dirty { files }, DirtyTree::Stash) => {
+        Tree::Work(Work::Aside(files)) => {
             found.ok(
                 "healing",
                 format!("`{name}`: {mode}; {} of uncommitted work will be stashed", counted(files, "file")),
             );
         }
-        (Tree::NoRepository, _) => {
+        Tree::NoRepository => {
             let text = format!(
                 "`{name}`: {mode}; but {dir} is in no git repository: edits can't be kept apart or taken back"
             );
             found.bad("healing", Level::Warning, text, format!("git init {dir}, and commit what is there"));
         }
-        (Tree::Unknown { why }, _) => {
-            let text = format!("`{name}`: {mode}; git could not tell of {dir}: {}", one_line(&why, 200));
+        Tree::Unknown { why } => {
+            let text = format!("`{name}`: {mode}; but not now, in {dir}: {}", one_line(&why, 200));
             found.bad("healing", Level::Warning, text, format!("try `git -C {dir} status`"));
         }
     }

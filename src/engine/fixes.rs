@@ -1,0 +1,104 @@
+//! Fixes that no unit ends any more: their unit left the config in the midst of its healing, or forgot it. A person's work may
+//! be out of its tree, and other healings are held off it: people hear of it, with the command that puts it right.
+//!
+//! Deliberately not here: putting anything right. Whose agent it was, and whether it is still at work in the tree, people know.
+
+use crate::base::names::UnitName;
+use crate::config::Config;
+use crate::model::seen::{JobSeen, Trouble};
+use crate::state::State;
+use crate::sys::{Files, Host};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// How the keys of these troubles begin.
+pub(super) const KEY: &str = "fix ";
+/// Largest record that is read, bytes.
+const RECORD_MAX: u64 = 64 << 20;
+/// Most that are told of at once.
+const TOLD_MAX: usize = 20;
+
+/// Of a fix's record: the tree. (The rest is `sys::fix_branch`'s.)
+#[derive(Deserialize)]
+struct Record {
+    root: PathBuf,
+}
+
+/// What people must hear.
+pub(super) fn look<H: Host, F: Files>(
+    host: &mut H,
+    files: &mut F,
+    config: &Config,
+    state: &State,
+) -> Vec<Trouble> {
+    let mut told = Vec::new();
+    let folders = files.list("fixes").unwrap_or_default();
+    if folders.is_empty() {
+        return told;
+    }
+    let known = known(state);
+    for attempt in folders.into_iter().filter(|name| !known.contains(name)) {
+        if told.len() < TOLD_MAX
+            && let Some(text) = one(host, files, config, &attempt)
+        {
+            told.push(Trouble { key: format!("{KEY}{attempt}"), text });
+        }
+    }
+    told
+}
+
+/// The folders of fixes that units still have in mind.
+fn known(state: &State) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    for unit in state.units.values() {
+        let process = &unit.process;
+        known.extend(process.remedy.iter().map(|remedy| remedy.attempt.clone()));
+        known.extend(process.heal.fixes.iter().map(|due| due.attempt.clone()));
+        known.extend(process.heal.verify.iter().map(|verify| verify.attempt.clone()));
+    }
+    known
+}
+
+fn one<H: Host, F: Files>(host: &mut H, files: &mut F, config: &Config, attempt: &str) -> Option<String> {
+    let mut has = |file: &str| files.stamp(&format!("fixes/{attempt}/{file}")).is_some();
+    if !has("snapshot.json") {
+        return None;
+    }
+    let aside = has("aside") && !has("back.json");
+    let bytes = files.read(&format!("fixes/{attempt}/snapshot.json"), RECORD_MAX).ok().flatten()?;
+    let record: Record = serde_json::from_slice(&bytes).ok()?;
+    let own = config.state_dir.join("fixes").join(attempt);
+    let marker = host.healing_marker(&record.root).filter(|(_, leads_to)| *leads_to == own);
+    if !aside && marker.is_none() {
+        return None;
+    }
+    // Its agent is at work: its job puts things right when it ends.
+    let unit = attempt.rsplit_once('-').map_or(attempt, |(unit, _)| unit);
+    let jobs = files.list("jobs").unwrap_or_default();
+    let of_unit = |id: &&String| id.strip_prefix(unit).is_some_and(|rest| rest.starts_with('.'));
+    if jobs.iter().filter(of_unit).any(|id| host.job(id) == JobSeen::Running) {
+        return None;
+    }
+    let is_there = UnitName::new(unit)
+        .is_ok_and(|name| config.units.get(&name).is_some_and(|unit| unit.process().is_some()));
+    let why = if is_there { "has no memory of it any more" } else { "is no longer in the config" };
+    let root = quoted(&record.root);
+    let mut text = format!("the healing `{attempt}` was begun in {root} and is not ended: `{unit}` {why}");
+    if aside {
+        text.push_str(&format!(
+            "; your uncommitted work is out of the tree: `git -C {root} stash apply refs/watchkeeper/stash/{attempt}` puts it \
+             back (as files it is in {})",
+            quoted(&own.join("work"))
+        ));
+    }
+    if let Some((marker, _)) = marker {
+        text.push_str(&format!("; no other healing begins in that tree before `rm {}`", quoted(&marker)));
+    }
+    Some(text)
+}
+
+/// A path for a shell.
+fn quoted(path: &std::path::Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
