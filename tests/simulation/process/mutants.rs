@@ -51,8 +51,8 @@ const MUTANTS: &[Mutant] = &[
     mutant("unknown is taken for absent", unknown_is_absent, silence, "double-start"),
     mutant("a remedy is kept at once", kept_at_once, Troubles::calm, "kept-early"),
     mutant("a scheduler that does not answer means an end", deaf_is_ended, jobs, "end-invented"),
-    mutant("a job that waits is taken for absent", waiting_is_absent, jobs, "double-start"),
-    mutant("a requeue is taken for an end", requeue_is_end, jobs, "end-invented"),
+    mutant("a job that waits is taken for absent", waiting_is_absent, jobs, "end-invented"),
+    mutant("a requeue is taken for an end", requeue_is_end, jobs, "double-start"),
     mutant("a log that was put aside is read anew", read_anew, rotations, "counted-twice"),
     mutant("nobody's answer is awaited for ever", awaited_for_ever, mute, "turn-ends"),
     mutant("a pause is ignored", pause_ignored, markers, "untouchable"),
@@ -214,11 +214,15 @@ fn ended(id: RunId) -> RunSeen {
 }
 
 fn waiting_is_absent(config: &Config, state: &State, seen: &Observation) -> Decision {
-    with_sight(config, state, seen, |process| {
-        if let RunSeen::Pending { .. } = process.run {
+    let mut seen = seen.clone();
+    for (name, unit) in &mut seen.units {
+        let Some(process) = &mut unit.process else { continue };
+        let was_seen = state.units.get(name).is_some_and(|unit| !unit.process.run.handle.is_empty());
+        if let (RunSeen::Pending { .. }, true) = (&process.run, was_seen) {
             process.run = RunSeen::Absent;
         }
-    })
+    }
+    decide(config, state, &seen)
 }
 
 fn requeue_is_end(config: &Config, state: &State, seen: &Observation) -> Decision {
