@@ -385,12 +385,15 @@ const ASIDE: &str = "";
 #[cfg(not(test))]
 fn between(_: &str) {}
 
+/// What somebody does in that moment.
+#[cfg(test)]
+type Happens = Option<Box<dyn FnMut(&str)>>;
+
 #[cfg(test)]
 thread_local! {
     /// The file system can't exchange names.
     pub(super) static CANT_TRADE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// What somebody does in that moment.
-    pub(super) static BETWEEN: std::cell::RefCell<Option<Box<dyn FnMut(&str)>>> = const { std::cell::RefCell::new(None) };
+    pub(super) static BETWEEN: std::cell::RefCell<Happens> = const { std::cell::RefCell::new(None) };
 }
 
 #[cfg(test)]
