@@ -81,7 +81,9 @@ pub struct CommitReport {
     pub mail_failed: Option<String>,
     /// The same for phase.json.
     pub phase_failed: Option<String>,
-    /// The same for git.json.
+    /// clocks.json could not be written, or yielded: what it says of time in which nobody looked is lost.
+    pub clocks_failed: bool,
+    /// The same as for units for git.json.
     pub git_failed: Option<String>,
     /// The same for tokens.json: what was read is read again.
     pub tokens_failed: Option<String>,
@@ -250,8 +252,9 @@ impl Image {
             }
         }
         // Losing the clocks only delays a stall: a failure here is not worth a word of its own.
-        if let Ok(wrote) = write(files, table::CLOCKS, &mut self.clocks, &next.clocks, now, Sync::Cheap) {
-            report.written += usize::from(wrote);
+        match write(files, table::CLOCKS, &mut self.clocks, &next.clocks, now, Sync::Cheap) {
+            Ok(wrote) => report.written += usize::from(wrote),
+            Err(_) => report.clocks_failed = true,
         }
     }
 
@@ -346,14 +349,11 @@ fn refresh<T: Serialize + DeserializeOwned + Default, F: Files>(
     if stamp.is_some() && stamp == kept.stamp {
         return true;
     }
-    if stamp.is_none() {
-        *kept = Kept::default();
-        suspects.remove(path);
-        return true;
-    }
     let broken = match files.read(path, limit) {
+        // (A file without a stamp may be there all the same: only reading tells.)
         Ok(None) => {
             *kept = Kept::default();
+            suspects.remove(path);
             return true;
         }
         Ok(Some(bytes)) => match json::load(&bytes, now) {
@@ -463,8 +463,8 @@ mod tests {
     use super::*;
     use crate::base::time::{Awake, Wall};
     use crate::config::Source;
-    use crate::model::seen::{HostSeen, JobSeen, Markers, Scope, Seen, ServerId, ServerSeen};
-    use crate::model::usage::UsageSeen;
+    use crate::engine::unreadable::Unreadable;
+    use crate::model::seen::Seen;
     use crate::sys::files::RealFiles;
     use std::path::Path;
 
@@ -479,26 +479,31 @@ mod tests {
             state_override: None,
         });
         let name = UnitName::new("a").unwrap();
-        let seen = Observation {
-            now: Now { wall: Wall(0), awake_s: Awake(900_000), boot: "b".into(), zone: "UTC".into() },
-            scope: Scope::All,
-            server: ServerSeen::Alive(ServerId { pid: 50, started: 1 }),
-            units: [(name, Seen::default())].into(),
-            markers: Markers::default(),
-            requests: Vec::new(),
-            inbox_end: None,
-            outbox_has: Vec::new(),
-            host: HostSeen::default(),
-            strays: Vec::new(),
-            strangers: Vec::new(),
-            branch: None,
-            fetch: JobSeen::None,
-            jobs: BTreeMap::new(),
-            complete: false,
-            troubles: Vec::new(),
-            usage: UsageSeen::default(),
-        };
+        let now = Now { wall: Wall(0), awake_s: Awake(900_000), boot: "b".into(), zone: "UTC".into() };
+        let units = [(name, Seen::default())].into();
+        let seen = Observation { units, ..Observation::empty(now) };
         (parsed.config.unwrap(), seen)
+    }
+
+    /// Nobody forgets what a unit did because its file can't be looked at.
+    #[test]
+    fn a_file_that_cannot_be_read_holds_its_unit_and_its_memory_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, seen) = fleet();
+        std::fs::create_dir_all(dir.path().join("units/a")).unwrap();
+        let path = dir.path().join("units/a/unit.json");
+        std::fs::write(&path, "{\"v\":1,\"acts\":7}").unwrap();
+        let mut files = RealFiles::new(dir.path());
+        let mut image = Image::default();
+        let load = |image: &mut Image, path: &str, files: &mut RealFiles| {
+            let mut files = Unreadable { files, path };
+            let held = image.load(&mut files, &config, &seen.now, Suspects::Leave).held;
+            (held.len(), image.state().units["a"].acts)
+        };
+        assert_eq!(load(&mut image, "", &mut files), (0, 7));
+        assert_eq!(load(&mut image, "units/a/unit.json", &mut files), (1, 7));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(load(&mut image, "", &mut files), (0, 0), "a missing one is no trouble");
     }
 
     #[test]

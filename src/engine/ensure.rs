@@ -98,7 +98,9 @@ pub fn pulse(config: &Config) -> Pulse {
     let beat = image.heartbeat();
     // The heartbeat of the one before says nothing about this one.
     let own = i64::from(beat.pid) == i64::from(held.pid);
-    let age_s = beat.looked_awake_s.filter(|_| own).map(|looked| now.awake_s.since_s(looked));
+    // (A heartbeat of an older version knows only when its tick looked.)
+    let age_s =
+        beat.ended_awake_s.or(beat.looked_awake_s).filter(|_| own).map(|looked| now.awake_s.since_s(looked));
     let started = held.since.map_or(0.0, |since| now.wall.since_s(since));
     let limit = (OLD_INTERVALS * config.watchdog.signal_interval_s).max(OLD_MIN_S);
     match age_s {

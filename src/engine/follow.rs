@@ -8,7 +8,7 @@ use crate::base::names::UnitName;
 use crate::base::text::digest;
 use crate::base::time::Awake;
 use crate::config::{DetectorConfig, Rule};
-use crate::detect::log::{Position, Scanner};
+use crate::detect::log::{Position, Scanner, spoke};
 use crate::model::finding::Finding;
 use crate::model::process::{LogCursor, LogSeen};
 use crate::sys::follow::{Got, Log, Reader, Start};
@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 const TICK_MAX: usize = 64 << 20;
 /// Bytes read of all logs when one of them woke the loop.
 const WAKE_MAX: usize = 8 << 20;
+/// Bytes of a log's end that hold a program's last words: a stack of a thousand frames, and more.
+const LAST_MAX: u64 = 256 << 10;
 /// Bytes read at once.
 const PIECE: usize = 256 << 10;
 /// Silence after which an open trace and an unfinished line are judged, seconds.
@@ -40,6 +42,8 @@ pub struct Question<'a> {
     pub start: Start,
     /// The process is over: nothing more comes, what is open is judged now.
     pub over: bool,
+    /// Its end is still to be explained: by its last words, if they say why.
+    pub unexplained: bool,
 }
 
 /// All logs that are followed.
@@ -92,8 +96,7 @@ impl Follower {
             return unseen(Some(why));
         }
         let Some(following) = self.logs.get_mut(question.unit) else { return unseen(None) };
-        match following.take(&mut self.left, now).and_then(|()| following.tell(question.over, now, self.left))
-        {
+        match following.take(&mut self.left, now).and_then(|()| following.tell(question, now, self.left)) {
             Ok(seen) => seen,
             Err(why) => {
                 self.logs.remove(question.unit);
@@ -174,11 +177,12 @@ impl Follower {
 
 /// A scan that knows of nothing before this place.
 fn fresh(at: u64) -> Position {
-    Position { offset: at, line: 1, judged: at, traced: at }
+    Position { offset: at, line: 1, judged: at, traced: at, long: None }
 }
 
 fn position(cursor: &LogCursor) -> Position {
-    Position { offset: cursor.offset, line: cursor.line, judged: cursor.judged, traced: cursor.traced }
+    let LogCursor { offset, line, judged, traced, long, .. } = *cursor;
+    Position { offset, line, judged, traced, long }
 }
 
 impl Following {
@@ -257,6 +261,12 @@ impl Following {
         }
     }
 
+    /// Where its last words begin, as far as the log's end tells.
+    fn spoke(&self) -> Option<u64> {
+        let (bytes, first) = self.reader.last(LAST_MAX).ok()?;
+        Some(first.saturating_add(spoke(&bytes, &self.configs) as u64))
+    }
+
     fn has_found(&self) -> bool {
         !self.sieve.is_empty()
     }
@@ -290,16 +300,22 @@ impl Following {
     }
 
     /// What is told to the tick, and where reading stands.
-    fn tell(&mut self, over: bool, now: Awake, left: usize) -> Result<LogSeen, String> {
-        if over && left > 0 {
+    fn tell(&mut self, question: &Question<'_>, now: Awake, left: usize) -> Result<LogSeen, String> {
+        if question.over && left > 0 {
             self.judge();
         }
         self.hush(now);
         let place = self.scanner.position();
         let cursor = self.reader.cursor(place.offset).map_err(|error| error.message())?;
         let read = self.scanner.fed().max(self.known);
-        let cursor =
-            LogCursor { line: place.line, judged: place.judged, traced: place.traced, read, ..cursor };
+        let cursor = LogCursor {
+            line: place.line,
+            judged: place.judged,
+            traced: place.traced,
+            long: place.long,
+            read,
+            ..cursor
+        };
         self.known = read;
         self.told = cursor.clone();
         self.mark();
@@ -311,6 +327,7 @@ impl Following {
             more: sifted.left_out.values().sum(),
             noisy: sifted.left_out.into_keys().collect(),
             grew: std::mem::take(&mut self.grew),
+            spoke: question.unexplained.then(|| self.spoke()).flatten(),
             metrics: self.scanner.metrics(),
             changed_at: self.log.changed_at(),
             trouble: self.trouble.take(),
@@ -334,6 +351,7 @@ mod tests {
         follower: Follower,
         committed: LogCursor,
         now: Awake,
+        over: bool,
     }
 
     impl World {
@@ -349,6 +367,7 @@ mod tests {
                 follower: Follower::default(),
                 committed: LogCursor::default(),
                 now: Awake(0),
+                over: false,
             }
         }
 
@@ -367,7 +386,8 @@ mod tests {
                 rules: &[],
                 committed: &self.committed,
                 start: Start::Beginning,
-                over: false,
+                over: self.over,
+                unexplained: self.over,
             };
             let seen = self.follower.look(&question, self.now);
             let said =
@@ -520,6 +540,19 @@ mod tests {
         let (seen, said) = world.look();
         assert_eq!(said, ["1 oom: OOM, longer than before"]);
         assert!(seen.trouble.is_some_and(|why| why.contains("cut or replaced")));
+    }
+
+    #[test]
+    fn last_words_are_known_when_it_is_over() {
+        let mut world = World::new();
+        world.append("one\nOOM\ntwo\n");
+        assert_eq!(world.tick_seen().0.spoke, None);
+        world.append(&format!("{TRACE}ValueError: x\nmake: *** [Makefile:3: train] Error 1\n"));
+        world.over = true;
+        let (seen, _) = world.look();
+        assert_eq!((seen.spoke, seen.findings[0].at), (Some(12), 12));
+        world.append("three\n");
+        assert_eq!(world.look().0.spoke, Some(fs::metadata(&world.log.path).unwrap().len()));
     }
 
     #[test]

@@ -16,4 +16,6 @@ pub mod report;
 pub mod run;
 pub mod sieve;
 pub mod tick;
+#[cfg(test)]
+mod unreadable;
 pub mod usage;

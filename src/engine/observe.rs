@@ -3,13 +3,13 @@
 use super::follow::Follower;
 use super::usage;
 use crate::base::names::UnitName;
-use crate::base::text::digest;
+use crate::base::text::{digest, one_line};
 use crate::base::time::Now;
 use crate::config::{Config, Unit};
 use crate::detect::{pause, screen, wait};
 use crate::model::process::RunSeen;
 use crate::model::seen::{
-    AlivePane, BranchSeen, JobSeen, Markers, Observation, PaneSeen, Process, Reading, Request, Scope,
+    AlivePane, BranchSeen, JobSeen, Markers, Observation, PaneSeen, Paused, Process, Reading, Scope,
     ScreenState, Seen, ServerSeen, Trouble, Vote,
 };
 use crate::policy::wants::{Wants, jobs, wants};
@@ -23,16 +23,11 @@ use std::sync::Arc;
 mod branch;
 mod checkpoint;
 mod cooperation;
+mod mail;
 mod process;
 
 /// Largest marker file read, bytes.
 const MARKER_BYTES: u64 = 4096;
-/// Largest inbox read, bytes.
-const INBOX_BYTES: u64 = 8 << 20;
-/// Of an inbox that is too long to be read, requests that are at most this old are heard, seconds.
-const YOUNG_S: f64 = 600.0;
-/// How much of the outbox's end is searched for owed alerts, bytes.
-const OUTBOX_TAIL_BYTES: u64 = 1 << 20;
 /// tmux's activity time has whole seconds: a screen may change again in the second in which it was captured, and
 /// nothing tells. A capture this long after the last output has seen it all.
 const SETTLED_S: f64 = 1.0;
@@ -152,7 +147,7 @@ pub fn gather<H: Host, F: Files>(
     let mut troubles = memory.troubles.clone();
     troubles.extend(memory.pane_troubles.iter().cloned());
     troubles.extend(cooperation::troubles(files, &units));
-    let (requests, inbox_end) = requests(files, state, &now, &mut troubles);
+    let (requests, inbox_end) = mail::requests(files, state, &now, &mut troubles);
     let branch = branch::branch(host, config, state, now.awake_s, &mut memory.branch);
     if let (Some(BranchSeen::Unknown { why }), Some(plan)) = (&branch, &config.sequence) {
         let text = format!("[loop] repo `{}`, branch {}: {why}", plan.repo.display(), plan.tracking());
@@ -170,7 +165,7 @@ pub fn gather<H: Host, F: Files>(
         markers: markers(files, None),
         requests,
         inbox_end,
-        outbox_has: outbox_has(files, state),
+        outbox_has: mail::outbox_has(files, state),
         strays: strays(config, &list, stamp),
         strangers: strangers(config, &list),
         fetch: if branch.is_some() { host.job(fetch::JOB) } else { JobSeen::None },
@@ -506,15 +501,20 @@ fn unit_markers<F: Files>(files: &mut F, name: &UnitName, memory: &mut Memory) -
     found
 }
 
-/// The markers of a unit, or of the fleet. A marker that can't be read is there all the same.
+/// The markers of a unit, or of the fleet. A marker that can't be read is there all the same; where nobody can even say
+/// whether it is there, nothing is done.
 pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
     let path = |file: &str| unit.map_or_else(|| file.to_owned(), |name| table::in_unit(name, file));
+    let mut unknown = None;
     let mut text = |file: &str| -> Option<String> {
         let path = path(file);
-        files.stamp(&path)?;
         match files.read(&path, MARKER_BYTES) {
             Ok(bytes) => bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-            Err(error) => Some(format!("(unreadable: {})", error.message())),
+            Err(error) if files.stamp(&path).is_some() => Some(format!("(unreadable: {})", error.message())),
+            Err(error) => {
+                unknown.get_or_insert(error.message());
+                None
+            }
         }
     };
     let down = text(table::DOWN).map(|text| text.lines().next().unwrap_or("").trim().to_owned());
@@ -526,94 +526,10 @@ pub fn markers<F: Files>(files: &mut F, unit: Option<&UnitName>) -> Markers {
         let modified = files.modified(&path(table::RESTART));
         cooperation::restart_marker(&text, modified)
     });
+    let unseen =
+        |why| Paused { reason: format!("markers can't be read: {}", one_line(why, 200)), until: None };
+    let paused = paused.or_else(|| unknown.as_deref().map(unseen));
     Markers { down, paused, waiting_until, restart }
-}
-
-/// Requests of the inbox that are not handled yet, and how far it was read. A line that can't be read is skipped, told
-/// once, and kept.
-fn requests<F: Files>(
-    files: &mut F,
-    state: &State,
-    now: &Now,
-    troubles: &mut Vec<Trouble>,
-) -> (Vec<Request>, Option<u64>) {
-    if files.stamp(table::INBOX).is_none() {
-        return (Vec::new(), Some(0));
-    }
-    let fresh = |request: &Request| !state.mail.handled.iter().any(|handled| handled.id == request.id);
-    let bytes = match files.read(table::INBOX, INBOX_BYTES) {
-        Ok(bytes) => bytes.unwrap_or_default(),
-        Err(error) => {
-            let text = format!(
-                "reading {}: {}; what came of late is heard all the same; move the file away, and a new one begins",
-                table::INBOX,
-                error.message()
-            );
-            troubles.push(Trouble { key: "inbox".into(), text });
-            // Too long, most likely: the young ones at its end are still heard.
-            let tail = files.tail(table::INBOX, INBOX_BYTES / 8).unwrap_or_default();
-            let cut = tail.iter().position(|byte| *byte == b'\n').map_or(tail.len(), |first| first + 1);
-            let mut found = lines(tail.get(cut..).unwrap_or_default(), 0, &mut Vec::new());
-            found.retain(|request| fresh(request) && now.wall.since_s(request.at).abs() < YOUNG_S);
-            return (found, None);
-        }
-    };
-    // What follows the last newline is still being written.
-    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-    let done = usize::try_from(state.mail.inbox_done).unwrap_or(usize::MAX);
-    // Another file, when that is not the end of a line: the ids tell what was handled.
-    let known = done <= end && done.checked_sub(1).is_some_and(|last| bytes.get(last) == Some(&b'\n'));
-    let start = if known { done } else { 0 };
-    let before = bytes.iter().take(start).filter(|byte| **byte == b'\n').count();
-    let mut found = lines(bytes.get(start..end).unwrap_or_default(), before, troubles);
-    found.retain(fresh);
-    (found, Some(end as u64))
-}
-
-/// The requests on these lines, which begin after line `before` of the inbox.
-fn lines(bytes: &[u8], before: usize, troubles: &mut Vec<Trouble>) -> Vec<Request> {
-    let mut found = Vec::new();
-    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
-    for (index, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
-        match serde_json::from_slice::<Request>(line) {
-            Ok(request) => found.push(request),
-            Err(error) => troubles.push(Trouble {
-                key: format!("inbox {}", digest(line)),
-                text: format!("{}:{}: not a request, skipped: {error}", table::INBOX, before + index + 1),
-            }),
-        }
-    }
-    found
-}
-
-/// Which owed alerts the outbox has already.
-fn outbox_has<F: Files>(files: &mut F, state: &State) -> Vec<String> {
-    let owed: Vec<&String> = state
-        .units
-        .values()
-        .flat_map(|unit| &unit.owed)
-        .chain(&state.mail.owed)
-        .chain(&state.phase.owed)
-        .map(|owed| &owed.id)
-        .collect();
-    if owed.is_empty() {
-        return Vec::new();
-    }
-    let mut tail = files.tail(table::OUTBOX, OUTBOX_TAIL_BYTES).unwrap_or_default();
-    if (tail.len() as u64) < OUTBOX_TAIL_BYTES {
-        // It may just have been put aside.
-        let mut older = files.tail(table::OUTBOX_OLD, OUTBOX_TAIL_BYTES).unwrap_or_default();
-        older.push(b'\n');
-        older.append(&mut tail);
-        tail = older;
-    }
-    let text = String::from_utf8_lossy(&tail);
-    let there: BTreeSet<String> = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|value| value.get("id")?.as_str().map(str::to_owned))
-        .collect();
-    owed.into_iter().filter(|id| there.contains(*id)).cloned().collect()
 }
 
 #[cfg(test)]

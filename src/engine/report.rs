@@ -5,13 +5,14 @@ use crate::base::time::Now;
 use crate::config::Config;
 use crate::detect::secrets::Secrets;
 use crate::model::seen::Observation;
+use crate::model::usage::UsageSeen;
 use crate::policy::proposal::{Decision, Event};
 use crate::policy::summary_text;
 use crate::state::State;
 use crate::state::mail::Owed;
 use crate::state::table;
 use crate::sys::{Files, Sync};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Events written per tick, at most: a fleet gone mad must not fill the disk.
 const EVENTS_MAX: usize = 2000;
@@ -56,18 +57,27 @@ pub fn events<F: Files>(files: &mut F, now: &Now, events: &[Event], masks: &mut 
     first
 }
 
-/// Appends the alerts that the outbox may not have yet. They stay owed until a later tick sees them there.
+fn owed(state: &State) -> impl Iterator<Item = &Owed> {
+    state.units.values().flat_map(|unit| &unit.owed).chain(&state.mail.owed).chain(&state.phase.owed)
+}
+
+/// Appends the alerts that the outbox does not have yet. They stay owed until a later tick sees them there. While it can't
+/// be read, only those are known to be missing that were not owed `before`.
 pub fn outbox<F: Files>(
     files: &mut F,
+    before: &State,
     state: &State,
-    outbox_has: &[String],
+    seen: &Observation,
     recorded: impl Fn(&Owed) -> bool,
     masks: &mut Masks<'_>,
 ) -> Option<String> {
     let mut first = None;
-    let owed =
-        state.units.values().flat_map(|unit| &unit.owed).chain(&state.mail.owed).chain(&state.phase.owed);
-    for alert in owed.filter(|alert| !outbox_has.contains(&alert.id) && recorded(alert)) {
+    let old: BTreeSet<&str> = match seen.outbox_has {
+        Some(_) => BTreeSet::new(),
+        None => owed(before).map(|alert| alert.id.as_str()).collect(),
+    };
+    let missing = |alert: &&Owed| !seen.is_told(&alert.id) && !old.contains(alert.id.as_str());
+    for alert in owed(state).filter(|alert| missing(alert) && recorded(alert)) {
         let record = masks.hide(alert.unit.as_deref(), serde_json::to_string(alert).unwrap_or_default());
         if let Err(error) = files.append(table::OUTBOX, &record) {
             first.get_or_insert(format!("writing {}: {}", table::OUTBOX, error.message()));
@@ -76,10 +86,14 @@ pub fn outbox<F: Files>(
     first
 }
 
-/// Appends the records that the token ledger may not have yet. They stay owed until a later tick sees them there.
-pub fn ledger<F: Files>(files: &mut F, state: &State, logged: &[String]) -> Option<String> {
+/// Appends the records that the token ledger does not have yet. They stay owed until a later tick sees them there; while it
+/// can't be read, they wait.
+pub fn ledger<F: Files>(files: &mut F, state: &State, seen: &UsageSeen) -> Option<String> {
+    if seen.ledger_unread {
+        return Some(format!("reading {} did not work: its records wait", table::TOKEN_LOG));
+    }
     let mut first = None;
-    for owed in state.tokens.owed.iter().filter(|owed| !logged.contains(&owed.id())) {
+    for owed in state.tokens.owed.iter().filter(|owed| !seen.logged.contains(&owed.id())) {
         let record = serde_json::to_string(owed).unwrap_or_default();
         if let Err(error) = files.append(table::TOKEN_LOG, &record) {
             first.get_or_insert(format!("writing {}: {}", table::TOKEN_LOG, error.message()));

@@ -14,6 +14,7 @@ use crate::model::seen::{Ask, Observation, Request, Scope};
 use crate::policy;
 use crate::policy::proposal::{Decision, Event, EventKind, What};
 use crate::state::State;
+use crate::state::clocks::Clocks;
 use crate::state::heartbeat::Heartbeat;
 use crate::state::mail::{Owed, Taken};
 use crate::sys::{Files, Host, Sync};
@@ -247,7 +248,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         decision.events.extend(events);
 
         self.trim_logs(config, &before);
-        let mut unwritten = self.report(config, &seen, &decision, &commit);
+        let mut unwritten = self.report(config, &before, &seen, &decision, &commit);
         unwritten.extend(incidents);
         let error = unwritten.iter().chain(&failed).next();
         self.last_error = last_error(self.last_error.take(), error, &seen.now);
@@ -255,7 +256,10 @@ impl<H: Host, F: Files> Watchdog<H, F> {
         let logs = seen.units.values().filter_map(|unit| unit.process.as_ref()?.log.again_s);
         let logs = logs.min_by(f64::total_cmp);
         let due_s = [decision.due_s, loaded.due_s, logs].into_iter().flatten().fold(interval, f64::min);
-        unwritten.extend(self.beat(&began, &decision, interval));
+        // While the clocks can't be written nobody has looked: what the heartbeat says must not run ahead of them, or time
+        // in which nobody looked would count as watched.
+        let looked = if commit.clocks_failed { &before.clocks } else { &decision.next.clocks };
+        unwritten.extend(self.beat(&began, looked, interval));
         TickReport { seen, before, decision, failed, unwritten, written: commit.written, due_s }
     }
 
@@ -370,6 +374,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
     fn report(
         &mut self,
         config: &Config,
+        before: &State,
         seen: &Observation,
         decision: &Decision,
         commit: &CommitReport,
@@ -383,7 +388,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             .collect();
         let mut masks = report::Masks::new(config, &decision.next);
         if commit.tokens_failed.is_none() {
-            errors.extend(report::ledger(&mut self.files, &decision.next, &seen.usage.logged));
+            errors.extend(report::ledger(&mut self.files, &decision.next, &seen.usage));
         }
         let untold = report::events(&mut self.files, &seen.now, &decision.events, &mut masks);
         // What could not be told is told again.
@@ -395,13 +400,7 @@ impl<H: Host, F: Files> Watchdog<H, F> {
             None if of_plan(owed) => commit.phase_failed.is_none(),
             None => commit.mail_failed.is_none(),
         };
-        errors.extend(report::outbox(
-            &mut self.files,
-            &decision.next,
-            &seen.outbox_has,
-            recorded,
-            &mut masks,
-        ));
+        errors.extend(report::outbox(&mut self.files, before, &decision.next, seen, recorded, &mut masks));
         if !decision.next.mail.owed.is_empty()
             || decision.next.units.values().any(|unit| !unit.owed.is_empty())
         {
@@ -432,15 +431,15 @@ impl<H: Host, F: Files> Watchdog<H, F> {
     }
 
     /// Writes the heartbeat; why not, if it could not.
-    fn beat(&mut self, began: &Now, decision: &Decision, interval_s: f64) -> Option<String> {
+    fn beat(&mut self, began: &Now, looked: &Clocks, interval_s: f64) -> Option<String> {
         self.ticks += 1;
         let ended = self.host.now();
         let heartbeat = Heartbeat {
             at: ended.wall,
             tick_s: ended.awake_s.since_s(began.awake_s),
-            looked_awake_s: decision.next.clocks.looked_awake_s,
+            looked_awake_s: looked.looked_awake_s,
             ended_awake_s: Some(ended.awake_s),
-            gap_s: decision.next.clocks.gap_s,
+            gap_s: looked.gap_s,
             interval_s,
             last_error: self.last_error.as_ref().map(|last| last.text.clone()),
             last_error_at: self.last_error.as_ref().map(|last| last.at.wall),

@@ -70,7 +70,8 @@ pub fn look<H: Host, F: Files>(
     let due: Vec<usize> =
         (0..candidates.len()).filter(|i| is_due(&candidates[*i], state, now, units)).collect();
     ledger(files, state, !candidates.is_empty(), &mut seen);
-    if due.is_empty() {
+    // Where counting goes on after a loss of memory stands in the ledger: without it nothing is counted now.
+    if due.is_empty() || (seen.ledger_unread && state.tokens.agents.is_empty()) {
         return seen;
     }
     let mut looker = Looker::new(host, &candidates, state, memory);
@@ -145,7 +146,10 @@ fn ledger<F: Files>(files: &mut F, state: &State, counts: bool, seen: &mut Usage
     if state.tokens.owed.is_empty() && !lost {
         return;
     }
-    let tail = files.tail(table::TOKEN_LOG, LEDGER_TAIL).unwrap_or_default();
+    let Ok(tail) = files.tail(table::TOKEN_LOG, LEDGER_TAIL) else {
+        seen.ledger_unread = true;
+        return;
+    };
     let text = String::from_utf8_lossy(&tail);
     let records: Vec<Record> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let owed = state.tokens.owed.iter().map(Record::id);

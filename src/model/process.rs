@@ -101,8 +101,19 @@ pub struct LogCursor {
     pub judged: u64,
     /// … and traces that were given away by a line before this one.
     pub traced: u64,
+    /// It stands within a line that is too long to be looked at at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long: Option<LongLine>,
     /// Bytes up to here were read: what is read again, for it stands behind `offset`, is no news.
     pub read: u64,
+}
+
+/// A line that is too long to be looked at at once, and is not at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LongLine {
+    /// Pattern detectors that found something in it, a bit each in the order of the config; the last bit is for all others.
+    pub found: u64,
 }
 
 /// What a log said since it was last looked at.
@@ -120,6 +131,10 @@ pub struct LogSeen {
     pub noisy: Vec<String>,
     /// New bytes came.
     pub grew: bool,
+    /// What was written behind this place belongs to findings and to an end; only when an end is to be explained. None =
+    /// that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spoke: Option<u64>,
     /// The last value of each metric, by detector.
     pub metrics: BTreeMap<String, f64>,
     /// When the file last changed.

@@ -30,8 +30,8 @@ pub struct Observation {
     /// Bytes of inbox.jsonl that were read so far, these requests included; None when it was not read.
     #[serde(default)]
     pub inbox_end: Option<u64>,
-    /// Ids found in outbox.jsonl among those that some unit still owes.
-    pub outbox_has: Vec<String>,
+    /// Ids found in outbox.jsonl among those that some unit still owes; None when it could not be read.
+    pub outbox_has: Option<Vec<String>>,
     /// The host's pressure.
     pub host: HostSeen,
     /// Sessions that carry our stamp and belong to no unit of the config.
@@ -57,6 +57,36 @@ pub struct Observation {
     /// What the agents' transcripts say of tokens.
     #[serde(default, skip_serializing_if = "UsageSeen::is_empty")]
     pub usage: UsageSeen,
+}
+
+impl Observation {
+    /// A look that found nothing: no unit, no tmux server, empty files.
+    pub fn empty(now: Now) -> Observation {
+        Observation {
+            now,
+            scope: Scope::All,
+            server: ServerSeen::Absent,
+            units: BTreeMap::new(),
+            markers: Markers::default(),
+            requests: Vec::new(),
+            inbox_end: None,
+            outbox_has: Some(Vec::new()),
+            host: HostSeen::default(),
+            strays: Vec::new(),
+            strangers: Vec::new(),
+            branch: None,
+            fetch: JobSeen::None,
+            jobs: BTreeMap::new(),
+            complete: false,
+            troubles: Vec::new(),
+            usage: UsageSeen::default(),
+        }
+    }
+
+    /// Does outbox.jsonl have the alert of this id, for all that could be read?
+    pub fn is_told(&self, id: &str) -> bool {
+        self.outbox_has.as_ref().is_some_and(|has| has.iter().any(|known| known == id))
+    }
 }
 
 /// What the clone says of the remote's branch, as last pushed or fetched.

@@ -192,6 +192,9 @@ pub struct UsageSeen {
     pub logged: Vec<String>,
     /// The end of the ledger's last record; read only when nothing is remembered.
     pub ledger_end: Option<Wall>,
+    /// The ledger could not be read: what it has is not known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ledger_unread: bool,
 }
 
 impl UsageSeen {

@@ -163,7 +163,7 @@ fn alerts(seen: &Observation, name: &UnitName, before: &[Owed], state: &mut Unit
     for owed in state.owed.iter().filter(|owed| !before.contains(owed)) {
         notes.event(seen.now.wall, Some(name), EventKind::Alert, owed.text.clone());
     }
-    state.owed.retain(|owed| !seen.outbox_has.contains(&owed.id));
+    state.owed.retain(|owed| !seen.is_told(&owed.id));
 }
 
 fn fleet_alerts(previous: &State, seen: &Observation, next: &mut State, notes: &mut Notes) {
@@ -172,8 +172,8 @@ fn fleet_alerts(previous: &State, seen: &Observation, next: &mut State, notes: &
     for owed in of_fleet.chain(of_plan) {
         notes.event(seen.now.wall, None, EventKind::Alert, owed.text.clone());
     }
-    next.mail.owed.retain(|owed| !seen.outbox_has.contains(&owed.id));
-    next.phase.owed.retain(|owed| !seen.outbox_has.contains(&owed.id));
+    next.mail.owed.retain(|owed| !seen.is_told(&owed.id));
+    next.phase.owed.retain(|owed| !seen.is_told(&owed.id));
 }
 
 /// The tmux server went or came back: one fact about the host.

@@ -17,10 +17,9 @@ use crate::model::action::{Action, Job, MarkerKind, Signal};
 use crate::model::incident::{FixNote, IncidentOrder};
 use crate::model::process::RunSeen;
 use crate::model::seen::{
-    Ask, BranchFacts, BranchSeen, Commit, Exit, HostSeen, JobSeen, Markers, Observation, PaneSeen, Paused,
-    Process, Request, RestartMarker, Scope, ScreenState, Seen, ServerId, ServerSeen, SinceSeen,
+    Ask, BranchFacts, BranchSeen, Commit, Exit, JobSeen, Observation, PaneSeen, Paused, Process, Request,
+    RestartMarker, ScreenState, Seen, ServerId, ServerSeen, SinceSeen,
 };
-use crate::model::usage::UsageSeen;
 use crate::state::State;
 use crate::state::unit::UnitState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,25 +164,9 @@ impl World {
     pub fn new(text: &str) -> World {
         let config = parsed(text);
         let units = config.units.values().map(|unit| (unit.name.clone(), nothing(unit))).collect();
-        let seen = Observation {
-            now: Now { wall: START, awake_s: Awake(1_000_000), boot: "b1".into(), zone: "UTC".into() },
-            scope: Scope::All,
-            server: ServerSeen::Alive(ServerId { pid: 50, started: 1 }),
-            units,
-            markers: Markers::default(),
-            requests: Vec::new(),
-            inbox_end: None,
-            outbox_has: Vec::new(),
-            host: HostSeen::default(),
-            strays: Vec::new(),
-            strangers: Vec::new(),
-            branch: None,
-            fetch: JobSeen::None,
-            jobs: BTreeMap::new(),
-            complete: false,
-            troubles: Vec::new(),
-            usage: UsageSeen::default(),
-        };
+        let now = Now { wall: START, awake_s: Awake(1_000_000), boot: "b1".into(), zone: "UTC".into() };
+        let server = ServerSeen::Alive(ServerId { pid: 50, started: 1 });
+        let seen = Observation { server, units, ..Observation::empty(now) };
         let state = State::default();
         let last = decide_with(&[], &config, &state, &seen);
         World {
@@ -401,7 +384,7 @@ impl World {
     /// The costly facts, as the engine gathers them.
     fn gather(&mut self) {
         let needs = wants::wants(&self.config, &self.state, &self.seen.now);
-        self.seen.outbox_has.clone_from(&self.hidden.outbox);
+        self.seen.outbox_has = Some(self.hidden.outbox.clone());
         self.seen.jobs = wants::jobs(&self.state).into_iter().map(|id| (id.clone(), self.job(&id))).collect();
         self.seen.branch =
             self.config.sequence.as_ref().map(|_| self.branch.seen(self.state.git.head.as_ref()));

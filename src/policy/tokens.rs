@@ -63,6 +63,9 @@ pub fn fold(config: &Config, seen: &Observation, position: &Position, next: &mut
     if !config.watchdog.log_tokens {
         return;
     }
+    if seen.usage.ledger_unread && next.agents.is_empty() {
+        return; // Memory was lost, and where counting goes on could not be read.
+    }
     let before = totals(next);
     for (name, usage) in &seen.usage.agents {
         fold_agent(seen, name, usage, next);

@@ -214,7 +214,10 @@ pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> Result<Opt
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match options.custom_flags(flags).open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        // A file where a folder should be: there is nothing below it.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         // Opening a link with NOFOLLOW says ELOOP, a FIFO or a folder for writing ENXIO or EISDIR: say what it is.
         Err(error) => return Err(not_regular(path).unwrap_or_else(|| error.into())),
     };

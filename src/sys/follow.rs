@@ -212,6 +212,16 @@ impl Reader {
         LogCursor { file: Some(self.id), offset: self.at, tail: digest(&self.tail), ..LogCursor::default() }
     }
 
+    /// The last bytes that were read, at most `max`, and the place of the first one.
+    pub fn last(&self, max: u64) -> Result<(Vec<u8>, u64)> {
+        let Front { base, hole, .. } = self.front;
+        let first = base.saturating_add(hole).max(self.at.saturating_sub(max));
+        let mut bytes = vec![0; usize::try_from(self.at.saturating_sub(first)).unwrap_or_default()];
+        let read = read_at(&self.file, &mut bytes, first.saturating_sub(base))?;
+        bytes.truncate(read);
+        Ok((bytes, first))
+    }
+
     /// What tells a finding's place later.
     pub fn mark(&self, finding: &Finding) -> Option<LogMark> {
         log_place::mark(&self.file, self.front.base, finding.at, finding.end)

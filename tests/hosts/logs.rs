@@ -143,6 +143,7 @@ fn what_is_taken_was_read_and_nothing_is_read_twice() {
             committed: &before,
             start: Start::Beginning,
             over,
+            unexplained: false,
         };
         let seen = follower.look(&question, Awake(ticks * 1000));
         assert_eq!(seen.trouble, None);

@@ -30,6 +30,8 @@ pub struct DiskFaults {
     pub yields: u64,
     /// No space at all.
     pub full: bool,
+    /// This one can't be replaced.
+    pub fixed: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -216,7 +218,7 @@ impl Files for SimFiles {
             return dead();
         }
         let mut disk = self.disk.borrow_mut();
-        if disk.faults.full {
+        if disk.faults.full || disk.faults.fixed == Some(path) {
             disk.failed = true;
             return Err(Error::again(format!("writing `{path}`: no space left on device (simulated)")));
         }

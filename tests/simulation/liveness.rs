@@ -1,7 +1,7 @@
 //! The second phase: the troubles are over, and everybody must recover within bounded time. What only a person can mend
 //! must have been told, and is mended then.
 
-use super::cli::Play;
+use super::cli::{Cli, Play};
 use super::faults::{self, Mode};
 use super::friction;
 use super::goal;
@@ -15,6 +15,8 @@ use watchkeeper::config::{AgentKind, Permission};
 use watchkeeper::model::seen::Ask;
 
 /// Time for people to be told, ms.
+/// The words of an alert about a limit menu that stays open.
+const MENU: &str = "menu does not close";
 const TOLD_MS: i64 = 900_000;
 /// Time for everybody to recover, ms: an open breaker and the longest backoff, a limit of ten minutes with its probes, a
 /// hung turn and its ladder, one after the other.
@@ -77,8 +79,6 @@ fn clear_markers(sim: &mut Sim) {
 
 /// Who waits for a person must have been told to one.
 fn told(sim: &mut Sim) -> Result<(), Box<Failure>> {
-    let text =
-        String::from_utf8_lossy(sim.disk.borrow().get("outbox.jsonl").unwrap_or_default()).into_owned();
     for (name, unit) in &sim.config.units {
         let world = sim.world.borrow();
         let Some(agent) = unit.agent().filter(|_| unit.enabled) else { continue };
@@ -93,10 +93,11 @@ fn told(sim: &mut Sim) -> Result<(), Box<Failure>> {
             && pane.cli.error.is_none();
         let rests = agent.kind == AgentKind::Loop && goal::is_reached(sim);
         let watched = !rests && unit.watch == watchkeeper::config::Watch::HealStall;
-        let heard =
-            |what: &str| text.lines().any(|line| line.contains(&format!("`{name}`")) && line.contains(what));
+        let heard = |what: &str| heard(sim, name.as_str(), what);
+        let menu = pane.cli.play == Play::LimitMenu;
         let silent = (asks && !heard("asks"))
             .then_some("its dialog")
+            .or((menu && !heard(MENU)).then_some("its limit menu"))
             .or((draft && watched && !heard("unsent text")).then_some("its draft"));
         drop(world);
         if let Some(what) = silent {
@@ -106,6 +107,13 @@ fn told(sim: &mut Sim) -> Result<(), Box<Failure>> {
         }
     }
     Ok(())
+}
+
+/// Does the outbox tell this of a unit?
+fn heard(sim: &Sim, name: &str, what: &str) -> bool {
+    let disk = sim.disk.borrow();
+    let text = String::from_utf8_lossy(disk.get("outbox.jsonl").unwrap_or_default());
+    text.lines().any(|line| line.contains(&format!("`{name}`")) && line.contains(what))
 }
 
 /// People do what only they can do.
@@ -124,8 +132,11 @@ fn mend(sim: &mut Sim) {
 fn mend_unit(world: &mut super::world::World, name: &str) {
     let Some(pane) = world.living(name) else { return };
     let id = pane.id;
-    let (ask, draft, auth) =
-        (pane.cli.play == Play::Ask, pane.cli.composer.person, pane.cli.error == Some("auth"));
+    let (ask, draft, auth) = (
+        matches!(pane.cli.play, Play::Ask | Play::LimitMenu),
+        pane.cli.composer.person,
+        pane.cli.error == Some("auth"),
+    );
     if ask {
         world.person_arrives(name, PersonDoes::AnswerDialog);
     }
@@ -167,14 +178,24 @@ pub fn orders(sim: &mut Sim) {
         } else if (alerted || spent || unpromised) && !recent {
             sim.ask(Ask::Restart { unit: name.clone() });
         }
+        // Keys that were lost, or that did not help, are not pressed for ever: a person was told, and chooses.
+        let menu = state.as_ref().is_some_and(|state| state["limit"]["active"]["loud"] == true)
+            && heard(sim, name.as_str(), MENU);
+        // What was pasted before a memory was lost is a stranger's text after it: a person was told, and clears it.
+        let unsent = heard(sim, name.as_str(), "unsent text");
         let mut world = sim.world.borrow_mut();
         let waits = world.living(name.as_str()).is_some_and(|pane| {
-            pane.person.is_none() && (pane.cli.play == Play::Ask || pane.cli.composer.person)
+            let asks = pane.cli.play == Play::Ask || (menu && pane.cli.play == Play::LimitMenu);
+            pane.person.is_none() && (asks || pane.cli.composer.person)
         });
         let agent = sim.config.units.get(&name).and_then(|unit| unit.agent()).map(|agent| agent.permission);
-        if waits && agent == Some(Permission::Alert) {
+        if waits && (menu || agent == Some(Permission::Alert)) {
             mend_unit(&mut world, name.as_str());
         }
+        let t = world.t;
+        let stays = |cli: &Cli| !cli.composer.text.is_empty() && t - cli.drawn_at > TOLD_MS;
+        let left = world.living(name.as_str()).filter(|pane| unsent && stays(&pane.cli)).map(|pane| pane.id);
+        left.into_iter().for_each(|id| world.clear_composer(id));
     }
 }
 

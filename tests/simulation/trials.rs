@@ -1,8 +1,9 @@
 //! Cooperative services and recoveries, one trouble at a time: what the swarm meets rarely, or not in a way that can be
 //! judged.
 
-use super::cli::Ended;
+use super::cli::{Ended, Temper};
 use super::cooperative;
+use super::faults::Swarm;
 use super::fleet::Crew;
 use super::ordeal::Ordeal;
 use super::run::{Plan, Sim};
@@ -136,4 +137,21 @@ fn a_healthy_fleet_is_left_alone() {
     assert_eq!(acts(&sim), before);
     let tiers = ["api", "cache", "relay"].map(|name| unit(&sim, name)["ladder"]["tier"].clone());
     assert_eq!(tiers, [0, 0, 0].map(serde_json::Value::from));
+}
+
+/// Time in which nobody looked is no silence, also when the clocks could not be written down after it.
+#[test]
+fn a_pause_that_could_not_be_written_down_is_no_silence() {
+    let temper = Temper { thinks: 1000, silence_max_s: 3000, ..scenes::work().temper };
+    let swarm = Swarm { temper, ..scenes::work() };
+    let plan = Plan { swarm: Some(swarm), work: Some(None), ..crate::plan(1) };
+    let mut sim = Sim::new(&plan);
+    for round in 0..20 {
+        sim.calm_turns(3 + round % 5);
+        sim.world.borrow_mut().run(1_000_000);
+        sim.disk.borrow_mut().faults.fixed = Some("clocks.json");
+        sim.calm_turns(1);
+        sim.disk.borrow_mut().faults.fixed = None;
+        sim.calm_turns(1);
+    }
 }

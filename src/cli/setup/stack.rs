@@ -11,6 +11,8 @@ pub struct Look<'a> {
     pub folder: &'a str,
     /// Names in it, sorted.
     pub names: &'a [String],
+    /// Names in a folder below it, sorted; none when there is no such folder.
+    pub list: &'a dyn Fn(&str) -> Vec<String>,
     /// The text of a file below it (bounded); None when there is none.
     pub read: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -286,13 +288,13 @@ fn go(look: &Look<'_>) -> Option<Found> {
     let module = text.lines().find_map(|line| line.trim().strip_prefix("module "));
     let name = module.and_then(|path| unit_name(path.trim().rsplit('/').next()?));
     let name = name.unwrap_or_else(|| look.unit_name());
-    let in_cmd = format!("cmd/{name}/main.go");
-    let (command, because) = match look.has("main.go") || (look.read)(&in_cmd).is_none() {
-        true => (words(&["go", "run", "."]), "go.mod is here; a built binary would start faster".to_owned()),
-        false => (words(&["go", "run", &format!("./cmd/{name}")]), format!("{in_cmd} is there")),
+    let (command, main) = go_program(look, &name);
+    let because = match main.as_str() {
+        "" => "no program was found: name its folder".to_owned(),
+        main => format!("{main} is there; a built binary would start faster"),
     };
     let servers = ["net/http", "gin", "echo", "fiber", "grpc", "chi"];
-    let serves = mentions(&text, &servers[1..]) || mentions(&look.text("main.go"), &servers);
+    let serves = mentions(&text, &servers[1..]) || mentions(&look.text(&main), &servers);
     let work = if serves { Work::Server } else { Work::Job };
     // All goroutines of a crash, not only the one that died.
     let env = env(&[("GOTRACEBACK", "all")]);
@@ -308,19 +310,56 @@ fn go(look: &Look<'_>) -> Option<Found> {
     })
 }
 
+/// The command of Go's program and the file that begins it, "" when none was found.
+fn go_program(look: &Look<'_>, name: &str) -> (Vec<String>, String) {
+    let is_main = |path: &String| {
+        let text = look.text(path);
+        text.lines().any(|line| line.split_whitespace().eq(["package", "main"]))
+    };
+    let go = |name: &&String| name.ends_with(".go") && !name.ends_with("_test.go");
+    let here = ["main.go".to_owned()].into_iter().filter(|name| look.has(name));
+    let here = here.chain(look.names.iter().filter(go).filter(|name| is_main(name)).cloned());
+    if let Some(file) = here.into_iter().next() {
+        return (words(&["go", "run", "."]), file);
+    }
+    // The one with the module's name first: it is what the module is called for.
+    let mut programs = (look.list)("cmd");
+    programs.sort_by_key(|program| program != name);
+    let main = |program: &String| {
+        let folder = format!("cmd/{program}");
+        let mut files = (look.list)(&folder);
+        files.retain(|file| go(&file));
+        files.iter().map(|file| format!("{folder}/{file}")).find(is_main)
+    };
+    match programs.iter().find_map(|program| Some((program, main(program)?))) {
+        Some((program, main)) => (words(&["go", "run", &format!("./cmd/{program}")]), main),
+        None => (words(&["go", "run", "."]), String::new()),
+    }
+}
+
 fn rust(look: &Look<'_>) -> Option<Found> {
     let text = look.has("Cargo.toml").then(|| look.text("Cargo.toml"))?;
     let manifest: toml::Table = text.parse().unwrap_or_default();
     let package = manifest.get("package");
     let name = package.and_then(|package| package.get("name")).and_then(|name| name.as_str());
     let name = name.and_then(unit_name).unwrap_or_else(|| look.unit_name());
-    let bins = manifest.get("bin").and_then(|bins| bins.as_array()).map_or(0, Vec::len);
+    let mut programs: Vec<String> = (look.list)("src/bin");
+    programs.iter_mut().for_each(|file| *file = file.trim_end_matches(".rs").to_owned());
+    let bins = manifest.get("bin").and_then(|bins| bins.as_array());
+    let named = bins.into_iter().flatten().filter_map(|bin| bin.get("name")?.as_str().map(str::to_owned));
+    programs.extend(named);
+    if look.has("src") && (look.list)("src").iter().any(|file| file == "main.rs") {
+        programs.push(name.clone());
+    }
+    programs.sort();
+    programs.dedup();
+    programs.sort_by_key(|program| *program != name);
     let default = package.and_then(|package| package.get("default-run"));
     let mut command = words(&["cargo", "run", "--release"]);
     let mut because = "Cargo.toml is here; `target/release/…` itself would start faster".to_owned();
-    if bins > 1 && default.is_none() {
-        command.extend(words(&["--bin", &name]));
-        because = "Cargo.toml has several programs: name the one you mean".to_owned();
+    if let (None, [first, _, ..]) = (default, programs.as_slice()) {
+        command.extend(words(&["--bin", first]));
+        because = format!("it has several programs ({}): name the one you mean", programs.join(", "));
     }
     let serves = mentions(&text, &["axum", "actix-web", "hyper", "tonic", "warp", "rocket"]);
     let work = if serves { Work::Server } else { Work::Job };

@@ -8,7 +8,15 @@ fn check(files: &[(&str, &str)], want: &[&str]) {
     names.sort();
     names.dedup();
     let read = |path: &str| files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned());
-    let look = Look { folder: "my project", names: &names, read: &read };
+    let list = |folder: &str| {
+        let below =
+            |path: &str| path.strip_prefix(folder)?.strip_prefix('/')?.split('/').next().map(str::to_owned);
+        let mut names: Vec<String> = files.iter().filter_map(|(path, _)| below(path)).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    let look = Look { folder: "my project", names: &names, list: &list, read: &read };
     let found: Vec<String> = detect(&look)
         .iter()
         .map(|found| {
@@ -65,8 +73,21 @@ fn node_go_rust_java_make() {
     check(&[("package.json", r#"{"main": "src/go.js"}"#)], &["Node/Job my-project: node src/go.js"]);
     check(&[("package.json", "{ not json")], &["Node/Job my-project: npm run start"]);
     check(
-        &[("go.mod", "module example.org/x/crawler\n"), ("cmd/crawler/main.go", "")],
+        &[("go.mod", "module example.org/x/crawler\n"), ("cmd/crawler/main.go", "package main")],
         &["Go/Job crawler: go run ./cmd/crawler GOTRACEBACK=all"],
+    );
+    check(
+        &[
+            ("go.mod", "module x\n"),
+            ("doc.go", "package x"),
+            ("cmd/lib/a.go", "package lib"),
+            ("cmd/worker/w.go", "package main\nimport \"net/http\""),
+        ],
+        &["Go/Server x: go run ./cmd/worker GOTRACEBACK=all"],
+    );
+    check(
+        &[("go.mod", "module x\n"), ("serve.go", "// x\npackage main")],
+        &["Go/Job x: go run . GOTRACEBACK=all"],
     );
     check(
         &[("go.mod", "module web\n"), ("main.go", "import \"net/http\"")],
@@ -74,7 +95,15 @@ fn node_go_rust_java_make() {
     );
     check(
         &[("Cargo.toml", "[package]\nname = \"ants\"\n[[bin]]\nname=\"a\"\n[[bin]]\nname=\"b\"")],
+        &["Rust/Job ants: cargo run --release --bin a RUST_BACKTRACE=1"],
+    );
+    check(
+        &[("Cargo.toml", "[package]\nname = \"ants\""), ("src/main.rs", ""), ("src/bin/feed.rs", "")],
         &["Rust/Job ants: cargo run --release --bin ants RUST_BACKTRACE=1"],
+    );
+    check(
+        &[("Cargo.toml", "[package]\nname = \"ants\""), ("src/main.rs", "")],
+        &["Rust/Job ants: cargo run --release RUST_BACKTRACE=1"],
     );
     check(
         &[("pom.xml", "spring-boot"), ("mvnw", "")],

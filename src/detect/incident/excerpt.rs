@@ -61,9 +61,12 @@ pub fn cut(path: &str, bytes: &[u8], hot: Option<Range<usize>>, begins: Begins) 
     }
     let skipped = before.len().saturating_sub(AROUND);
     let mut out: Vec<(String, Hot)> = before[skipped..].iter().map(|line| (shown(line), Hot::No)).collect();
-    out.extend(lines(&bytes[start..end]).take(HOT_MAX).map(|line| {
+    out.extend(lines(&bytes[start..end]).take(HOT_MAX).enumerate().map(|(n, line)| {
         let mark = if hot.is_some() { Hot::Yes } else { Hot::No };
-        (shown(line), mark)
+        // Of a long line the part that was found.
+        let far = if n == 0 && from - start > LINE_MAX / 2 { from - start } else { 0 };
+        let text = shown(line.get(far..).unwrap_or(line));
+        (if far > 0 && line.len() > LINE_MAX { format!("… {text}") } else { shown(line) }, mark)
     }));
     out.extend(lines(&bytes[end..]).take(AROUND).map(|line| (shown(line), Hot::No)));
     Excerpt { path: path.to_owned(), lines: out, note: String::new() }
@@ -156,6 +159,16 @@ mod tests {
         assert_eq!(excerpt.page(), "# out.log\n  a\n  b\n");
         assert_eq!(cut("x", b"", None, Begins::Within).lines, []);
         assert_eq!(cut("x", b"abc", Some(9..12), Begins::AtLine).lines, [("abc".to_owned(), Hot::No)]);
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_that_was_found_is_shown() {
+        let line = format!("{} boom {}", "x".repeat(90_000), "y".repeat(90_000));
+        let log = format!("before\n{line}\nafter\n");
+        let hot = find(log.as_bytes(), "boom yyy").unwrap();
+        let excerpt = cut("out.log", log.as_bytes(), Some(hot), Begins::AtLine);
+        assert_eq!(excerpt.lines.len(), 3);
+        assert!(excerpt.lines[1].0.starts_with("… boom yyy") && excerpt.lines[1].0.len() < 3000);
     }
 
     #[test]

@@ -56,6 +56,17 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// May there be something in these bytes, from `from` on?
+    pub fn may_hold(&self, bytes: &[u8], from: usize) -> bool {
+        match self {
+            Filter::Signs(searches) => searches.iter().any(|search| search.is_match_at(bytes, from)),
+            Filter::Every => true,
+            Filter::Nothing => false,
+        }
+    }
+}
+
 /// What a search has found ahead in one window, so that one that found nothing near is not asked again and again.
 #[derive(Debug, Default)]
 pub struct Ahead {

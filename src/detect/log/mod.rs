@@ -6,10 +6,13 @@ mod clean;
 mod filter;
 #[cfg(test)]
 mod fuzz_tests;
+mod last;
+mod long;
 mod metric;
 mod pattern;
 mod report;
 mod scanner;
 mod traceback;
 
+pub use last::spoke;
 pub use scanner::{Position, Scanner};

@@ -1,18 +1,20 @@
 //! Bytes in, findings out. Bytes come in pieces of any size; what is kept is a window, some lines behind it, and the open
 //! traces.
 //!
-//! A line ends at `\n`, at `\r\n`, and at a `\r` alone: a progress bar's states are lines of their own. Of a line longer
-//! than [`LINE_MAX`] only the beginning is looked at.
+//! A line ends at `\n`, at `\r\n`, and at a `\r` alone: a progress bar's states are lines of their own. A line longer than
+//! [`LINE_MAX`] is looked at in pieces (`long`).
 //!
 //! Deliberately not here: files, rotation, time.
 
 use super::clean::{self, LINE_MAX};
 use super::filter::{self, Ahead, Filter};
+use super::long::{CONTEXT, Long, OVERLAP, STEP, Window};
 use super::metric::{Metric, Range};
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Piece, Then};
 use super::traceback::{Above, Line, Traced, Traces};
 use crate::config::{DetectorConfig, DetectorKind};
 use crate::model::finding::Finding;
+use crate::model::process::LongLine;
 use std::collections::BTreeMap;
 
 /// Bytes that are searched at once.
@@ -35,6 +37,8 @@ pub struct Position {
     pub judged: u64,
     /// Traces that were given away by a line before it were judged.
     pub traced: u64,
+    /// It is within a line that is too long.
+    pub long: Option<LongLine>,
 }
 
 /// The detectors of one log.
@@ -47,8 +51,8 @@ pub struct Scanner {
     tracers: Vec<String>,
     filter: Filter,
     buffer: Buffer,
-    /// In a line that is too long: what follows is skipped up to its end.
-    skipping: bool,
+    /// In a line that is too long: the buffer stands at its next piece.
+    long: Option<Long>,
     /// The unfinished last line was judged and something was found in it.
     partial_found: bool,
     /// Bytes that had been taken in when silence was judged last.
@@ -69,7 +73,7 @@ impl Scanner {
             let name = &detector.name;
             match &detector.kind {
                 DetectorKind::Pattern { regex } => {
-                    patterns.push(Pattern { name: name.clone(), regex: regex.clone() });
+                    patterns.push(Pattern::new(name, regex));
                 }
                 DetectorKind::Traceback => tracers.push(name.clone()),
                 DetectorKind::Metric { regex, above, below, jump } => {
@@ -82,12 +86,13 @@ impl Scanner {
                 DetectorKind::Stall { metric: None, .. } | DetectorKind::Exit { .. } => {}
             }
         }
-        let regexes = patterns.iter().map(|pattern| &pattern.regex);
+        let regexes = patterns.iter().map(Pattern::regex);
         let regexes = regexes.chain(metrics.iter().map(|metric| &metric.regex));
         let wanted = if tracers.is_empty() { filter::Traces::Unwanted } else { filter::Traces::Wanted };
         let filter = Filter::new(regexes, wanted);
         let traces = (!tracers.is_empty()).then(Traces::default);
         let buffer = Buffer { base: from.offset, line: from.line.max(1), ..Buffer::default() };
+        let long = from.long.map(|known| Long::known(patterns.len(), known));
         Scanner {
             patterns,
             metrics,
@@ -95,7 +100,7 @@ impl Scanner {
             tracers,
             filter,
             buffer,
-            skipping: false,
+            long,
             partial_found: false,
             hushed: 0,
             held: Vec::new(),
@@ -114,7 +119,10 @@ impl Scanner {
 
     /// Nothing came for a while: an open traceback and an unfinished last line are judged now, and not again.
     pub fn quiet(&mut self, out: &mut Vec<Finding>) {
-        if self.has_partial() {
+        if self.has_partial() && self.long.is_some() {
+            let end = self.buffer.bytes.len();
+            self.piece(end, None, out);
+        } else if self.has_partial() {
             let found = out.len();
             let end = self.buffer.bytes.len().min(self.buffer.pos + LINE_MAX);
             let end = if self.buffer.bytes[end - 1] == b'\r' { end - 1 } else { end };
@@ -140,12 +148,17 @@ impl Scanner {
     /// There is an unfinished last line that was not judged as it stands.
     fn has_partial(&self) -> bool {
         let unfinished = self.buffer.pos < self.buffer.bytes.len();
-        unfinished && !self.skipping && !self.partial_found && self.fed() > self.hushed
+        unfinished && !self.partial_found && self.fed() > self.hushed
     }
 
     /// The log is at its end.
     pub fn finish(&mut self, out: &mut Vec<Finding>) {
-        if !self.skipping && !self.partial_found && self.buffer.pos < self.buffer.bytes.len() {
+        if self.long.is_some() {
+            let end = self.buffer.bytes.len();
+            self.piece(end, Some(end), out);
+            self.buffer.pos = end;
+            self.long = None;
+        } else if !self.partial_found && self.buffer.pos < self.buffer.bytes.len() {
             let end = self.buffer.bytes.len().min(self.buffer.pos + LINE_MAX);
             self.judge(self.buffer.pos..end, Completeness::Whole, out);
             self.buffer.pos = self.buffer.bytes.len();
@@ -159,17 +172,25 @@ impl Scanner {
         let open = self.traces.as_ref().and_then(Traces::since);
         let report = self.traces.as_ref().and_then(Traces::report_since);
         let report = report.filter(|at| *at + REPORT_BEHIND_MAX > here);
-        let (mut offset, mut line) = self.buffer.behind_start();
+        let mut long = self.long.as_ref().map(Long::kept);
+        let (mut offset, mut line) = match long {
+            Some(_) => (here.saturating_sub(CONTEXT as u64).max(self.buffer.base), self.buffer.line),
+            None => self.buffer.behind_start(),
+        };
         for at in [open.map(|(at, _)| at), report].into_iter().flatten() {
             if at < offset {
                 // The number of a line that is no longer at hand is not known: it is counted from the last known one.
-                offset = at;
+                // A long line that has begun since is read again, too.
+                (offset, long) = (at, None);
                 line = line.saturating_sub(self.buffer.lines_before(at)).max(1);
             }
         }
-        let judged = self.held.iter().map(|found| found.at).fold(here, u64::min).max(self.before.judged);
+        // A piece before the next one was looked at: matches that end there were told.
+        let ahead = self.long.as_ref().map_or(0, |_| OVERLAP as u64);
+        let held = self.held.iter().map(|found| found.at);
+        let judged = held.fold(here + ahead, u64::min).max(self.before.judged);
         let traced = open.map_or(here, |(_, trigger)| trigger).max(self.before.traced);
-        Position { offset, line, judged, traced }
+        Position { offset, line, judged, traced, long }
     }
 
     /// Bytes that were taken in, from the log's beginning.
@@ -190,7 +211,7 @@ impl Scanner {
 
     fn run(&mut self, out: &mut Vec<Finding>) {
         loop {
-            if self.skipping && !self.skip() {
+            if self.long.is_some() && !self.pieces(out) {
                 return;
             }
             let end = self.buffer.complete_end();
@@ -199,29 +220,57 @@ impl Scanner {
             if left <= LINE_MAX {
                 return;
             }
-            let line = self.buffer.pos..self.buffer.pos + LINE_MAX;
-            if !std::mem::take(&mut self.partial_found) {
-                self.judge(line, Completeness::Whole, out);
-            }
-            self.skipping = true;
+            self.begin_long(out);
         }
     }
 
-    /// Goes to the end of a line that is too long; false when it is not at hand.
-    fn skip(&mut self) -> bool {
-        match self.buffer.next_end(self.buffer.pos, self.buffer.bytes.len()) {
-            Some((_, next)) => {
-                self.buffer.advance(next);
-                self.skipping = false;
-                true
-            }
-            None => {
-                // A `\r` at the very end may be the first half of `\r\n`.
-                let last = self.buffer.bytes.last() == Some(&b'\r');
-                self.buffer.pos = self.buffer.bytes.len() - usize::from(last);
-                false
-            }
+    /// The line at hand is too long to be looked at at once.
+    fn begin_long(&mut self, out: &mut Vec<Finding>) {
+        let line = self.buffer.pos..self.buffer.pos + LINE_MAX;
+        // What was found in it when it was shorter was told.
+        let hushed = if std::mem::take(&mut self.partial_found) { self.hushed } else { 0 };
+        let mut long = Long::new(self.patterns.len());
+        let at = self.buffer.offset(line.start);
+        let told = if at < self.before.judged { u64::MAX } else { hushed };
+        let piece = Piece { bytes: &self.buffer.bytes[line.clone()], from: 0, then: Then::More };
+        let window = Window { piece, base: at, line: self.buffer.line, told };
+        long.judge(&self.patterns, &self.filter, &window, out);
+        if hushed == 0 {
+            self.judge(line, Completeness::Beginning, out);
         }
+        self.long = Some(long);
+        self.buffer.pos += STEP;
+    }
+
+    /// Goes through a line that is too long; false when its end is not at hand.
+    fn pieces(&mut self, out: &mut Vec<Finding>) -> bool {
+        loop {
+            let (pos, len) = (self.buffer.pos, self.buffer.bytes.len());
+            let ends = self.buffer.next_end(pos, len);
+            // A `\r` at the very end may be the first half of `\r\n`.
+            let last = usize::from(self.buffer.bytes.last() == Some(&b'\r'));
+            let stop = ends.map_or((len - last).max(pos), |(stop, _)| stop);
+            if stop - pos > LINE_MAX {
+                self.piece(pos + LINE_MAX, ends.map(|(stop, _)| stop), out);
+                self.buffer.pos += STEP;
+                continue;
+            }
+            let Some((stop, next)) = ends else { return false };
+            self.piece(stop, Some(stop), out);
+            self.buffer.advance(next);
+            self.long = None;
+            return true;
+        }
+    }
+
+    /// Looks at a piece of a line that is too long, up to `to`; the line ends at `stop`, if that is known.
+    fn piece(&mut self, to: usize, stop: Option<usize>, out: &mut Vec<Finding>) {
+        let Some(long) = &mut self.long else { return };
+        let Buffer { bytes, base, pos, line } = &self.buffer;
+        let piece = Window::cut(bytes, *pos, to, stop);
+        let base = base + pos.saturating_sub(CONTEXT) as u64;
+        let window = Window { piece, base, line: *line, told: self.before.judged };
+        long.judge(&self.patterns, &self.filter, &window, out);
     }
 
     /// Looks at the whole lines up to `end`.
@@ -259,9 +308,12 @@ impl Scanner {
         let number = self.buffer.line;
         let is_new = at >= self.before.judged;
         let place = |finding: Finding| Finding { at, end, line: number, ..finding };
-        let matched = self.patterns.iter().filter_map(|pattern| pattern.judge(bytes)).filter(|_| is_new);
-        self.held.extend(matched.map(place));
-        if whole == Completeness::Whole {
+        if whole != Completeness::Beginning {
+            let piece = Piece { bytes, from: 0, then: Then::End };
+            let matched = self.patterns.iter().filter_map(|pattern| pattern.judge(piece)).filter(|_| is_new);
+            self.held.extend(matched.map(|found| place(found.finding)));
+        }
+        if whole != Completeness::Partial {
             let ranges = self.metrics.iter_mut().filter_map(|metric| metric.judge(bytes));
             out.extend(ranges.filter(|_| is_new).map(place));
         }
@@ -304,7 +356,10 @@ impl Scanner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Completeness {
     Whole,
+    /// Its end may not be there yet.
     Partial,
+    /// Its end is far away, and patterns look at it piece by piece.
+    Beginning,
 }
 
 /// The window: some lines behind, the line at hand, what follows.
@@ -420,107 +475,4 @@ impl Above for Behind<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::parse_detectors;
-
-    fn scanner(from: Position) -> Scanner {
-        let text = "detectors = [{ kind = \"traceback\" }, { kind = \"pattern\", name = \"oom\", regex = \"OOM\" }, \
-                    { kind = \"stall\", name = \"step\", metric_regex = \"step (\\\\d+)\", no_progress_s = 9 }]";
-        Scanner::new(&parse_detectors("d", text).unwrap(), from)
-    }
-
-    fn said(found: &[Finding]) -> Vec<String> {
-        found.iter().map(|one| format!("{}:{} {}", one.line, one.at, one.detector)).collect()
-    }
-
-    /// The log in every way of being cut in two, with a new scan after the cut: each finding once, and the same ones.
-    #[track_caller]
-    fn check(log: &str, want: &[&str]) {
-        for cut in 0..=log.len() {
-            let (first, _) = log.as_bytes().split_at(cut);
-            let mut found = Vec::new();
-            let mut scan = scanner(Position::default());
-            scan.feed(first, &mut found);
-            let position = scan.position();
-            let mut next = scanner(position);
-            next.feed(&log.as_bytes()[position.offset as usize..], &mut found);
-            next.finish(&mut found);
-            found.sort_by_key(|one| one.at);
-            assert_eq!(said(&found), want, "cut at {cut}");
-        }
-    }
-
-    const TRACE: &str =
-        "Traceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    x\nValueError: x\n";
-
-    #[test]
-    fn a_new_scan_goes_on_where_another_stood() {
-        check("one\nOOM\ntwo\r\nOOM\r\n", &["2:4 oom", "4:13 oom"]);
-        check(&format!("one\n{TRACE}OOM\n"), &["2:4 traceback", "6:88 oom"]);
-        check("a\nError: x\n    at f (/a.js:1:2)\nOOM\n", &["2:2 traceback", "4:32 oom"]);
-    }
-
-    #[test]
-    fn silence_judges_an_unfinished_line_once() {
-        let mut found = Vec::new();
-        let mut scan = scanner(Position::default());
-        scan.feed(b"step 7\nstep 12 OOM", &mut found);
-        assert!(found.is_empty() && scan.is_open());
-        scan.quiet(&mut found);
-        assert_eq!(said(&found), ["2:7 oom"]);
-        assert_eq!(scan.metrics().get("step"), Some(&7.0), "a number may be half written");
-        assert!(!scan.is_open());
-        scan.feed(b"3\nOOM\n", &mut found);
-        assert_eq!(said(&found), ["2:7 oom", "3:20 oom"]);
-        scan.feed(b"progress", &mut found);
-        assert!(scan.is_open());
-        scan.quiet(&mut found);
-        assert!(!scan.is_open(), "nothing more to judge until something comes");
-    }
-
-    #[test]
-    fn a_line_of_any_length_takes_bounded_memory() {
-        let mut found = Vec::new();
-        let mut scan = scanner(Position::default());
-        scan.feed(b"OOM ", &mut found);
-        for _ in 0..160 {
-            scan.feed(&[b'x'; 64 * 1024], &mut found);
-            assert!(scan.buffer.bytes.capacity() < 1 << 20);
-        }
-        scan.feed(b" OOM\nOOM\n", &mut found);
-        assert_eq!(said(&found), ["1:0 oom", "2:10485769 oom"]);
-    }
-
-    #[test]
-    fn what_a_pattern_finds_in_a_trace_waits_for_its_end() {
-        let mut found = Vec::new();
-        let mut scan = scanner(Position::default());
-        scan.feed(
-            b"OOM\nTraceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    OOM\n",
-            &mut found,
-        );
-        assert_eq!(said(&found), ["1:0 oom"]);
-        assert!(scan.is_holding() && scan.position().judged <= 68, "a new scan would find it again");
-        scan.feed(b"ValueError: OOM\n", &mut found);
-        scan.quiet(&mut found);
-        assert_eq!(said(&found), ["1:0 oom", "2:4 traceback", "4:68 oom", "5:76 oom"]);
-        assert!(!scan.is_holding());
-        scan.feed(
-            b"Traceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    OOM\n",
-            &mut found,
-        );
-        found.clear();
-        scan.let_go(&mut found);
-        assert_eq!(said(&found), ["8:156 oom"], "it does not wait for ever");
-    }
-
-    #[test]
-    fn a_progress_bar_is_many_lines() {
-        let mut found = Vec::new();
-        let mut scan = scanner(Position::default());
-        scan.feed(b"\rstep 1/9\rstep 2/9 OOM\rstep 3/9\rste", &mut found);
-        assert_eq!(said(&found), ["1:10 oom"]);
-        assert_eq!(scan.metrics().get("step"), Some(&3.0));
-    }
-}
+mod tests;

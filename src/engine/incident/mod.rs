@@ -64,7 +64,7 @@ pub fn look<F: Files>(files: &mut F, state: &IncidentState, memory: &mut Memory,
         return;
     }
     let Some(names) = memory.names(files) else { return };
-    let told = if state.owed.is_empty() { BTreeSet::new() } else { indexed(files) };
+    let told = if state.owed.is_empty() { BTreeSet::new() } else { indexed(files).unwrap_or_default() };
     let owed = |id: &String| state.owed.iter().any(|order| order.id == *id);
     seen.incidents = state
         .owed
@@ -79,22 +79,28 @@ pub fn look<F: Files>(files: &mut F, state: &IncidentState, memory: &mut Memory,
         .filter(|id| !names.contains(id) && !owed(id))
         .collect();
     if !state.rows.is_empty() {
-        let keys = notes::keys(files);
+        let keys = notes::keys(files).unwrap_or_default();
         seen.attempts = state.rows.iter().map(Attempt::key).filter(|key| keys.contains(key)).collect();
     }
     for note in &state.fixes {
         // A note for a folder that somebody removed has no place any more.
         let gone = !names.contains(&note.incident) && !owed(&note.incident);
-        if gone || notes::is_written(files, note) {
+        if gone || notes::is_written(files, note).unwrap_or(false) {
             seen.fixes.push(note.attempt.clone());
         }
     }
 }
 
-/// Ids that the end of the index has.
-fn indexed<F: Files>(files: &mut F) -> BTreeSet<String> {
-    let bytes = files.tail(table::INCIDENTS_INDEX, INDEX_TAIL).unwrap_or_default();
-    read_index(&bytes).into_iter().map(|line| line.id).collect()
+/// Ids that the end of the index has. An index that can't be read may have any.
+fn indexed<F: Files>(files: &mut F) -> Result<BTreeSet<String>, String> {
+    Ok(index(files)?.into_iter().map(|line| line.id).collect())
+}
+
+/// The lines at the index's end.
+fn index<F: Files>(files: &mut F) -> Result<Vec<IndexLine>, String> {
+    let bytes = files.tail(table::INCIDENTS_INDEX, INDEX_TAIL);
+    let bytes = bytes.map_err(|error| format!("{}: {}", table::INCIDENTS_INDEX, error.message()))?;
+    Ok(read_index(&bytes))
 }
 
 /// The lines of an index; what is none is left out.
@@ -198,7 +204,7 @@ fn folder<H: Host, F: Files>(
         files.put_folder(&format!("{FOLDER}/{}", order.id), &made).map_err(|error| error.message())?;
         memory.names = None;
     }
-    if !indexed(files).contains(&order.id) {
+    if !indexed(files)?.contains(&order.id) {
         let line = serde_json::to_string(&IndexLine::new(order)).unwrap_or_default();
         files.append(table::INCIDENTS_INDEX, &line).map_err(|error| error.message())?;
         return Ok(Folder::New);

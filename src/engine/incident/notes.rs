@@ -20,23 +20,25 @@ const LEDGER_TAIL: u64 = 256 << 10;
 /// Longest answer or diff that is written, bytes.
 const TEXT_MAX: usize = 256 << 10;
 
-fn ledger<F: Files>(files: &mut F) -> Ledger {
-    let bytes = files.tail(table::ATTEMPTS, LEDGER_TAIL).unwrap_or_default();
+/// The ledger's end. One that can't be read may have any row.
+fn ledger<F: Files>(files: &mut F) -> Result<Ledger, String> {
+    let bytes = files.tail(table::ATTEMPTS, LEDGER_TAIL);
+    let bytes = bytes.map_err(|error| format!("{}: {}", table::ATTEMPTS, error.message()))?;
     let part = if (bytes.len() as u64) < LEDGER_TAIL { Part::Whole } else { Part::End };
-    Ledger::read(&bytes, part)
+    Ok(Ledger::read(&bytes, part))
 }
 
 /// Keys of the rows at the ledger's end.
-pub(super) fn keys<F: Files>(files: &mut F) -> BTreeSet<String> {
-    ledger(files).lines.iter().map(Attempt::key).collect()
+pub(super) fn keys<F: Files>(files: &mut F) -> Result<BTreeSet<String>, String> {
+    Ok(ledger(files)?.lines.iter().map(Attempt::key).collect())
 }
 
 /// Is the note in its folder?
-pub(super) fn is_written<F: Files>(files: &mut F, note: &FixNote) -> bool {
+pub(super) fn is_written<F: Files>(files: &mut F, note: &FixNote) -> Result<bool, String> {
     let path = table::in_incident(&note.incident, "fix/action.json");
-    let bytes = files.read(&path, PAGE_MAX).ok().flatten().unwrap_or_default();
+    let bytes = files.read(&path, PAGE_MAX).map_err(|error| error.message())?.unwrap_or_default();
     let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    value["note"] == json!(digest_of(note))
+    Ok(value["note"] == json!(digest_of(note)))
 }
 
 /// What tells a note from an earlier one about the same attempt.
@@ -64,7 +66,7 @@ pub(super) fn write<F: Files>(
 }
 
 fn rows<F: Files>(files: &mut F, owed: &[Attempt], secrets: &Secrets, now: &Now) -> Result<(), String> {
-    let mut ledger = ledger(files);
+    let mut ledger = ledger(files)?;
     let has: BTreeSet<String> = ledger.lines.iter().map(Attempt::key).collect();
     // Before anything is shortened: half of a secret would not be known as one.
     let masked = |row: &Attempt| Attempt { description: secrets.mask(&row.description), ..row.clone() };
@@ -116,7 +118,7 @@ fn fix<F: Files>(files: &mut F, note: &FixNote, secrets: &Secrets) -> Result<(),
     if !crate::model::incident::is_id(&note.incident) || files.stamp(&place("report.md")).is_none() {
         return Ok(());
     }
-    if is_written(files, note) {
+    if is_written(files, note)? {
         return Ok(());
     }
     for (file, text) in [("fix/response.md", &note.response), ("fix/diff.patch", &note.patch)] {
@@ -146,8 +148,7 @@ fn fix<F: Files>(files: &mut F, note: &FixNote, secrets: &Secrets) -> Result<(),
 /// The index says what was decided, too, where that was not known when the folder was written.
 fn decided<F: Files>(files: &mut F, note: &FixNote) -> Result<(), String> {
     let is_it = |line: &IndexLine| line.id == note.incident && line.action.is_empty();
-    let end = files.tail(table::INCIDENTS_INDEX, super::INDEX_TAIL).unwrap_or_default();
-    if note.remedy.action.is_empty() || !super::read_index(&end).iter().any(is_it) {
+    if note.remedy.action.is_empty() || !super::index(files)?.iter().any(is_it) {
         return Ok(());
     }
     let of_note = |text: &str| -> Option<String> {

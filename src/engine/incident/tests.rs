@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::time::{Awake, Wall};
+use crate::engine::unreadable::Unreadable;
 use crate::model::action::{Action, Outcome};
 use crate::model::finding::Finding;
 use crate::model::incident::{FixNote, Place, Remedy};
@@ -269,6 +270,41 @@ fn a_torn_line_of_the_index_is_written_again() {
     std::fs::write(&path, &text[..text.len() / 2]).unwrap();
     world.write_owed();
     assert_eq!(world.index(), [id]);
+}
+
+/// A failed read is unknown, not empty: nothing is written a second time, what is owed stays owed, and it is said.
+#[test]
+fn what_cannot_be_read_is_not_written_again() {
+    #[track_caller]
+    fn check(unreadable: fn(&str) -> String, file: fn(&str) -> String) {
+        let mut world = World::new();
+        let order = world.simple("out of memory", 0);
+        let id = world.take(order);
+        let row = Attempt { attempt: "train-1".into(), incident: id.clone(), ..Attempt::default() };
+        world.unit().rows.push(row);
+        let note = FixNote { incident: id.clone(), attempt: "train-1".into(), ..FixNote::default() };
+        world.unit().fixes.push(note);
+        assert_eq!(world.write_owed(), [""; 0]);
+        let before = world.read(&file(&id));
+        let (state, path) = (world.unit().clone(), unreadable(&id));
+        let mut blind = Unreadable { files: &mut world.files, path: &path };
+        let mut memory = Memory::default();
+        let said =
+            write(&mut Reader, &mut blind, &world.config, &world.state, &mut memory, &now(1), |_| true);
+        let mut seen = ProcessSeen::default();
+        look(&mut blind, &state, &mut memory, &mut seen);
+        assert!(!said.is_empty());
+        let all = seen.incidents.len() + seen.attempts.len() + seen.fixes.len();
+        assert!(all < 3, "{path} was seen: {seen:?}");
+        assert_eq!(world.read(&file(&id)), before, "{path}");
+        let seen = world.settle();
+        assert_eq!(seen.incidents.len() + seen.attempts.len() + seen.fixes.len(), 3, "{path}");
+    }
+    let index = |_: &str| table::INCIDENTS_INDEX.to_owned();
+    let ledger = |_: &str| table::ATTEMPTS.to_owned();
+    check(index, index);
+    check(ledger, ledger);
+    check(|id| table::in_incident(id, "fix/action.json"), ledger);
 }
 
 #[test]

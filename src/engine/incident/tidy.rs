@@ -20,9 +20,9 @@ const UNKNOWN_MAX: usize = 200;
 /// Longest `match.json`, bytes.
 const MATCH_MAX: u64 = 4 << 20;
 
-/// Folders that are there, as the index or their own `match.json` describe them.
-fn entries<F: Files>(files: &mut F, names: &BTreeSet<String>) -> Vec<IndexLine> {
-    let bytes = files.tail(table::INCIDENTS_INDEX, INDEX_MAX).unwrap_or_default();
+/// Folders that are there, as the index or their own `match.json` describe them; None when the index can't be read.
+fn entries<F: Files>(files: &mut F, names: &BTreeSet<String>) -> Option<Vec<IndexLine>> {
+    let bytes = files.tail(table::INCIDENTS_INDEX, INDEX_MAX).ok()?;
     let mut known: BTreeMap<String, IndexLine> = BTreeMap::new();
     for line in read_index(&bytes).into_iter().filter(|line| names.contains(&line.id)) {
         known.insert(line.id.clone(), line);
@@ -39,7 +39,7 @@ fn entries<F: Files>(files: &mut F, names: &BTreeSet<String>) -> Vec<IndexLine> 
             known.insert(id, line);
         }
     }
-    known.into_values().collect()
+    Some(known.into_values().collect())
 }
 
 /// Removes a unit's old incidents.
@@ -53,7 +53,7 @@ pub(super) fn unit<F: Files>(
 ) {
     let Some(Role::Process(process)) = config.units.get(name).map(|unit| &unit.role) else { return };
     let Some(names) = memory.names(files).map(|names| names.clone()) else { return };
-    let entries = entries(files, &names);
+    let Some(entries) = entries(files, &names) else { return };
     let old = keep::too_old(&entries, name.as_str(), now, process.incidents_max, process.incidents_age_s);
     let in_use: BTreeSet<&str> = state
         .units

@@ -24,9 +24,10 @@ pub(super) fn look<H: Host, F: Files>(host: &mut H, files: &mut F, unit: &Unit) 
     // hides was not seen either.
     let folder = files.stamp(&format!("units/{}", unit.name));
     let mut seen = Cooperation {
-        heartbeat: folder
-            .filter(|_| files.irregular(&heartbeat).is_none())
-            .map(|_| files.stamp(&heartbeat).unwrap_or_default()),
+        heartbeat: folder.filter(|_| files.irregular(&heartbeat).is_none()).and_then(|_| {
+            let is_missing = |files: &mut F| matches!(files.read(&heartbeat, 0), Ok(None));
+            files.stamp(&heartbeat).or_else(|| is_missing(files).then(String::new))
+        }),
         heartbeat_at: files.modified(&heartbeat),
         ..Cooperation::default()
     };

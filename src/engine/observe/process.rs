@@ -90,6 +90,10 @@ fn log<H: Host>(
         committed: &committed,
         start: if started && !attach { Start::Beginning } else { Start::End },
         over: matches!(run, RunSeen::Ended { .. }),
+        unexplained: match (run, state.units.get(name)) {
+            (RunSeen::Ended { id, .. }, Some(state)) => state.process.run.judged < id.number,
+            (_, Some(_) | None) => false,
+        },
     };
     follower.look(&question, now.awake_s)
 }

@@ -1,8 +1,10 @@
 //! Which screens are captured again.
 
+use super::mail::{INBOX_BYTES, outbox_has, requests};
 use super::*;
 use crate::base::time::{Awake, Wall};
 use crate::config::{Cooperative, Source};
+use crate::engine::unreadable::Unreadable;
 use crate::model::action::{Action, Outcome};
 use crate::model::seen::{HostSeen, Process, ScreenState, ServerId, TranscriptSeen};
 use crate::sys::PaneList;
@@ -315,12 +317,12 @@ fn an_alert_in_an_outbox_that_was_put_aside_is_owed_no_more() {
     let mut state = State::default();
     state.mail.owe(Wall(0), crate::state::mail::Level::Info, "x".into());
     let id = state.mail.owed[0].id.clone();
-    assert_eq!(outbox_has(&mut files, &state), [""; 0]);
+    assert_eq!(outbox_has(&mut files, &state), Some(Vec::new()));
     files.append(table::OUTBOX, &serde_json::to_string(&state.mail.owed[0]).unwrap()).unwrap();
     files.rotate(table::OUTBOX, table::OUTBOX_OLD, 0).unwrap();
-    assert_eq!(outbox_has(&mut files, &state), std::slice::from_ref(&id));
+    assert_eq!(outbox_has(&mut files, &state), Some(vec![id.clone()]));
     files.append(table::OUTBOX, "{}").unwrap();
-    assert_eq!(outbox_has(&mut files, &state), [id]);
+    assert_eq!(outbox_has(&mut files, &state), Some(vec![id]));
 }
 
 /// What a link or a directory hides was not seen: nobody is judged by it, and it is told.
@@ -348,4 +350,76 @@ fn a_heartbeat_that_is_no_plain_file_is_not_seen_and_told() {
     check(|path| std::fs::write(path, "").unwrap(), Some(true), 0);
     check(|path| std::os::unix::fs::symlink("/dev/null", path).unwrap(), None, 1);
     check(|path| std::fs::create_dir(path).unwrap(), None, 1);
+    check_unreadable();
+}
+
+/// No heartbeat is a verdict; one that can't be looked at is none.
+#[track_caller]
+fn check_unreadable() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("units/a")).unwrap();
+    let mut unit = one_agent().units.remove("a").unwrap();
+    unit.cooperative = Some(Cooperative { heartbeat_stale_s: 90.0, version: false });
+    let mut files = RealFiles::new(dir.path());
+    let mut blind = Unreadable { files: &mut files, path: "units/a/heartbeat" };
+    assert_eq!(cooperation::look(&mut OnePane::busy(), &mut blind, &unit).unwrap().heartbeat, None);
+}
+
+/// A failed read is unknown: what is owed is not written a second time, and a unit of which nobody can say whether it is
+/// to be down is left alone.
+#[test]
+fn what_cannot_be_read_is_not_taken_for_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    let name = UnitName::new("a").unwrap();
+    let mut state = State::default();
+    state.mail.owe(Wall(0), crate::state::mail::Level::Info, "x".into());
+    for path in [table::OUTBOX, table::OUTBOX_OLD] {
+        let mut blind = Unreadable { files: &mut files, path };
+        assert_eq!(outbox_has(&mut blind, &state), None, "{path}");
+    }
+    let now = Now { wall: Wall(0), awake_s: Awake(0), boot: "b".into(), zone: "UTC".into() };
+    let mut troubles = Vec::new();
+    let mut blind = Unreadable { files: &mut files, path: table::INBOX };
+    assert_eq!(requests(&mut blind, &state, &now, &mut troubles), (Vec::new(), None));
+    assert_eq!(troubles.len(), 1);
+    for file in [table::DOWN, table::PAUSED, table::WAITING_UNTIL, table::RESTART] {
+        let mut blind = Unreadable { files: &mut files, path: &table::in_unit(&name, file) };
+        let seen = markers(&mut blind, Some(&name));
+        let reason = seen.paused.map(|paused| paused.reason).unwrap_or_default();
+        assert!(reason.contains("can't be read"), "{file}: {reason}");
+        assert_eq!((seen.down, seen.restart), (None, None), "{file}");
+        let mut memory = Memory::default();
+        assert!(
+            unit_markers(&mut blind, &name, &mut memory).paused.is_some() && memory.no_markers.is_empty()
+        );
+    }
+    assert_eq!(markers(&mut files, Some(&name)), Markers::default());
+}
+
+/// While the outbox can't be read, only an alert of this very tick is known to be missing in it.
+#[test]
+fn an_alert_is_not_written_twice_while_the_outbox_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = RealFiles::create(dir.path()).unwrap();
+    let mut before = State::default();
+    before.mail.owe(Wall(0), crate::state::mail::Level::Info, "old".into());
+    let mut state = before.clone();
+    state.mail.owe(Wall(9000), crate::state::mail::Level::Info, "new".into());
+    let now = Now { wall: Wall(0), awake_s: Awake(0), boot: "b".into(), zone: "UTC".into() };
+    let mut check = |outbox_has: Option<Vec<String>>, want: &[&str]| {
+        let seen = Observation { outbox_has, ..Observation::empty(now.clone()) };
+        let config = one_agent();
+        let mut masks = crate::engine::report::Masks::new(&config, &state);
+        crate::engine::report::outbox(&mut files, &before, &state, &seen, |_| true, &mut masks);
+        let text = String::from_utf8(files.tail(table::OUTBOX, 1 << 20).unwrap()).unwrap();
+        let texts: Vec<String> = text
+            .lines()
+            .map(|line| serde_json::from_str::<crate::state::mail::Owed>(line).unwrap().text)
+            .collect();
+        assert_eq!(texts, want);
+        std::fs::remove_file(dir.path().join(table::OUTBOX)).unwrap();
+    };
+    check(None, &["new"]);
+    check(Some(Vec::new()), &["old", "new"]);
 }

@@ -3,8 +3,9 @@
 use super::*;
 use crate::base::time::Awake;
 use crate::config::Source;
+use crate::engine::unreadable::Unreadable;
 use crate::model::action::{Action, Outcome};
-use crate::model::seen::{HostSeen, Markers, Observation, Process, Scope, ServerSeen, TranscriptSeen, Vote};
+use crate::model::seen::{HostSeen, Observation, Process, TranscriptSeen, Vote};
 use crate::model::usage::Totals;
 use crate::policy::tokens::{Position, fold};
 use crate::sys::files::RealFiles;
@@ -200,25 +201,7 @@ impl World {
         let World { host, files, config, state, units, memory, .. } = self;
         let usage = look(host, files, config, state, &now, units, memory);
         self.last = usage.clone();
-        let seen = Observation {
-            now,
-            scope: Scope::All,
-            server: ServerSeen::Absent,
-            units: BTreeMap::new(),
-            markers: Markers::default(),
-            requests: Vec::new(),
-            inbox_end: None,
-            outbox_has: Vec::new(),
-            host: HostSeen::default(),
-            strays: Vec::new(),
-            strangers: Vec::new(),
-            troubles: Vec::new(),
-            branch: None,
-            fetch: crate::model::seen::JobSeen::None,
-            jobs: BTreeMap::new(),
-            complete: false,
-            usage,
-        };
+        let seen = Observation { usage, ..Observation::empty(now) };
         fold(&self.config, &seen, &Position::default(), &mut self.state.tokens);
         // What is kept is what a later process reads.
         let text = serde_json::to_string(&self.state.tokens).unwrap();
@@ -511,6 +494,27 @@ fn what_was_before_the_fleet_is_not_counted_and_the_ledger_is_not_repeated() {
     world.tick();
     assert_eq!(world.last.ledger_end, Some(ended));
     assert_eq!((world.state.tokens.agents["a"].since, world.used("a").output), (ended, 2));
+}
+
+/// Without memory, where counting goes on stands in the ledger; what is owed to it may be there.
+#[test]
+fn a_ledger_that_cannot_be_read_is_not_an_empty_one() {
+    let mut world = World::new("claude", &["a"]);
+    world.state.tokens.agents.clear();
+    world.runs("a", 7, "2026-11-01T00:00:00Z");
+    let wall = Wall::parse("2026-12-01T00:00:00Z").unwrap();
+    let now = Now { wall, awake_s: Awake(1_000_000), boot: "b".into(), zone: "UTC".into() };
+    let World { host, files, config, state, units, memory, .. } = &mut world;
+    let mut blind = Unreadable { files, path: table::TOKEN_LOG };
+    let usage = look(host, &mut blind, config, state, &now, units, memory);
+    assert!(usage.ledger_unread && usage.agents.is_empty(), "{usage:?}");
+    let seen = Observation { usage, ..Observation::empty(now) };
+    let position = Position { phase: Some("1".into()), label: None };
+    fold(config, &seen, &position, &mut state.tokens);
+    assert_eq!(state.tokens, Default::default(), "nothing begins before it was read");
+    state.tokens.owed.push(Record { ended: wall, ..Record::default() });
+    assert!(crate::engine::report::ledger(files, state, &seen.usage).is_some());
+    assert_eq!(files.tail(table::TOKEN_LOG, 100).unwrap(), b"", "it may have it");
 }
 
 #[test]

@@ -12,10 +12,10 @@ use crate::config::{
     After, DetectorKind, HealingAgent, Lifecycle, ProcessHost, ProcessUnit, Rule, RuleAction,
 };
 use crate::detect::fingerprint::fingerprint;
-use crate::detect::incident::{advice, inline};
+use crate::detect::incident::{advice, excerpt, inline};
 use crate::model::finding::{Finding, FindingKind};
 use crate::model::incident::{Remedy, Source};
-use crate::model::process::RunSeen;
+use crate::model::process::{LogSeen, RunSeen};
 use crate::state::attempts::{Attempt, Status};
 use crate::state::mail::Level;
 use crate::state::process::{Failure, OPEN_MAX, OpenFinding, RemedyState, RemedyStep, Standing};
@@ -24,14 +24,10 @@ use std::collections::BTreeSet;
 
 /// The name of what no detector finds: a run past its deadline.
 pub(super) const DEADLINE: &str = "deadline";
-/// A line that a pattern found explains an end that comes within this long, seconds; a program that reports an error and
-/// goes on is told from one that dies of it by nothing else.
-const SAID_S: f64 = 5.0;
-/// A stack trace may stand this long before the end that it explains: workers are waited for, memory is given back …
-const TRACE_S: f64 = 60.0;
-/// … if no more was written after it than this many lines, or bytes where lines are not counted.
-const LINES_AFTER: u64 = 200;
-const BYTES_AFTER: u64 = 20_000;
+/// A program that goes on writing after what was found, and that ends later than this many lines, or bytes where lines are
+/// not counted, did not end of it, however soon that was read: as many as the incident of its end would show.
+const LINES_AFTER: u64 = excerpt::AROUND as u64;
+const BYTES_AFTER: u64 = LINES_AFTER * 100;
 
 /// The name of the detector that reports ends.
 pub(super) fn exit_detector(unit: &ProcessUnit) -> String {
@@ -367,15 +363,23 @@ pub(super) fn ended(
     order(context, state, remedy, &primary, false, notes);
 }
 
-/// Does this finding explain an end that comes now? Not when the program ran on after it, and not when something was done
-/// about it before.
+/// Does this finding explain an end that comes now? Not when something was done about it before. It does when it is among
+/// the log's last words, however long the end took: workers are waited for, a collective runs into its timeout. When the
+/// program went on writing, it was dying only as long as it would have been given to end itself: its grace.
 fn explains(context: &UnitContext<'_>, state: &UnitState, found: &OpenFinding, all: &[OpenFinding]) -> bool {
     let pending = state.process.remedy.as_ref().is_some_and(|remedy| remedy.attempt == found.attempt);
     if !found.attempt.is_empty() && !pending {
         return false;
     }
-    if let Some(seen) = &context.seen.process {
-        let (cursor, finding) = (&seen.log.cursor, &found.finding);
+    let log = context.seen.process.as_ref().map(|seen| &seen.log);
+    if let Some(LogSeen { spoke: Some(spoke), cursor, .. }) = log
+        && found.finding.end > *spoke
+        && found.finding.log.as_ref().is_some_and(|mark| Some(mark.file) == cursor.file)
+    {
+        return true;
+    }
+    if let Some(LogSeen { cursor, .. }) = log {
+        let finding = &found.finding;
         let is_far = match (finding.line, cursor.line) {
             (0, _) | (_, 0) => finding.end > 0 && cursor.offset.saturating_sub(finding.end) > BYTES_AFTER,
             (line, now) => now.saturating_sub(line) > LINES_AFTER,
@@ -384,11 +388,22 @@ fn explains(context: &UnitContext<'_>, state: &UnitState, found: &OpenFinding, a
             return false;
         }
     }
-    // What a pattern found inside of a trace has the trace's incident.
+    let grace = context.unit.ladder.grace_s;
+    if stood_s(context, found) <= grace {
+        return true;
+    }
+    // Its last words are not known: a trace, or what a pattern found inside of one, is taken for them when the log has not
+    // grown since.
     let of_trace = all
         .iter()
         .any(|other| other.finding.kind == FindingKind::Traceback && other.fingerprint == found.fingerprint);
-    let now = context.now.awake_s;
+    let output = context.clocks.screen.as_ref().map(|clock| clock.changed_awake_s.since_s(found.at_awake_s));
+    let unknown = log.is_none_or(|log| log.spoke.is_none());
+    unknown && of_trace && !output.is_some_and(|wrote| wrote > grace)
+}
+
+/// How long it stood in the log when the end came, seconds.
+fn stood_s(context: &UnitContext<'_>, found: &OpenFinding) -> f64 {
     let ago = match context.run() {
         Some(RunSeen::Ended { at: Some(at), .. }) => context.now.wall.since_s(*at).max(0.0),
         Some(
@@ -400,10 +415,7 @@ fn explains(context: &UnitContext<'_>, state: &UnitState, found: &OpenFinding, a
         )
         | None => 0.0,
     };
-    let stood = now.since_s(found.at_awake_s) - ago;
-    let output = context.clocks.screen.as_ref().map(|clock| clock.changed_awake_s.since_s(found.at_awake_s));
-    let wrote_on = output.is_some_and(|wrote| wrote > SAID_S);
-    stood <= SAID_S || of_trace && stood <= TRACE_S && !wrote_on
+    context.now.awake_s.since_s(found.at_awake_s) - ago
 }
 
 /// Counts the same failure in a row.
@@ -449,7 +461,8 @@ fn chosen(
             true => "the last rule's remedy did not hold".to_owned(),
             false => format!("{} in a row not kept", counted(heal.unverified as usize, "restart")),
         };
-        remedy = Remedy { action: "agent".to_owned(), why, ..Remedy::default() };
+        let instead = rule.is_some().then(|| Box::new(remedy));
+        remedy = Remedy { action: "agent".to_owned(), why, instead, ..Remedy::default() };
     }
     remedy
 }

@@ -604,6 +604,25 @@ fn an_agent_that_can_not_be_asked_stops_nothing() {
 }
 
 #[test]
+fn a_rule_goes_on_when_the_agent_that_its_remedy_leads_to_can_not_be_asked() {
+    let mut world = asked(
+        "rules = [ { name = \"halve\", match = { exit = 9 }, \
+         action = { kind = \"restart-with-env\", set = { BATCH = \"half\" } } } ]",
+    );
+    let why = "the agent was not asked: a rebase is under way";
+    world.results.insert("heal".into(), unasked(why));
+    world.run(30.0);
+    for want in ["4", "2", "1"] {
+        world.unit("p").ended(Some(Exit::Status(9)));
+        world.run(60.0);
+        let batch = world.runs.last().and_then(|run| run.env.get("BATCH").cloned());
+        assert_eq!(batch.as_deref(), Some(want), "{}", world.story());
+    }
+    world.expect_alerts(why, 1);
+    assert!(world.ledger.iter().any(|row| row.contains("halve")), "{:?}", world.ledger);
+}
+
+#[test]
 fn a_pause_that_a_rule_orders_is_one_whether_an_agent_can_be_asked_or_not() {
     let mut world = asked("rules = [ { match = { exit = 9 }, action = { kind = \"pause\" } } ]");
     world.results.insert("heal".into(), unasked("the agent was not asked: a rebase is under way"));

@@ -140,6 +140,12 @@ impl Remotes {
         Remotes { binary: Some(binary.to_owned()), again_s, ..Remotes::default() }
     }
 
+    /// The same with that binary for the jobs.
+    #[must_use]
+    pub fn by(self, binary: &Path) -> Remotes {
+        Remotes { binary: Some(binary.to_owned()), ..self }
+    }
+
     /// Our own binary.
     pub fn binary(&self) -> Result<PathBuf> {
         match &self.binary {

@@ -243,7 +243,7 @@ pub struct Machine {
     pub violations: Vec<(&'static str, String)>,
     pub story: VecDeque<String>,
     pub tick: u64,
-    /// Looks that were carried through.
+    /// Looks that were carried through and written down.
     pub looks: u64,
     next_pid: i32,
 }

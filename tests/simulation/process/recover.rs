@@ -138,7 +138,7 @@ fn sick(sim: &Sim, goal: Goal) -> Option<String> {
                 unit.body.is_some() && !unit.bug
             }
             Script::Leaky | Script::Swollen => {
-                unit.body.is_some() && batch(&unit.env).is_some_and(|batch| batch <= BATCH_HOLDS)
+                unit.body.as_ref().and_then(|body| batch(&body.env)).is_some_and(|batch| batch <= BATCH_HOLDS)
             }
             Script::Trainer | Script::Quiet => {
                 unit.body.as_ref().is_some_and(|body| body.mood == Mood::Works || body.mood == Mood::Churns)

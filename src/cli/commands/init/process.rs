@@ -92,7 +92,8 @@ fn look(dir: &str) -> Result<Vec<stack::Found>> {
     }
     let names = outside::names(root, NAMES_MAX)?;
     let read = |path: &str| outside::read_text(&root.join(path), FILE_MAX).ok();
-    Ok(stack::detect(&Look { folder: &folder_name(root), names: &names, read: &read }))
+    let list = |path: &str| outside::names(&root.join(path), NAMES_MAX).unwrap_or_default();
+    Ok(stack::detect(&Look { folder: &folder_name(root), names: &names, list: &list, read: &read }))
 }
 
 /// The folder's own name, also of `.`.

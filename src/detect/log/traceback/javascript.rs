@@ -130,10 +130,19 @@ impl JavaScript {
         if let Some(found) = find(&BRACKET, text).or_else(|| find(&NAMED, text).filter(is_error)) {
             event = Event { exception: group(&found, 1), message: group(&found, 2), ..Event::default() };
         }
-        lines[1..end.max(1)].iter().for_each(|line| add_line(&mut event.message, line));
-        let mut new = JavaScript::from(event);
+        let below = &lines[1..end.max(1)];
+        let mut chain = Vec::new();
+        if text.ends_with(" {") && !event.exception.is_empty() {
+            // `[Error: no such file] {`: properties of the error, and no part of what it says.
+            for cause in below.iter().filter_map(|line| find(&CAUSE, line).filter(is_error)) {
+                add_cause(&mut chain, &group(&cause, 1), &group(&cause, 2));
+            }
+        } else {
+            below.iter().for_each(|line| add_line(&mut event.message, line));
+        }
+        let mut new = JavaScript { chain, ..JavaScript::from(event) };
         lines[end..].iter().for_each(|line| new.frame(line));
-        new.location = location(above);
+        new.location = location(&above[mark..]);
         new.done = true;
         let first = above[..mark].iter().rposition(|line| !line.trim().is_empty())?;
         Some((new, first + 1))

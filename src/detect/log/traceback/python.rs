@@ -82,6 +82,8 @@ pub struct Python {
     source: String,
     /// Column of the outermost group's bar.
     group: Option<usize>,
+    /// The last line of the group at hand was its end.
+    closed: bool,
     /// Lines after the exception's that were not understood, and whether the last was blank.
     after: u32,
     blank: bool,
@@ -98,6 +100,7 @@ impl Python {
             chain: Vec::new(),
             source: String::new(),
             group: None,
+            closed: false,
             after: 0,
             blank: false,
             current: false,
@@ -123,6 +126,8 @@ impl Python {
                 None if text.trim().is_empty() => Fit::Perhaps,
                 None if is_join(text) => Fit::Ours,
                 None if self.stage == Stage::Joined && text.trim_end().ends_with(HEAD) => Fit::Ours,
+                // Further lines of a message inside of it stand at the margin.
+                None if !self.closed && self.stage == Stage::Done => Fit::Foreign,
                 None => Fit::Over,
             };
         }
@@ -261,6 +266,7 @@ impl Python {
             }
             return;
         };
+        self.closed = body.len() > 4 && body.chars().all(|c| c == '-');
         if body.trim_end().ends_with(HEAD) {
             if column == top && !self.event.exception.is_empty() {
                 self.next_block(text);

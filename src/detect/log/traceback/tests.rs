@@ -133,7 +133,7 @@ fn samples_in_colour() {
 
 /// Reports of tests are known by lines that stand at the margin, JSON by its own line; a bar overwrites what was before it.
 fn is_plain(name: &str) -> bool {
-    const SPECIAL: [&str; 19] = [
+    const SPECIAL: [&str; 20] = [
         "py38",
         "js26",
         "rs20",
@@ -143,6 +143,7 @@ fn is_plain(name: &str) -> bool {
         "js20_ts_tsx",
         "py37",
         "py11_progress",
+        "py11_tqdm_cr",
         "py11_doctest",
         "py11_unitt",
         "py11_pytest",

@@ -1,6 +1,6 @@
 //! What explains an end, which findings wait, and what is done at a deadline and when no restart is left.
 
-use crate::model::finding::FindingKind;
+use crate::model::finding::{FindingKind, LogMark};
 use crate::model::process::RunSeen;
 use crate::model::seen::{Ask, Exit, JobSeen};
 use crate::policy::testing::{World, name};
@@ -61,7 +61,34 @@ fn an_end_is_explained_by_what_was_said_just_before_it() {
     // After a stack trace an end may take its time, if nothing more is written.
     explained(&[("trace", Traceback, 30.0)], 0, "8", &["trace"]);
     explained(&[("trace", Traceback, 1.0)], 30, "8", &["trace", "exit"]);
-    explained(&[("trace", Traceback, 100.0)], 0, "8", &["trace", "exit"]);
+    explained(&[("trace", Traceback, 100.0)], 0, "8", &["trace"]);
+}
+
+#[test]
+fn the_last_words_explain_an_end_however_long_it_took() {
+    /// What a pattern found `pause_s` before the end, and where the log's last words begin: the next run's BATCH.
+    #[track_caller]
+    fn check(pause_s: f64, spoke: u64, file: (u64, u64), batch: &str) {
+        let mut world = running(CRASH);
+        world.unit("p").says("oom", FindingKind::Pattern, "CUDA out of memory");
+        let mut hand = world.unit("p");
+        let finding = &mut hand.process().log.findings[0];
+        (finding.at, finding.end, finding.line) = (1000, 1020, 10);
+        finding.log = Some(LogMark { file, bytes: String::new() });
+        world.tick_now();
+        world.run(pause_s);
+        let mut hand = world.unit("p");
+        let log = &mut hand.process().log;
+        (log.spoke, log.cursor.line) = (Some(spoke), 12);
+        world.unit("p").ended(THREE);
+        world.run(40.0);
+        assert_eq!(world.runs[1].env["BATCH"], batch, "{}", world.story());
+    }
+    check(300.0, 1000, (1, 1), "4");
+    check(300.0, 1200, (1, 1), "8");
+    check(2.0, 1200, (1, 1), "4");
+    // Places in another file of the log say nothing.
+    check(300.0, 0, (1, 2), "8");
 }
 
 #[test]
