@@ -11,7 +11,7 @@
 
 use super::files::{read_bounded, write_plain};
 pub use super::job_rest::{JOB_ENV, REST_WORD, mark, run as run_rest};
-use super::{clock, exe, fix_job, job_rest};
+use super::{clock, fix_job, job_rest};
 use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 use crate::base::time::Wall;
@@ -74,12 +74,8 @@ pub(super) fn folder(state_dir: &Path, id: &str) -> PathBuf {
     state_dir.join("jobs").join(id)
 }
 
-/// Starts a job; its runner, to be waited for in the end. One of the same name that still runs is left alone: None.
-pub fn start(state_dir: &Path, job: &Job) -> Result<Option<Child>> {
-    start_by(&exe::Binary::running()?.program(), state_dir, job)
-}
-
-/// The same, with the program whose `job` command is the runner.
+/// Starts a job; its runner, to be waited for in the end. One of the same name that still runs is left alone: None. `program`
+/// is the one whose `job` command is the runner.
 pub fn start_by(program: &Path, state_dir: &Path, job: &Job) -> Result<Option<Child>> {
     let dir = folder(state_dir, &job.id);
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);

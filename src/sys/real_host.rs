@@ -99,6 +99,12 @@ impl RealHost {
         }
     }
 
+    /// The same with another binary than the running one for runners and shims.
+    #[must_use]
+    pub fn by(self, binary: &Path) -> RealHost {
+        RealHost { remotes: self.remotes.by(binary), ..self }
+    }
+
     fn snapshot(&mut self) -> &proc::Processes {
         self.snapshot.get_or_insert_with(proc::all)
     }
@@ -176,7 +182,8 @@ impl RealHost {
                 let _ = self.files.quarantine(&path);
             }
         }
-        match jobs::start(self.files.root(), job) {
+        let started = self.remotes.binary().and_then(|own| jobs::start_by(&own, self.files.root(), job));
+        match started {
             Ok(runner) => {
                 self.runners.extend(runner);
                 self.unstarted.remove(&job.id);
@@ -193,7 +200,11 @@ impl RealHost {
     fn start_run(&mut self, launch: &ProcessLaunch) -> Outcome {
         let root = self.files.root();
         let started = match launch.host {
-            HostLaunch::Local => hosts::local::start(root, launch).map(|shim| self.runners.extend(shim)),
+            HostLaunch::Local => {
+                let own = self.remotes.binary();
+                let shim = own.and_then(|own| hosts::local::start_with(&own, root, launch));
+                shim.map(|shim| self.runners.extend(shim))
+            }
             HostLaunch::Slurm { .. } | HostLaunch::Docker { .. } => self.remotes.run(root, launch),
         };
         match started {
@@ -366,8 +377,7 @@ impl Host for RealHost {
         match self.unstarted.get(id) {
             Some(why) => JobSeen::failed(why.clone()),
             None => {
-                let program = || super::exe::Binary::running().map(|binary| binary.program());
-                let (seen, ender) = jobs::attend(self.files.root(), id, program);
+                let (seen, ender) = jobs::attend(self.files.root(), id, || self.remotes.binary());
                 self.runners.extend(ender);
                 seen
             }
@@ -420,9 +430,9 @@ impl Host for RealHost {
         tending.begin();
         let mut look = |query: &RunQuery| match &query.place {
             HostPlace::Local => {
-                let (unit, mut damage) = (query.unit.as_str(), Vec::new());
-                let seen = hosts::local::look(root, unit, &query.known, &boot, &mut damage);
-                tending.note(unit, damage);
+                let (unit, mut odd) = (query.unit.as_str(), hosts::local::Odd::default());
+                let seen = hosts::local::look(root, unit, &query.known, &boot, &mut odd);
+                tending.note(unit, odd);
                 seen
             }
             HostPlace::Attach { pid, pid_file } => {

@@ -1,144 +1,28 @@
 //! The same as strace does, without it: this test program as another process, whose files and host count what they are
 //! asked to change, and which kills itself before the Nth of it.
 
+use crate::cut_world::{Cut, CutFiles, CutHost};
 use crate::lab::Lab;
-use crate::scenes::{ALERT, DOWN, HEAL, Labs, NUDGE, RESTART, Scene, WAKE, WORKERS};
+use crate::process;
+use crate::scenes::{ALERT, DOWN, HEAL, Labs, NUDGE, RESTART, Scene, WAKE, WORKERS, play_all};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Mutex;
-use watchkeeper::base::error::Result;
-use watchkeeper::base::time::Now;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use watchkeeper::engine::home::Home;
 use watchkeeper::engine::tick::{Identity, Watchdog};
-use watchkeeper::model::action::{Action, Outcome};
-use watchkeeper::model::seen::{BranchFacts, HostSeen, JobSeen, Process, Scope, TranscriptSeen, Vote};
+use watchkeeper::model::seen::Scope;
 use watchkeeper::sys::files::RealFiles;
-use watchkeeper::sys::git::BranchQuery;
 use watchkeeper::sys::lock::{self, TryLock};
+use watchkeeper::sys::outside;
 use watchkeeper::sys::real_host::RealHost;
-use watchkeeper::sys::{Files, Host, PaneList, Replaced, Sync, outside};
 
 /// Tells the process which it is: `N CONFIG`.
 const CUT: &str = "WK_TEST_CUT";
 /// Exit code of a tick that got past its cut.
 const SURVIVED: i32 = 42;
-
-/// Ends this process before the operation whose turn it is.
-#[derive(Clone, Debug)]
-struct Cut {
-    left: Rc<Cell<usize>>,
-}
-
-impl Cut {
-    fn count(&self) {
-        let left = self.left.get().saturating_sub(1);
-        self.left.set(left);
-        if left == 0 {
-            crate::lab::signal(std::process::id().cast_signed(), rustix::process::Signal::KILL);
-        }
-    }
-
-    /// Files whose loss changes nothing are not worth a cut.
-    fn count_file(&self, path: &str) {
-        if !matches!(path, "clocks.json" | "heartbeat.json" | "status") && !path.ends_with("screen.txt") {
-            self.count();
-        }
-    }
-}
-
-struct CutFiles {
-    files: RealFiles,
-    cut: Cut,
-}
-
-impl Files for CutFiles {
-    fn read(&mut self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.files.read(path, limit)
-    }
-    fn tail(&mut self, path: &str, bytes: u64) -> Result<Vec<u8>> {
-        self.files.tail(path, bytes)
-    }
-    fn stamp(&mut self, path: &str) -> Option<String> {
-        self.files.stamp(path)
-    }
-    fn replace(&mut self, path: &str, expected: Option<&[u8]>, bytes: &[u8], sync: Sync) -> Result<Replaced> {
-        self.cut.count_file(path);
-        self.files.replace(path, expected, bytes, sync)
-    }
-    fn append(&mut self, path: &str, record: &str) -> Result<()> {
-        self.cut.count_file(path);
-        self.files.append(path, record)
-    }
-    fn list(&mut self, path: &str) -> Result<Vec<String>> {
-        self.files.list(path)
-    }
-    fn remove(&mut self, path: &str) -> Result<()> {
-        self.cut.count_file(path);
-        self.files.remove(path)
-    }
-    fn irregular(&mut self, path: &str) -> Option<String> {
-        self.files.irregular(path)
-    }
-    fn quarantine(&mut self, path: &str) -> Result<String> {
-        self.cut.count_file(path);
-        self.files.quarantine(path)
-    }
-}
-
-struct CutHost {
-    host: RealHost,
-    cut: Cut,
-}
-
-impl Host for CutHost {
-    fn now(&mut self) -> Now {
-        self.host.now()
-    }
-    fn panes(&mut self) -> PaneList {
-        self.host.panes()
-    }
-    fn capture(&mut self, panes: &[String]) -> BTreeMap<String, String> {
-        self.host.capture(panes)
-    }
-    fn process_start(&mut self, pid: i32) -> Option<u64> {
-        self.host.process_start(pid)
-    }
-    fn process_tree(&mut self, pid: i32) -> Vec<Process> {
-        self.host.process_tree(pid)
-    }
-    fn tools_cpu_ms(&mut self, pid: i32, programs: &[String]) -> Option<u64> {
-        self.host.tools_cpu_ms(pid, programs)
-    }
-    fn vote(&mut self, status_file: &str, pid: i32) -> Option<Vote> {
-        self.host.vote(status_file, pid)
-    }
-    fn transcript(&mut self, dir: &str, suffix: &str, pid: i32, cwd: &str) -> Option<TranscriptSeen> {
-        self.host.transcript(dir, suffix, pid, cwd)
-    }
-    fn tip(
-        &mut self,
-        repo: &Path,
-        remote: &str,
-        branch: &str,
-    ) -> std::result::Result<Option<String>, String> {
-        self.host.tip(repo, remote, branch)
-    }
-    fn branch(&mut self, query: &BranchQuery) -> std::result::Result<BranchFacts, String> {
-        self.host.branch(query)
-    }
-    fn job(&mut self, id: &str) -> JobSeen {
-        self.host.job(id)
-    }
-    fn pressure(&mut self) -> HostSeen {
-        self.host.pressure()
-    }
-    fn perform(&mut self, action: &Action) -> Outcome {
-        self.cut.count();
-        self.host.perform(action)
-    }
-}
 
 /// Not a test of its own: the tick that kills itself, when this program was started for that.
 #[test]
@@ -155,6 +39,7 @@ fn a_tick_that_kills_itself() {
     let _ = files.clean_leftovers();
     let cut = Cut { left: Rc::new(Cell::new(nth.parse().unwrap())) };
     let host = RealHost::new(&config.tmux_socket, &config.state_dir);
+    let host = host.by(Path::new(env!("CARGO_BIN_EXE_watchkeeper")));
     let stamp = config.state_dir.to_string_lossy().into_owned();
     let host = CutHost { host, cut: cut.clone() };
     let mut watchdog = Watchdog::new(host, CutFiles { files, cut }, stamp, Identity::default());
@@ -210,6 +95,49 @@ fn cut_everywhere(scene: Scene) {
         own + others.into_iter().map(|other| other.join().unwrap()).sum::<usize>()
     });
     assert!(cuts * step >= 9, "only {cuts} ticks were cut");
+}
+
+/// The same for a scene that needs a lab of its own for each play.
+#[track_caller]
+fn cut_in_fresh_labs(scene: Scene, at_least: usize) {
+    let is_whole = !crate::strace::is_there() || crate::strace::all_are_wanted();
+    let step = if is_whole { 1 } else { 7 };
+    let turns: Vec<usize> = (1..200).step_by(step).collect();
+    let cuts = AtomicUsize::new(0);
+    play_all(&scene, scene.lab(WORKERS), turns, |lab, nth| {
+        let mut was_cut = false;
+        scene.play(lab, &format!("its change {nth}"), |lab| was_cut = cut_at(lab, *nth));
+        cuts.fetch_add(usize::from(was_cut), Ordering::Relaxed);
+        if was_cut { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let cuts = cuts.into_inner();
+    println!("{}: cut at {cuts} changes, every {step}", scene.name);
+    assert!(cuts * step >= at_least, "only {cuts} ticks were cut");
+}
+
+#[test]
+fn cut_while_a_process_is_started() {
+    cut_in_fresh_labs(process::START, 3);
+}
+
+#[test]
+fn cut_while_a_failure_is_written_down_and_its_process_started_again() {
+    cut_in_fresh_labs(process::FAILURE, 9);
+}
+
+#[test]
+fn cut_while_an_agent_is_asked_and_its_edits_are_kept() {
+    cut_in_fresh_labs(process::MENDING, 9);
+}
+
+#[test]
+fn cut_while_the_edits_of_an_agent_are_taken_back() {
+    cut_in_fresh_labs(process::REGRESSION, 9);
+}
+
+#[test]
+fn cut_while_a_process_is_stopped() {
+    cut_in_fresh_labs(process::STOP, 3);
 }
 
 #[test]

@@ -13,6 +13,7 @@
 )]
 
 mod cut;
+mod cut_world;
 mod disk;
 mod errors;
 mod process;

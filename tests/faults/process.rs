@@ -17,12 +17,89 @@ const QUICK: &str = "signal_interval = 20";
 const WORK: &str = "echo $$ >> ../starts\ntest $(wc -l < ../starts) -gt 1 && exec sleep 1000\n";
 const FAIL: &str = "while ! test -e ../fail; do sleep 0.02; done\necho 'Traceback (most recent call last):'\n\
                     echo '  File \"train.py\", line 1, in <module>'\necho 'ValueError: broken'\nexit 3\n";
+/// Stays at its third.
+const TWICE: &str = "echo $$ >> ../starts\ntest $(wc -l < ../starts) -gt 2 && exec sleep 1000\n";
 /// Never stays, until somebody mends it.
 const BROKEN: &str = "echo $$ >> ../starts\n";
 const MENDED: &str = "echo $$ >> ../starts\nexec sleep 1000\n";
 
+/// The first start of all.
+pub const START: Scene = Scene {
+    name: "a process is started",
+    watchdog: QUICK,
+    agents: || vec![process("[process.healing]\nagent = \"off\"")],
+    lab: Labs::Fresh,
+    ready: |lab, _| repository(lab, MENDED),
+    trigger: |_, _| {},
+    over: |lab, _, _| is_at_work(lab, 1),
+    check: |lab, _, _| {
+        let runs = starts(lab);
+        assert!(runs.len() == 1 && lives(runs[0]), "one start: {}", said(lab));
+    },
+};
+
+/// It is to be stopped, and is deaf to TERM: TERM, the grace, KILL.
+pub const STOP: Scene = Scene {
+    name: "a process is stopped",
+    watchdog: QUICK,
+    agents: || vec![process("grace_s = 0.5\n[process.healing]\nagent = \"off\"")],
+    lab: Labs::Fresh,
+    ready: |lab, _| begin(lab, &format!("trap '' TERM\n{MENDED}")),
+    trigger: |lab, _| {
+        std::fs::write(lab.state("units/a/down"), "by the test\n").unwrap();
+    },
+    over: |lab, _, _| {
+        let judged = lab.unit("a")["process"]["run"]["judged"] == 1;
+        judged && lab.unit("a")["ending"].is_null() && !lives(starts(lab)[0])
+    },
+    check: |lab, _, _| {
+        assert_eq!(starts(lab).len(), 1, "{}", said(lab));
+        assert_eq!(incidents(lab), Vec::<String>::new(), "{}", said(lab));
+    },
+};
+
+/// An agent mends nothing: it fails again, and what was edited is taken back.
+pub const REGRESSION: Scene = Scene {
+    name: "the edits of an agent are taken back",
+    ready: |lab, _| {
+        let healer = "cat > /dev/null\necho asked >> ../asked\necho '# of the agent' >> train.sh\necho new > new.txt\n\
+                      echo 'ACTION: restart'\n";
+        std::fs::write(lab.path().join("healer.sh"), healer).unwrap();
+        begin(lab, &format!("{TWICE}{FAIL}"));
+    },
+    agents: || {
+        let rule = "rules = [ { name = \"ask\", match = { detector = \"traceback\" }, action = { kind = \"agent\" } } ]";
+        let healing = "agent = \"headless\"\ncommand = [\"sh\", \"../healer.sh\"]\ntimeout_s = 60\nverify_window_s = 600\n\
+                       max_attempts_per_hour = 1";
+        vec![process(&format!(
+            "detectors = [ {{ kind = \"traceback\" }}, {{ kind = \"exit\" }} ]\n{rule}\n[process.healing]\n{healing}"
+        ))]
+    },
+    over: |lab, _, _| {
+        is_at_work(lab, 3) && owes_nothing(lab) && is_empty(&lab.unit("a")["process"]["heal"]["fixes"])
+    },
+    check: |lab, _, _| {
+        let runs = starts(lab);
+        assert_eq!(runs.len(), 3, "{}", said(lab));
+        assert!(!lives(runs[0]) && !lives(runs[1]), "{}", said(lab));
+        whole_folders(lab);
+        each_row_once(lab);
+        assert!(statuses(lab).contains(&"regressed".to_owned()), "{}", said(lab));
+        assert_eq!(lines(&lab.path().join("asked")), ["asked"], "{}", said(lab));
+        assert_eq!(
+            tree(lab),
+            (format!("{TWICE}{FAIL}"), "mine, not committed\n".to_owned()),
+            "{}",
+            said(lab)
+        );
+        assert_eq!(git(lab, &["status", "--porcelain"]), "?? notes.txt\n", "{}", said(lab));
+        assert_eq!(git(lab, &["rev-parse", "--abbrev-ref", "HEAD"]), "main\n");
+    },
+    ..MENDING
+};
+
 /// The traceback is an incident, and its rule starts the process again: an attempt that is to be verified.
-const FAILURE: Scene = Scene {
+pub const FAILURE: Scene = Scene {
     name: "a process fails",
     watchdog: QUICK,
     agents: || {
@@ -42,7 +119,7 @@ const FAILURE: Scene = Scene {
 };
 
 /// An agent mends it: its edits are on a branch, and are kept when the failure stays away.
-const MENDING: Scene = Scene {
+pub const MENDING: Scene = Scene {
     name: "an agent mends a process",
     watchdog: QUICK,
     agents: || {
@@ -85,8 +162,8 @@ fn process(lines: &str) -> Agent {
     Agent::process("a", &format!("{common}\n{lines}"))
 }
 
-/// The repository, with a file that somebody is at work on, and the first run.
-fn begin(lab: &Lab, script: &str) {
+/// The repository, with a file that somebody is at work on.
+fn repository(lab: &Lab, script: &str) {
     let work = lab.path().join("work");
     std::fs::create_dir(&work).unwrap();
     git(lab, &["init", "-q", "-b", "main"]);
@@ -94,6 +171,11 @@ fn begin(lab: &Lab, script: &str) {
     git(lab, &["add", "."]);
     git(lab, &["-c", "user.name=w", "-c", "user.email=w@x", "commit", "-qm", "first"]);
     std::fs::write(work.join("notes.txt"), "mine, not committed\n").unwrap();
+}
+
+/// That, and the first run.
+fn begin(lab: &Lab, script: &str) {
+    repository(lab, script);
     lab.tick_until("its first run", || {
         starts(lab).len() == 1 && lab.unit("a")["process"]["run"]["number"] == 1
     });
@@ -154,6 +236,14 @@ fn fixes_are_over(lab: &Lab) -> bool {
 
 fn second_run(lab: &Lab) -> bool {
     lab.unit("a")["process"]["run"]["number"] == 2 && starts(lab).last().is_some_and(|pid| lives(*pid))
+}
+
+/// Its run of that number is known to be at work.
+fn is_at_work(lab: &Lab, number: u64) -> bool {
+    let run = &lab.unit("a")["process"]["run"];
+    run["number"] == number
+        && !run["since_awake_s"].is_null()
+        && starts(lab).last().is_some_and(|pid| lives(*pid))
 }
 
 fn folders(dir: &Path) -> Vec<String> {
@@ -250,6 +340,17 @@ fn killed_while_a_failure_is_written_down_and_its_process_started_again() {
 fn killed_while_an_agent_is_asked_and_its_edits_are_kept() {
     // What it does before, the other scene does too.
     kill_at_each(MENDING, 3);
+}
+
+#[test]
+fn killed_while_a_process_is_started() {
+    kill_at_each(START, 2);
+}
+
+#[test]
+fn killed_while_the_edits_of_an_agent_are_taken_back() {
+    // All but the end is played above.
+    kill_at_each(REGRESSION, 8);
 }
 
 /// Stands in for git: counts its calls, and kills the job that made one of them.

@@ -1,12 +1,12 @@
 //! kill -9 of watchdog, shim and child in every order, and at every step of a start: never two children, never one that
 //! nobody knows.
 
-use crate::place::{Place, kill, kill_and_wait, until};
+use crate::place::{Place, UNIT, boot, kill, kill_and_wait, until};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use watchkeeper::model::process::{ProcessLaunch, RunSeen};
+use watchkeeper::model::process::{ProcessLaunch, RunId, RunSeen};
 use watchkeeper::model::seen::Exit;
-use watchkeeper::sys::hosts::local;
+use watchkeeper::sys::hosts::{local, records};
 use watchkeeper::sys::proc;
 
 /// Names the state directory and the launch of [`a_watchdog`].
@@ -124,6 +124,74 @@ fn a_run_whose_records_are_lost_is_found_by_its_environment() {
     assert!(place.start(&place.sh(1, "exit 0")).unwrap_err().contains("still lives"));
     kill_and_wait(child.pid);
     assert_eq!(place.look(4), RunSeen::Absent);
+}
+
+/// What a run left behind carries its mark and leads a session, too: it is not the run, whatever is lost.
+#[test]
+fn a_daemon_that_a_run_left_behind_is_not_taken_for_it() {
+    let mut place = Place::new();
+    let daemon = |place: &Place, number: u64| {
+        let file = place.work().join(format!("daemon.{number}"));
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        text.trim().parse::<i32>().ok().filter(|pid| proc::stat(*pid).is_some_and(|stat| !stat.is_dead()))
+    };
+    let leaves =
+        |number: u64| format!("(setsid sh -c 'echo $$ > daemon.{number}; exec sleep 600' &); exec sleep 600");
+    place.start(&place.sh(4, &leaves(4))).unwrap();
+    let first = place.alive(4);
+    until("its daemon", || daemon(&place, 4).is_some());
+    let (shim, left) = (place.shim(first), daemon(&place, 4).unwrap());
+    kill_and_wait(shim);
+    kill_and_wait(first.pid);
+    std::fs::remove_dir_all(place.unit("")).unwrap();
+    std::fs::create_dir_all(place.unit("")).unwrap();
+    assert_eq!(place.look(4), RunSeen::Absent, "its daemon is not it");
+    // Nor does it stand in the way of the next run, nor is it the older of two.
+    place.start(&place.sh(5, &leaves(5))).unwrap();
+    let second = place.alive(5);
+    until("its daemon", || daemon(&place, 5).is_some());
+    for file in ["launch.json", "child.json"] {
+        std::fs::remove_file(place.unit(file)).unwrap();
+    }
+    let mut odd = local::Odd::default();
+    let known = RunId { number: 0, handle: String::new() };
+    let seen = local::look(&place.state(), UNIT, &known, &boot(), &mut odd);
+    let RunSeen::Alive { id, process, .. } = seen else { panic!("{seen:?}") };
+    assert_eq!((id.number, process), (5, Some(second)), "while its shim lives");
+    let told = odd.taken.unwrap_or_default();
+    assert!(
+        told.contains(&format!("pid {} is taken for its run 5: its environment names it", second.pid)),
+        "{told}"
+    );
+    kill_and_wait(place.shim(second));
+    assert_eq!(place.alive(5), second, "and without it");
+    kill_and_wait(second.pid);
+    assert_eq!(place.look(5), RunSeen::Absent);
+    place.start(&place.sh(6, "exit 0")).unwrap();
+    place.ended(6);
+    for (number, pid) in [(4, left), (5, daemon(&place, 5).unwrap())] {
+        assert_eq!(daemon(&place, number), Some(pid), "left as it was");
+    }
+}
+
+/// Started by a version that wrote no such proof: nobody guesses.
+#[test]
+fn what_may_be_a_run_waits_for_a_person() {
+    let mut place = Place::new();
+    let mark = records::mark(&place.state(), UNIT, 7);
+    let mut old = Command::new("setsid").args(["sleep", "600"]).env(records::RUN_ENV, &mark).spawn().unwrap();
+    let pid = old.id().cast_signed();
+    until("it leads a session", || {
+        proc::stat(pid).is_some_and(|stat| stat.session == pid && stat.comm == "sleep")
+    });
+    let RunSeen::Unknown { why } = place.look(7) else { panic!("{:?}", place.look(7)) };
+    assert!(why.contains(&format!("pid {pid}")) && why.contains("may be its run"), "{why}");
+    let refused = place.start(&place.sh(8, "exit 0")).unwrap_err();
+    assert!(refused.contains(&format!("`kill {pid}`")), "{refused}");
+    old.kill().unwrap();
+    old.wait().unwrap();
+    place.start(&place.sh(8, "exit 0")).unwrap();
+    place.ended(8);
 }
 
 #[test]

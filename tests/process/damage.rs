@@ -72,6 +72,32 @@ fn without_any_record_down_says_stopped_only_when_it_is() {
     assert_eq!(world.number(), 1);
 }
 
+/// Nothing is remembered of it either: it is found among those that carry its mark, and people are told which one, and why.
+#[test]
+fn the_run_of_a_watchdog_that_lost_everything_is_found_beside_its_daemons() {
+    let script = "(setsid sh -c 'echo $$ > daemon; exec sleep 1000' &)\nexec sleep 1000\n";
+    let mut world = World::watched(
+        "command = [\"sh\", \"run.sh\"]\ngrace_s = 1\n[process.healing]\nagent = \"off\"",
+        &[("run.sh", script)],
+    );
+    let child = world.await_child();
+    world.await_that("its daemon", |world| world.dir.path().join("daemon").exists());
+    world.kill_watchdog();
+    // Not its folder: its shim holds that.
+    for entry in fs::read_dir(world.path("units/p")).unwrap().flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+    world.watch();
+    let told = format!("pid {child} is taken for its run 1: its environment names it");
+    world.await_that("alert", |world| world.text("outbox.jsonl").contains(&told));
+    world.await_that("its run", |world| world.says(&["status"]).contains("running"));
+    assert!(lives(child) && world.number() == 1, "{:#}", world.unit());
+    let ticks = |world: &World| world.json("heartbeat.json")["tick"].as_u64().unwrap_or(0);
+    let then = ticks(&world);
+    world.await_that("more ticks", |world| ticks(world) >= then + 2);
+    assert_eq!(world.text("outbox.jsonl").matches(&told).count(), 1, "told once");
+}
+
 #[test]
 fn a_run_without_records_ends_with_its_exit_status_known() {
     let world = World::watched(

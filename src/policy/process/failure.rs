@@ -461,7 +461,8 @@ fn chosen(
             true => "the last rule's remedy did not hold".to_owned(),
             false => format!("{} in a row not kept", counted(heal.unverified as usize, "restart")),
         };
-        remedy = Remedy { action: "agent".to_owned(), why, ..Remedy::default() };
+        let instead = rule.is_some().then(|| Box::new(remedy));
+        remedy = Remedy { action: "agent".to_owned(), why, instead, ..Remedy::default() };
     }
     remedy
 }

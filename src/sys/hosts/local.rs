@@ -3,6 +3,7 @@
 //!
 //! Deliberately not here: what runs in the shim (`shim`), signals (they are the same for every process).
 
+use super::proof::{self, Found};
 use super::records::{self, Child, LAUNCH, LOG, Order};
 use super::rotate;
 use crate::base::error::{Error, Result};
@@ -10,7 +11,7 @@ use crate::model::process::{ProcessLaunch, RunId, RunSeen};
 use crate::model::seen::{Exit, Process};
 use crate::sys::files::make_dir;
 use crate::sys::job_rest::unmark;
-use crate::sys::{clock, exe, proc};
+use crate::sys::{clock, proc};
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,12 +20,7 @@ use std::process::{Command, Stdio};
 const LEAVING_TRIES: u32 = 50;
 
 /// Starts a process through a shim; the shim, to be waited for in the end. None = this very run was started before, or its
-/// start is under way. An order that never became a process is carried out now.
-pub fn start(state_dir: &Path, launch: &ProcessLaunch) -> Result<Option<std::process::Child>> {
-    start_with(&exe::Binary::running()?.program(), state_dir, launch)
-}
-
-/// The same with that binary as the shim.
+/// start is under way. An order that never became a process is carried out now. `binary` is the shim.
 pub fn start_with(
     binary: &Path,
     state_dir: &Path,
@@ -60,8 +56,8 @@ pub fn start_with(
     if ordered > launch.number {
         return Err(Error::again(format!("run {ordered} was ordered already, {} is older", launch.number)));
     }
-    if let Some(other) = survivor(state_dir, &dir, launch.unit.as_str()) {
-        return Err(Error::again(format!("a process of it still lives, pid {}", other.pid)));
+    if let Some(why) = survivor(state_dir, &dir, launch.unit.as_str()) {
+        return Err(Error::again(why));
     }
     rotate::at_start(&dir, launch.log_max)?;
     make_room(&dir)?;
@@ -98,23 +94,24 @@ fn make_room(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A main process of an earlier run that lives on: by its record, or, when that is lost, by its environment.
-fn survivor(state_dir: &Path, dir: &Path, unit: &str) -> Option<Process> {
+/// A main process of an earlier run that lives on, in words: by its record, or, when that is lost, by its environment.
+fn survivor(state_dir: &Path, dir: &Path, unit: &str) -> Option<String> {
+    let lives = |pid: i32| format!("a process of it still lives, pid {pid}");
     match records::read::<Child>(dir, records::CHILD) {
-        Some(child) => Some(child.process()).filter(|_| child.is_alive(&boot())),
-        None => unrecorded(state_dir, unit, "").map(|(process, _)| process),
+        Some(child) => Some(lives(child.pid)).filter(|_| child.is_alive(&boot())),
+        None => match proof::find(state_dir, unit, None) {
+            Found::Nothing => None,
+            Found::Main { process, .. } => Some(lives(process.pid)),
+            Found::Doubtful { pid } => Some(doubtful(pid)),
+        },
     }
 }
 
-/// The oldest leader of a session that carries the unit's mark, and its run's number. The unit's run when its record is lost.
-fn unrecorded(state_dir: &Path, unit: &str, number: &str) -> Option<(Process, u64)> {
-    let mark = format!("{}/{unit}/{number}", records::owner(state_dir));
-    // A child that waits to be written down leads no session yet, and ends by itself when it never is.
-    let leaders = records::marked(&proc::all(), &mark).into_iter().filter(|stat| stat.session == stat.pid);
-    let oldest = leaders.min_by_key(|stat| (stat.start, stat.pid))?;
-    let value = proc::environ(oldest.pid, records::RUN_ENV)?;
-    let number = value.rsplit('/').next()?.parse().ok()?;
-    Some((Process { pid: oldest.pid, start: oldest.start }, number))
+fn doubtful(pid: i32) -> String {
+    format!(
+        "its records are lost, and pid {pid}, which carries its mark, may be its run or what a run left behind; `kill {pid}` \
+         when it is not wanted"
+    )
 }
 
 fn boot() -> String {
@@ -123,18 +120,21 @@ fn boot() -> String {
 
 /// How the unit's run stands.
 pub fn observe(state_dir: &Path, unit: &str, known: &RunId, boot: &str) -> RunSeen {
-    look(state_dir, unit, known, boot, &mut Vec::new())
+    look(state_dir, unit, known, boot, &mut Odd::default())
+}
+
+/// What is odd about the records of a run.
+#[derive(Debug, Default)]
+pub struct Odd {
+    /// These can't be read.
+    pub damage: Vec<records::Damage>,
+    /// They are lost; which process was taken for the run, and why.
+    pub taken: Option<String>,
 }
 
 /// The same; records that can't be read are noted. Without them a run is known by what the watchdog remembers of it and by
 /// its environment.
-pub fn look(
-    state_dir: &Path,
-    unit: &str,
-    known: &RunId,
-    boot: &str,
-    damage: &mut Vec<records::Damage>,
-) -> RunSeen {
+pub fn look(state_dir: &Path, unit: &str, known: &RunId, boot: &str, odd: &mut Odd) -> RunSeen {
     let dir = records::unit_dir(state_dir, unit);
     // The lock first: once it is free the files are final.
     let held = match records::open_folder(&dir).map(|folder| is_held(&folder)) {
@@ -143,20 +143,27 @@ pub fn look(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => return unknown(&format!("its folder can't be opened: {error}")),
     };
+    let damage = &mut odd.damage;
     let order = records::take::<Order>(&dir, LAUNCH, damage).map(|order| order.launch.number);
     let child = records::take::<Child>(&dir, records::CHILD, damage);
     let exit = records::take::<records::ExitFact>(&dir, records::EXIT, damage);
     let named = child.as_ref().map(|child| child.number).max(exit.as_ref().map(|exit| exit.number));
     let Some(number) = order.or_else(|| named.max(Some(known.number)).filter(|number| *number > 0)) else {
-        return nameless(state_dir, unit, held, boot);
+        return nameless(state_dir, unit, held, boot, &mut odd.taken);
     };
     let child = child.filter(|child| child.number == number);
-    let remembered = if known.number == number { known.handle.clone() } else { String::new() };
-    let id = RunId { number, handle: child.as_ref().map_or(remembered, Child::handle) };
+    let handle = if known.number == number { known.handle.clone() } else { String::new() };
+    let id = RunId { number, handle: child.as_ref().map_or(handle, Child::handle) };
     match (exit.filter(|exit| exit.number == number), child) {
         (Some(exit), _) => ended(id, &exit),
         (None, Some(child)) => judge(id, &child, held, boot),
-        (None, None) => without_child(state_dir, unit, id, held, order.is_some(), boot),
+        (None, None) => match remembered(&id, held, boot) {
+            Some(seen) => seen,
+            None => {
+                let left = Left { held, ordered: order.is_some() };
+                without_child(state_dir, unit, id, &left, boot, &mut odd.taken)
+            }
+        },
     }
 }
 
@@ -210,24 +217,36 @@ fn alive(id: RunId, stat: &proc::Stat, since: Option<crate::base::time::Wall>) -
     RunSeen::Alive { id, process, since, suspended: stat.state == 'T' }
 }
 
+/// What is there of a run without a child's record.
+struct Left {
+    /// Somebody has the lock.
+    held: bool,
+    /// Its order can be read.
+    ordered: bool,
+}
+
 /// A run without a child's record: its start is under way or did not happen, or the record is lost.
-fn without_child(state_dir: &Path, unit: &str, id: RunId, held: bool, ordered: bool, boot: &str) -> RunSeen {
-    if let Some(seen) = remembered(&id, held, boot) {
-        return seen;
-    }
-    let number = if ordered { id.number.to_string() } else { String::new() };
-    let found = unrecorded(state_dir, unit, &number).filter(|(_, found)| !ordered || *found == id.number);
-    match (found, held, ordered) {
-        (Some((process, number)), _, _) => revived(number, process, boot),
-        (None, true, true) => {
+fn without_child(
+    state_dir: &Path,
+    unit: &str,
+    id: RunId,
+    left: &Left,
+    boot: &str,
+    taken: &mut Option<String>,
+) -> RunSeen {
+    let Left { held, ordered } = *left;
+    match (proof::find(state_dir, unit, Some(id.number).filter(|_| ordered)), held, ordered) {
+        (Found::Main { process, number, why }, _, _) => revived(number, process, why, boot, taken),
+        (Found::Doubtful { pid }, _, _) => RunSeen::Unknown { why: doubtful(pid) },
+        (Found::Nothing, true, true) => {
             let why = "its start is under way".to_owned();
             RunSeen::Pending { id, why, held: None }
         }
-        (None, true, false) => unknown("its order can't be read"),
-        (None, false, true) => {
+        (Found::Nothing, true, false) => unknown("its order can't be read"),
+        (Found::Nothing, false, true) => {
             ended_unseen(id, None, "the start did not happen: the shim was killed before it")
         }
-        (None, false, false) => RunSeen::Absent,
+        (Found::Nothing, false, false) => RunSeen::Absent,
     }
 }
 
@@ -247,20 +266,25 @@ fn remembered(id: &RunId, held: bool, boot: &str) -> Option<RunSeen> {
 }
 
 /// Nothing names a run. While somebody holds the unit there is one.
-fn nameless(state_dir: &Path, unit: &str, held: bool, boot: &str) -> RunSeen {
+fn nameless(state_dir: &Path, unit: &str, held: bool, boot: &str, taken: &mut Option<String>) -> RunSeen {
     if !held {
         return RunSeen::Absent;
     }
-    match unrecorded(state_dir, unit, "") {
-        Some((process, number)) => revived(number, process, boot),
-        None => unknown("its order can't be read"),
+    match proof::find(state_dir, unit, None) {
+        Found::Main { process, number, why } => revived(number, process, why, boot, taken),
+        Found::Doubtful { pid } => RunSeen::Unknown { why: doubtful(pid) },
+        Found::Nothing => unknown("its order can't be read"),
     }
 }
 
-fn revived(number: u64, process: Process, boot: &str) -> RunSeen {
+fn revived(number: u64, process: Process, why: &str, boot: &str, taken: &mut Option<String>) -> RunSeen {
     let id = RunId { number, handle: records::handle(process, boot) };
     match proc::stat(process.pid).filter(|stat| stat.start == process.start && !stat.is_dead()) {
-        Some(stat) => alive(id, &stat, None),
+        Some(stat) => {
+            let pid = process.pid;
+            *taken = Some(format!("its records are lost; pid {pid} is taken for its run {number}: {why}"));
+            alive(id, &stat, None)
+        }
         None => ended_unseen(id, None, "its record was lost"),
     }
 }

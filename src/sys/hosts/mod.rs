@@ -10,6 +10,7 @@ pub mod front;
 mod held;
 pub mod local;
 pub mod logs;
+mod proof;
 pub mod records;
 pub mod remote;
 pub mod rotate;

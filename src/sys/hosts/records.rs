@@ -27,6 +27,8 @@ pub const EXIT: &str = "exit.json";
 pub const LOG: &str = "out.log";
 /// Marks every process of a run in its environment: `<state>/<unit>/<number>`.
 pub const RUN_ENV: &str = "WATCHKEEPER_RUN";
+/// The pid and start of a run's own process, in its own environment: what it starts inherits that, and is another process.
+pub const MAIN_ENV: &str = "WATCHKEEPER_RUN_PID";
 /// Largest of the files: an argv and an environment may be long.
 const FILE_MAX: u64 = 4 << 20;
 /// Somebody who only looks holds the lock for an instant: the tries of who wants it.

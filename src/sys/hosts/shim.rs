@@ -7,7 +7,7 @@
 //!
 //! Deliberately not here: who may be started when (`local`), what an exit means (`policy`).
 
-use super::records::{self, CHILD, Child, EXIT, ExitFact, LOG, RUN_ENV};
+use super::records::{self, CHILD, Child, EXIT, ExitFact, LOG, MAIN_ENV, RUN_ENV};
 use crate::base::error::{Error, Result};
 use crate::base::text::one_line;
 use crate::model::process::ProcessLaunch;
@@ -233,7 +233,14 @@ fn exec(dir: &Path, program: &OsString, args: &[OsString]) -> Error {
     if let Err(error) = std::env::set_current_dir(dir) {
         return Error::from(error).at(dir).doing("entering its directory");
     }
-    let error = Command::new(program).args(args).stdin(Stdio::null()).exec();
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null());
+    // What a watchdog further out wrote there is not ours.
+    match super::proof::own_mark() {
+        Some(mark) => command.env(MAIN_ENV, mark),
+        None => command.env_remove(MAIN_ENV),
+    };
+    let error = command.exec();
     let name = program.to_string_lossy();
     match error.kind() {
         std::io::ErrorKind::NotFound => Error::again(format!("program `{name}` is missing")),

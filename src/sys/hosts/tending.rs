@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: how a run is known without them (`local`).
 
+use super::local::Odd;
 use super::records::Damage;
 use crate::model::seen::Trouble;
 use crate::sys::quarantine::quarantine;
@@ -16,17 +17,21 @@ const AGAIN_S: f64 = 0.25;
 pub struct Tending {
     before: BTreeMap<String, Damage>,
     now: BTreeMap<String, Damage>,
+    /// Units whose records are lost, and which process was taken for their run.
+    taken: BTreeMap<String, String>,
 }
 
 impl Tending {
     /// A look begins.
     pub fn begin(&mut self) {
         self.now.clear();
+        self.taken.clear();
     }
 
-    /// Of a unit these can't be read.
-    pub fn note(&mut self, unit: &str, damage: Vec<Damage>) {
-        for one in damage {
+    /// What is odd about the records of a unit.
+    pub fn note(&mut self, unit: &str, odd: Odd) {
+        self.taken.extend(odd.taken.map(|taken| (unit.to_owned(), taken)));
+        for one in odd.damage {
             self.now.insert(format!("units/{unit}/{}", one.name), one);
         }
     }
@@ -35,6 +40,10 @@ impl Tending {
     pub fn tend(&mut self, root: &Path) -> (Vec<Trouble>, Option<f64>) {
         let mut before = std::mem::take(&mut self.before);
         let (mut troubles, mut due_s) = (Vec::new(), None);
+        for (unit, taken) in std::mem::take(&mut self.taken) {
+            troubles
+                .push(Trouble { key: format!("taken {unit} {taken}"), text: format!("`{unit}`: {taken}") });
+        }
         for (path, damage) in std::mem::take(&mut self.now) {
             if before.remove(&path).as_ref() != Some(&damage) {
                 due_s = Some(AGAIN_S);
@@ -72,7 +81,8 @@ mod tests {
             }
             tending.begin();
             let damage = Damage { name: "child.json", place: (1, 0), why: "EOF".into() };
-            tending.note("p", content.map(|_| damage).into_iter().collect());
+            let damage = content.map(|_| damage).into_iter().collect();
+            tending.note("p", Odd { damage, taken: None });
             let (troubles, due_s) = tending.tend(dir.path());
             (troubles.len(), due_s.is_some(), path.exists())
         };
