@@ -230,8 +230,13 @@ fn why_says_what_becomes_of_a_process() {
     check(
         config,
         r#"{"number": 3, "restarts": 2, "total": 2, "standing": {"spent": {"why": "too often"}}}"#,
-        "seen: run 3; 2 restarts of at most 4 used, 2 ever\n  seen: it is not started again: too often\n  \
+        "seen: run 3; 2 restarts of at most 4 used, 2 ever\n  \
          next: nothing, until `watchkeeper approve p` lets it go on",
+    );
+    check(
+        config,
+        r#"{"number": 3, "standing": {"spent": {"why": "too often"}}}"#,
+        "seen: not started again: too often; `watchkeeper approve p` lifts it\n",
     );
     check(
         config,

@@ -91,6 +91,9 @@ pub struct Remedy {
     pub argv: Vec<String>,
     /// Why this one, in words.
     pub why: String,
+    /// Of `agent`: what a rule would have done, and what is done when nobody can be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instead: Option<Box<Remedy>>,
 }
 
 /// Who chose a remedy.

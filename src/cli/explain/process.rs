@@ -96,12 +96,11 @@ fn runs(run: &RunState, unit: &ProcessUnit) -> Option<String> {
 
 fn standing(standing: &Standing) -> Option<String> {
     match standing {
-        Standing::Open => None,
+        // What it needs says why, above.
+        Standing::Open | Standing::Paused { .. } | Standing::Spent { .. } => None,
         Standing::Finished { well: true } => Some("it ended well: it is over".to_owned()),
         Standing::Finished { well: false } => Some("it ended, and is over".to_owned()),
-        Standing::Paused { why } => Some(format!("it waits for a person: {why}")),
         Standing::Aborted { why } => Some(format!("it was given up: {why}")),
-        Standing::Spent { why } => Some(format!("it is not started again: {why}")),
     }
 }
 

@@ -148,6 +148,7 @@ pub fn masked(order: &IncidentOrder, secrets: &Secrets) -> IncidentOrder {
     }
     order.notes.iter_mut().for_each(hide);
     hide(&mut order.remedy.why);
+    order.remedy.instead = None;
     for set in [&mut order.remedy.set, &mut order.place.overlay] {
         for (name, value) in set.iter_mut() {
             let pair = secrets.mask(&format!("{name}={value}"));

@@ -41,7 +41,7 @@ const RUN_YAML: &str = "model: small\nlr: 0.3\nloss_scale: 1024\nbatch_size: 64\
 
 fn remedy(source: Source, action: &str, set: &[(&str, &str)], why: &str) -> Remedy {
     let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Remedy { source, action: action.into(), set, argv: Vec::new(), why: why.into() }
+    Remedy { source, action: action.into(), set, why: why.into(), ..Remedy::default() }
 }
 
 fn frame(file: &str, line: u64, function: &str) -> Frame {

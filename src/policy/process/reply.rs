@@ -62,8 +62,8 @@ pub(super) fn answered(
         source: Source::Agent,
         action: answer.action.to_owned(),
         set: answer.set,
-        argv: Vec::new(),
         why: answer::reason(text).unwrap_or_else(|| "it gave no reason".to_owned()),
+        ..Remedy::default()
     };
     note(state, remedy, &chosen, text, None);
     let said = format!("the agent answered: {}", chosen.action);

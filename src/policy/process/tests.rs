@@ -491,7 +491,11 @@ fn edits_that_do_not_hold_are_taken_back_before_the_next_start() {
     world.run(300.0);
     assert_eq!(steps(&world), [FixStep::Restore], "{}", world.story());
     assert_eq!(world.runs.len(), 3, "nothing starts on a tree between two states: {}", world.story());
-    world.results.insert("fix".into(), JobSeen::failed("`a.py` was changed since the agent"));
+    // (As the job says it when it came to its end.)
+    let left = FixSeen { left: vec!["`a.py`".into()], ..FixSeen::default() };
+    let failed = Some("`a.py` was changed since the agent".to_owned());
+    let ended = JobSeen::Ended { failed, status: Some(1), output: String::new(), fix: Some(Box::new(left)) };
+    world.results.insert("fix".into(), ended);
     world.run(60.0);
     world.expect_alerts("could not all be taken back: `a.py` was changed", 1);
     assert!(world.state_of("p").process.heal.fixes.is_empty());
@@ -597,6 +601,25 @@ fn an_agent_that_can_not_be_asked_stops_nothing() {
     }
     check("the agent was not asked: the tree has uncommitted work (1 files: `a.py`)");
     check("it could not be started: `healer` in `/w`: no such file or directory");
+}
+
+#[test]
+fn a_rule_goes_on_when_the_agent_that_its_remedy_leads_to_can_not_be_asked() {
+    let mut world = asked(
+        "rules = [ { name = \"halve\", match = { exit = 9 }, \
+         action = { kind = \"restart-with-env\", set = { BATCH = \"half\" } } } ]",
+    );
+    let why = "the agent was not asked: a rebase is under way";
+    world.results.insert("heal".into(), unasked(why));
+    world.run(30.0);
+    for want in ["4", "2", "1"] {
+        world.unit("p").ended(Some(Exit::Status(9)));
+        world.run(60.0);
+        let batch = world.runs.last().and_then(|run| run.env.get("BATCH").cloned());
+        assert_eq!(batch.as_deref(), Some(want), "{}", world.story());
+    }
+    world.expect_alerts(why, 1);
+    assert!(world.ledger.iter().any(|row| row.contains("halve")), "{:?}", world.ledger);
 }
 
 #[test]

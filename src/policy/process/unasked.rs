@@ -1,5 +1,5 @@
 //! A healing agent that can't be asked: its program is missing, the tree may not be touched, or it was asked too often. Then
-//! the default is done, as if there were none: the next start, while restarts are left. People hear why, once.
+//! what would be done without one is done, the rule's remedy or the next start, while restarts are left. People hear why, once.
 //!
 //! Deliberately not here: an agent that was asked and gave nothing that can be used (`heal`): then nothing is done.
 
@@ -66,7 +66,9 @@ pub(super) fn default(
     notes.event(context.now.wall, Some(context.name), EventKind::Failed, why.clone());
     notes.due_in(0.05);
     fixes::close_early(context, state, remedy, Status::Crashed);
-    let chosen = Remedy { action: "restart".to_owned(), why: why.clone(), ..Remedy::default() };
+    let rule = remedy.remedy.instead.as_deref().cloned();
+    let chosen = rule.unwrap_or_else(|| Remedy { action: "restart".to_owned(), ..Remedy::default() });
+    let chosen = Remedy { why: why.clone(), ..chosen };
     let text = advice::by_remedy(context.name.as_str(), &remedy.incident, &chosen, context.is_gone());
     state.incident.advise(&remedy.incident, text);
     if !remedy.incident.is_empty() {

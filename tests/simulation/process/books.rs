@@ -7,8 +7,9 @@ use crate::files::Disk;
 use std::collections::{BTreeMap, BTreeSet};
 use watchkeeper::config::{Config, Lifecycle, ProcessUnit};
 use watchkeeper::engine::tick::TickReport;
+use watchkeeper::model::action::{Action, FixStep};
 use watchkeeper::model::finding::FindingKind;
-use watchkeeper::policy::proposal::{Origin, Proposal};
+use watchkeeper::policy::proposal::{Origin, Proposal, What};
 use watchkeeper::state::State;
 use watchkeeper::state::incident::IncidentState;
 use watchkeeper::state::process::{RemedyStep, RunState, Standing};
@@ -258,7 +259,8 @@ impl Books {
             let granted = report.decision.granted.iter().find(|granted| granted.unit.as_str() == effect.unit);
             let paused =
                 self.fleet_paused || self.accounts.get(&effect.unit).is_some_and(|account| account.paused);
-            let by_policy = |granted: &Proposal| granted.origin == Origin::Policy;
+            // (What was begun in a tree is ended: a person's work may be out of it until then.)
+            let by_policy = |granted: &Proposal| granted.origin == Origin::Policy && !ends_a_fix(granted);
             if paused && granted.is_some_and(by_policy) {
                 bad.push(format!("{} of {} while it is paused", effect.what, effect.unit));
             }
@@ -462,4 +464,10 @@ fn overcounted(name: &str, incidents: &IncidentState, truth: &Unit) -> Vec<(&'st
         }
     }
     bad
+}
+
+/// Does it put a tree back as it was, or what was edited on its branch?
+fn ends_a_fix(granted: &Proposal) -> bool {
+    let What::Act(Action::RunJob { job }) = &granted.what else { return false };
+    job.fix.as_ref().is_some_and(|fix| matches!(fix.step, FixStep::Restore | FixStep::Collect))
 }
