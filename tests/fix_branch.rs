@@ -414,6 +414,23 @@ fn what_a_program_is_writing_stays_with_it() {
     assert!(world.all() == before && !world.place().store.exists());
 }
 
+/// Somebody is in the midst of a commit: the index is theirs until then.
+#[test]
+fn an_index_that_is_in_use_is_waited_for_and_work_comes_back_at_the_next_try() {
+    let world = World::new();
+    world.write("train.py", "lr = mine\n");
+    world.write("staged.py", "staged\n");
+    world.git(&["add", "staged.py"]);
+    let before = world.all();
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    world.write(".git/index.lock", "");
+    let said = fix::collect(&world.place()).unwrap_err();
+    assert!(said.contains("index"), "{said}");
+    world.remove(".git/index.lock");
+    assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
+    assert_eq!(world.all(), before);
+}
+
 #[test]
 fn a_large_file_that_the_agent_changed_is_told_of() {
     let world = World::new();

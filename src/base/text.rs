@@ -16,6 +16,11 @@ pub fn digest_u64(bytes: &[u8]) -> u64 {
     hash
 }
 
+/// One word of a shell's or tmux's command language: between single quotes everything is literal.
+pub fn quoted_word(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// A directory as claude, qwen and the demo agent name a folder by it: each UTF-16 unit that is no ASCII letter or digit
 /// is a `-`. Source: the text of the first two (`replace(/[^a-zA-Z0-9]/g, "-")`).
 pub fn dashed(cwd: &str) -> String {

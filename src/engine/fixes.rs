@@ -4,6 +4,7 @@
 //! Deliberately not here: putting anything right. Whose agent it was, and whether it is still at work in the tree, people know.
 
 use crate::base::names::UnitName;
+use crate::base::text::quoted_word;
 use crate::config::Config;
 use crate::model::seen::{JobSeen, Trouble};
 use crate::state::State;
@@ -83,22 +84,20 @@ fn one<H: Host, F: Files>(host: &mut H, files: &mut F, config: &Config, attempt:
     let is_there = UnitName::new(unit)
         .is_ok_and(|name| config.units.get(&name).is_some_and(|unit| unit.process().is_some()));
     let why = if is_there { "has no memory of it any more" } else { "is no longer in the config" };
-    let root = quoted(&record.root);
+    let root = quoted_word(&record.root.to_string_lossy());
     let mut text = format!("the healing `{attempt}` was begun in {root} and is not ended: `{unit}` {why}");
     if aside {
         text.push_str(&format!(
             "; your uncommitted work is out of the tree: `git -C {root} stash apply refs/watchkeeper/stash/{attempt}` puts it \
              back (as files it is in {})",
-            quoted(&own.join("work"))
+            quoted_word(&own.join("work").to_string_lossy())
         ));
     }
     if let Some((marker, _)) = marker {
-        text.push_str(&format!("; no other healing begins in that tree before `rm {}`", quoted(&marker)));
+        text.push_str(&format!(
+            "; no other healing begins in that tree before `rm {}`",
+            quoted_word(&marker.to_string_lossy())
+        ));
     }
     Some(text)
-}
-
-/// A path for a shell.
-fn quoted(path: &std::path::Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }

@@ -264,6 +264,9 @@ pub struct FixDue {
     /// A person's work may be out of the tree until then: it is put back whatever is said of the unit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub aside: bool,
+    /// When it was tried in vain, for something that passes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried_awake_s: Vec<Awake>,
 }
 
 /// An attempt that is watched.

@@ -124,20 +124,20 @@ fn same_time(from: &Path, to: &Path) -> Result<(), String> {
     set().map_err(|error: std::io::Error| format!("`{}`: {error}", to.display()))
 }
 
-/// What the agent staged is unstaged: the index is again, entry by entry, what the operator had.
+/// What the agent staged is unstaged: the index is again, entry by entry, what the operator had. Whoever stages something in
+/// that moment is held off by the lock.
 pub(super) fn put_back_index(git: &Git, place: &Place) -> Result<(), String> {
-    let Some(before) = read_bounded(&place.store.join("index"), INDEX_MAX).map_err(|e| e.message())? else {
+    let copy = place.store.join("index");
+    let Some(before) = read_bounded(&copy, INDEX_MAX).map_err(|e| e.message())? else {
         return Ok(());
     };
-    let kept = git.with_index(&place.store.join("index"));
-    let list = ["ls-files", "--stage", "-z"];
-    if kept.call(&list)? == git.call(&list)? {
+    if staged(&git.with_index(&copy))? == staged(git)? {
         return Ok(());
     }
     let path = index_path(git)?;
     let lock = path.with_extension("lock");
     tree::write_new(&lock, &before).map_err(|why| format!("the index is in use ({why})"))?;
-    let placed = same_time(&place.store.join("index"), &lock)
+    let placed = same_time(&copy, &lock)
         .and_then(|()| std::fs::rename(&lock, &path).map_err(|error| error.to_string()));
     if placed.is_err() {
         let _ = std::fs::remove_file(&lock);
@@ -145,6 +145,24 @@ pub(super) fn put_back_index(git: &Git, place: &Place) -> Result<(), String> {
     placed?;
     let _ = git.ask(&["update-index", "-q", "--refresh"], Vec::new());
     Ok(())
+}
+
+/// The entries of an index.
+fn staged(git: &Git) -> Result<Vec<u8>, String> {
+    git.call(&["ls-files", "--stage", "-z"])
+}
+
+/// Before the index is made plain: what is staged must be what was kept, or be plain already.
+pub(super) fn is_kept(git: &Git, place: &Place, commit: &str) -> Result<(), String> {
+    let now = staged(git)?;
+    let copy = place.store.join("index");
+    if copy.exists() && now == staged(&git.with_index(&copy))? {
+        return Ok(());
+    }
+    let plain = git.with_index(&place.store.join("plain-index"));
+    let read = plain.call(&["read-tree", commit]).and_then(|_| staged(&plain));
+    let _ = std::fs::remove_file(place.store.join("plain-index"));
+    if now == read? { Ok(()) } else { Err("what is staged changes while we look".to_owned()) }
 }
 
 /// The index as a commit has it: nothing is staged.

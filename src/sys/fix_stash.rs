@@ -9,7 +9,7 @@ use super::files::{make_dir, sync_dir, write_plain, write_synced};
 use super::fix_branch::{Dirty, Edits, INDEX, Place, Snapshot, durable, guard, load, save};
 use super::fix_git::Git;
 use super::fix_head as head;
-use super::fix_swap::Swaps;
+use super::fix_swap::{self as swap, Placed, Swaps};
 use super::fix_tree::{self as tree, Entry, How};
 use super::writers;
 use serde::{Deserialize, Serialize};
@@ -192,6 +192,7 @@ pub(super) fn put_aside(git: &Git, place: &Place, snapshot: &Snapshot) -> Result
         return Err(format!("your work could not all be put back before: {kept}"));
     }
     let done = clear_tree(git, place, snapshot).and_then(|()| {
+        head::is_kept(git, place, &snapshot.head)?;
         head::plain_index(git, &snapshot.head)?;
         durable(&place.store.join(ASIDE), b"")
     });
@@ -316,14 +317,22 @@ pub(super) fn rescue(place: &Place, snapshot: &Snapshot) -> Vec<String> {
         }
         let missing =
             std::fs::symlink_metadata(&to).is_err() && tree::parents_are_folders(&snapshot.root, path);
-        let copied = missing
-            && match entry {
-                Entry::Link { .. } => std::fs::read_link(&from)
-                    .and_then(|target| std::os::unix::fs::symlink(target, &to))
-                    .is_ok(),
-                Entry::File { .. } => std::fs::copy(&from, &to).is_ok(),
-                Entry::Absent | Entry::Left { .. } => false,
-            };
+        // It never takes the place of what somebody makes there meanwhile.
+        let new = tree::beside(&to);
+        let made = match entry {
+            Entry::Link { .. } if missing => {
+                std::fs::read_link(&from).and_then(|target| std::os::unix::fs::symlink(target, &new))
+            }
+            Entry::File { .. } if missing => std::fs::copy(&from, &new).map(|_| ()),
+            Entry::File { .. } | Entry::Link { .. } | Entry::Absent | Entry::Left { .. } => {
+                Err(std::io::ErrorKind::Unsupported.into())
+            }
+        };
+        let copied =
+            made.is_ok() && swap::put_new(&new, &to).is_ok_and(|placed| matches!(placed, Placed::Done));
+        if made.is_ok() && !copied {
+            let _ = std::fs::remove_file(&new);
+        }
         if !copied {
             left.push(path.clone());
         }

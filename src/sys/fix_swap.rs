@@ -46,7 +46,7 @@ struct Swap {
 }
 
 /// What came of the attempt to put something in a place.
-enum Placed {
+pub(super) enum Placed {
     /// It stands there; what stood there before is at the other name, if anything did.
     Done,
     /// Something else stands there than was expected: nothing was done.
@@ -357,7 +357,7 @@ fn aside(new: &Path, full: &Path) -> Result<Placed, Errno> {
 }
 
 /// Puts a file where nothing stands.
-fn put_new(new: &Path, full: &Path) -> Result<Placed, Errno> {
+pub(super) fn put_new(new: &Path, full: &Path) -> Result<Placed, Errno> {
     match rustix::fs::renameat_with(CWD, new, CWD, full, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(Placed::Done),
         Err(Errno::EXIST) => Ok(Placed::Other),
@@ -385,12 +385,15 @@ const ASIDE: &str = "";
 #[cfg(not(test))]
 fn between(_: &str) {}
 
+/// What somebody does in that moment.
+#[cfg(test)]
+type Happens = Option<Box<dyn FnMut(&str)>>;
+
 #[cfg(test)]
 thread_local! {
     /// The file system can't exchange names.
     pub(super) static CANT_TRADE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// What somebody does in that moment.
-    pub(super) static BETWEEN: std::cell::RefCell<Option<Box<dyn FnMut(&str)>>> = const { std::cell::RefCell::new(None) };
+    pub(super) static BETWEEN: std::cell::RefCell<Happens> = const { std::cell::RefCell::new(None) };
 }
 
 #[cfg(test)]

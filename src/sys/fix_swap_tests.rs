@@ -119,7 +119,7 @@ fn while_replaced<T>(
 fn once(how: Save) -> impl Fn(usize, &Path) {
     move |times, path| {
         if times == 1 {
-            save(how, path)
+            save(how, path);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! pane and acts in one go, so nothing can change in between. Deliberately not here: spawning.
 
 use super::tmux_list::{encode_stamp, is_pane_id};
-use crate::base::text::one_line;
+use crate::base::text::{one_line, quoted_word as quote};
 use crate::model::action::{Launch, LaunchPrompt};
 
 /// What a script prints when its guard refused: this word, pane, dead, mode, stamp.
@@ -246,11 +246,6 @@ pub(super) fn check_buffer(name: &str) -> Result<&str, String> {
         return Err(format!("`{}` can't be a buffer's name", one_line(name, 80)));
     }
     Ok(name)
-}
-
-/// One word of tmux's command language: between single quotes everything is literal.
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn quote_all(words: &[String]) -> String {

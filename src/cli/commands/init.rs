@@ -7,7 +7,7 @@ mod upgrade;
 
 use super::{Command, Effect, Flag, Words};
 use crate::base::error::{Error, Result};
-use crate::base::text::{counted, nearest, one_line};
+use crate::base::text::{counted, nearest, one_line, quoted_word};
 use crate::cli::templates::{self, TEMPLATES, Template};
 use crate::cli::{Invocation, Out};
 use crate::sys::outside::{self, Wrote};
@@ -238,7 +238,7 @@ fn shell_word(word: &str) -> String {
         true => word.to_owned(),
         false => {
             let dashes = if word.starts_with('-') { "./" } else { "" };
-            format!("'{dashes}{}'", word.replace('\'', r"'\''"))
+            quoted_word(&format!("{dashes}{word}"))
         }
     }
 }

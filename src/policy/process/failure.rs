@@ -521,11 +521,11 @@ fn order(
     let unit = context.unit.process();
     let max = unit.map_or(0, |unit| unit.restart.max);
     if restarts(&remedy) && state.process.run.restarts >= max {
-        let why = format!(
-            "{} not kept: {}",
-            counted(state.process.run.restarts as usize, "restart"),
-            headline(&found.finding)
-        );
+        let tried = match max {
+            0 => "no restart is allowed (`restart.max` is 0)".to_owned(),
+            _ => format!("{} not kept", counted(state.process.run.restarts as usize, "restart")),
+        };
+        let why = format!("{tried}: {}", headline(&found.finding));
         return spent(context, state, found, why);
     }
     if remedy.why.contains("not changed: ") {

@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 
 /// Longest end of a fix, seconds: some dozens of calls to git.
 const DEADLINE_S: u32 = 300;
+/// So often it is tried again when it came to no end, at first after so long, then each time twice as long, seconds.
+const TRIES_MAX: usize = 4;
+const AGAIN_S: f64 = 5.0;
 
 /// What an agent's job edits, and how it is kept apart.
 pub(super) fn around(unit: &ProcessUnit, incident: &str, attempt: &str) -> FixJob {
@@ -87,6 +90,7 @@ pub(super) fn close(
         job: String::new(),
         after: String::new(),
         aside: may_be_aside(from),
+        tried_awake_s: Vec::new(),
     });
     let extra = fixes.len().saturating_sub(FIXES_MAX);
     fixes.drain(..extra);
@@ -103,6 +107,7 @@ pub(super) fn abandon(state: &mut UnitState, incident: &str, attempt: &str, agen
         job: String::new(),
         after: agent.to_owned(),
         aside: true,
+        tried_awake_s: Vec::new(),
     });
     let extra = state.process.heal.fixes.len().saturating_sub(FIXES_MAX);
     state.process.heal.fixes.drain(..extra);
@@ -134,10 +139,20 @@ pub(super) fn fold(context: &UnitContext<'_>, state: &mut UnitState, notes: &mut
     let Some(due) = state.process.heal.fixes.first().filter(|due| !due.job.is_empty()).cloned() else {
         return;
     };
-    let JobSeen::Ended { failed, .. } = context.job(&due.job) else { return };
+    let JobSeen::Ended { failed, fix, .. } = context.job(&due.job) else { return };
     state.take_job(&due.job);
-    state.process.heal.fixes.remove(0);
     notes.due_in(0.05);
+    // It came to no end (git was busy, the job was killed): that may pass.
+    let is_open = failed.is_some() && fix.as_ref().is_none_or(|fix| fix.open);
+    if is_open
+        && due.tried_awake_s.len() < TRIES_MAX
+        && let Some(due) = state.process.heal.fixes.first_mut()
+    {
+        due.tried_awake_s.push(context.now.awake_s);
+        due.job.clear();
+        return;
+    }
+    state.process.heal.fixes.remove(0);
     let what = words(due.step);
     let Some(why) = failed else {
         let on = if due.branch.is_empty() { String::new() } else { format!(" (branch `{}`)", due.branch) };
@@ -168,12 +183,25 @@ fn words(step: FixStep) -> &'static str {
     }
 }
 
+/// Seconds until the step may be tried again.
+fn pause_s(context: &UnitContext<'_>, due: &FixDue) -> f64 {
+    let Some(last) = due.tried_awake_s.last() else { return 0.0 };
+    let pause = AGAIN_S * 2f64.powi(due.tried_awake_s.len().min(TRIES_MAX) as i32 - 1);
+    pause - context.now.awake_s.since_s(*last)
+}
+
 /// Is a step due? Then nothing else is.
 pub(super) fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Proposals) -> bool {
     let Some(due) = state.process.heal.fixes.first() else { return false };
     let what = format!("edits {}", words(due.step));
     if !due.after.is_empty() {
         out.hold("start", "an agent that nobody waits for any more is still at work in its tree");
+        return true;
+    }
+    let pause_s = pause_s(context, due);
+    if due.job.is_empty() && pause_s > 0.0 {
+        out.due_in(pause_s);
+        out.hold("start", format!("the {what}: that could not be done, it is tried again"));
         return true;
     }
     let id = match (due.job.as_str(), context.job(&due.job)) {

@@ -154,6 +154,32 @@ fn who_is_paused_before_its_agent_is_asked_has_its_work_back_and_is_asked_later(
     assert_eq!(world.loaded.len(), 1, "{}", world.story());
 }
 
+/// Git was busy for a moment: that is no reason to leave a person's work aside.
+#[test]
+fn what_could_not_be_taken_back_is_tried_again_before_people_are_asked() {
+    let busy = || JobSeen::Ended {
+        failed: Some("the index is in use".into()),
+        status: None,
+        output: String::new(),
+        fix: Some(Box::new(FixSeen { open: true, ..FixSeen::default() })),
+    };
+    let restores = |world: &World| steps(world).iter().filter(|step| **step == FixStep::Restore).count();
+    let mut world = requested();
+    world.results.insert("fix".into(), busy());
+    world.run(58.0);
+    assert_eq!(restores(&world), 1, "{}", world.story());
+    world.results.insert("fix".into(), JobSeen::well(""));
+    world.run(30.0);
+    assert_eq!(restores(&world), 2, "{}", world.story());
+    world.expect_alerts("could not all be taken back", 0);
+    // It stays so: a person hears of it, once.
+    let mut world = requested();
+    world.results.insert("fix".into(), busy());
+    world.run(600.0);
+    assert_eq!(restores(&world), 5, "{}", world.story());
+    world.expect_alerts("could not all be taken back: the index is in use", 1);
+}
+
 /// What is on its branch already waits as before: nothing of a person's is aside then.
 #[test]
 fn edits_of_an_attempt_that_regressed_wait_for_the_end_of_a_pause() {

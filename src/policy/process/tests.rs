@@ -491,7 +491,11 @@ fn edits_that_do_not_hold_are_taken_back_before_the_next_start() {
     world.run(300.0);
     assert_eq!(steps(&world), [FixStep::Restore], "{}", world.story());
     assert_eq!(world.runs.len(), 3, "nothing starts on a tree between two states: {}", world.story());
-    world.results.insert("fix".into(), JobSeen::failed("`a.py` was changed since the agent"));
+    // (As the job says it when it came to its end.)
+    let left = FixSeen { left: vec!["`a.py`".into()], ..FixSeen::default() };
+    let failed = Some("`a.py` was changed since the agent".to_owned());
+    let ended = JobSeen::Ended { failed, status: Some(1), output: String::new(), fix: Some(Box::new(left)) };
+    world.results.insert("fix".into(), ended);
     world.run(60.0);
     world.expect_alerts("could not all be taken back: `a.py` was changed", 1);
     assert!(world.state_of("p").process.heal.fixes.is_empty());

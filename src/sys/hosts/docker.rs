@@ -70,6 +70,32 @@ pub fn question(engine: &str, names: &[String]) -> Vec<String> {
     argv
 }
 
+/// The job that asks this engine for all that we ever started there.
+pub fn names_id(engine: &str) -> String {
+    format!("host-names-{}", crate::base::text::digest(engine.as_bytes()))
+}
+
+/// One question for all units of which no run is known.
+pub fn names_question(engine: &str) -> Vec<String> {
+    [engine, "ps", "-a", "--filter", "label=watchkeeper", "--format", "{{.State}} {{.Names}}"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// The latest run of a unit that lives by that answer, though nothing of it is remembered. docker calls it `running`, podman
+/// (4.3) `Up 3 minutes ago`.
+pub fn living(text: &str, state_dir: &Path, unit: &str) -> Option<u64> {
+    let all = name(state_dir, unit, 0);
+    let prefix = all.strip_suffix('0')?;
+    let number = |line: &str| {
+        let state = line.split_whitespace().next()?.to_ascii_lowercase();
+        let lives = ["running", "up", "paused", "restarting", "stopping"].contains(&state.as_str());
+        let name = line.split_whitespace().next_back().filter(|_| lives)?;
+        name.strip_prefix(prefix)?.parse::<u64>().ok()
+    };
+    text.lines().filter_map(number).max()
+}
+
 /// To a terminal `WARN[0000] …`, to a pipe `time="…" level=warning msg="…"` (podman's logrus).
 fn is_warning(line: &str) -> bool {
     line.contains("WARN") || line.contains("level=warning")
