@@ -167,3 +167,46 @@ fn a_daemon_that_is_down_ended_nothing() {
         remote.until("it has failed", failed);
     }
 }
+
+/// Not even what was ordered is remembered: the container that lives is found, and no second one is made beside it.
+fn forgotten(engine: &str) {
+    let mut remote = at(engine);
+    for paused in [false, true] {
+        remote.run(&sh(&remote, if paused { 5 } else { 4 }, "exec sleep 600"));
+        remote.alive();
+        let before = remote.known.clone();
+        if paused {
+            call(&[engine, "pause", &name(&remote, 5)]);
+        }
+        remote.lose_everything();
+        match paused {
+            true => remote.suspended(),
+            false => remote.alive(),
+        }
+        assert_eq!(remote.known, before);
+        call(&[engine, "kill", &name(&remote, before.number)]);
+        remote.ended();
+    }
+    // What is over is not begun anew because its records are lost, and the latest is the one that counts.
+    remote.lose_everything();
+    remote.ended();
+    assert_eq!(remote.known.number, 5);
+    call(&[engine, "rm", "-f", &name(&remote, 4), &name(&remote, 5)]);
+    remote.lose_everything();
+    assert_eq!(remote.until("it is asked", |seen| !matches!(seen, RunSeen::Unknown { .. })), RunSeen::Absent);
+}
+
+#[test]
+fn a_container_of_docker_that_nobody_remembers_is_found() {
+    if inside("docker::a_container_of_docker_that_nobody_remembers_is_found", "DOCKER_HOST") {
+        forgotten("docker");
+    }
+}
+
+#[test]
+fn a_container_of_podman_that_nobody_remembers_is_found() {
+    match value("PODMAN") {
+        Some(podman) => forgotten(&podman),
+        None => println!("a container of podman that nobody remembers: not tested, the lab has no PODMAN"),
+    }
+}

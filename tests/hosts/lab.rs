@@ -69,6 +69,16 @@ impl Remote {
         self.remotes = fresh();
     }
 
+    /// Everything that was written down of it, too.
+    pub fn lose_everything(&mut self) {
+        // A question that is under way would write its answer into what is gone.
+        self.forget();
+        for folder in ["jobs", "units"] {
+            std::fs::remove_dir_all(self.place.state().join(folder)).unwrap();
+        }
+        self.known = RunId::default();
+    }
+
     pub fn run(&mut self, launch: &ProcessLaunch) {
         self.known = RunId { number: launch.number, handle: String::new() };
         // The order before may not have come back yet.

@@ -113,6 +113,27 @@ fn an_answer_that_was_lost_is_found_again() {
     call(&["scancel", first.handle.split('.').next().unwrap()]);
 }
 
+/// Not even what was ordered is remembered: the job that lives is found, and no second one is ordered beside it.
+#[test]
+fn a_job_that_nobody_remembers_is_found() {
+    if !inside("slurm::a_job_that_nobody_remembers_is_found", CONF) {
+        return;
+    }
+    let mut remote = Remote::new(HostPlace::Slurm);
+    remote.run(&launch(&remote, 4, "exec sleep 600", &[]));
+    remote.alive();
+    let before = remote.known.clone();
+    remote.lose_everything();
+    remote.alive();
+    assert_eq!(remote.known, before);
+    remote.cancel();
+    remote.ended();
+    // What is over is not begun anew because its records are lost.
+    remote.lose_everything();
+    assert!(remote.ended().1.starts_with("CANCELLED"));
+    assert_eq!(remote.known, before);
+}
+
 /// Trap 7: the same job, another run.
 #[test]
 fn suspended_and_requeued() {

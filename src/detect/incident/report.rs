@@ -115,7 +115,12 @@ fn place(out: &mut String, material: &Material<'_>) {
             let near = material.excerpt.near(4, 4);
             match near.is_empty() {
                 true => out.push_str("Nobody can tell: its log has no lines.\n"),
-                false => out.push_str(&fenced("text", &mask(&near.join("\n")))),
+                false => {
+                    if finding.kind == FindingKind::Pattern {
+                        note(out, material);
+                    }
+                    out.push_str(&fenced("text", &mask(&near.join("\n"))));
+                }
             }
         }
         return;
@@ -229,17 +234,23 @@ fn trace(out: &mut String, material: &Material<'_>) {
 /// Recent values and settings instead of a trace.
 fn anomaly(out: &mut String, material: &Material<'_>) {
     let finding = &material.order.finding;
-    section(out, "Recent values");
-    if finding.recent.is_empty() && finding.value.is_none() {
-        out.push_str("None are known.\n");
-    } else {
-        let mut values = finding.recent.clone();
-        if let Some(value) = finding.value.filter(|value| values.last() != Some(value)) {
-            values.push(value);
+    let mut values = finding.recent.clone();
+    if let Some(value) = finding.value.filter(|value| values.last() != Some(value)) {
+        values.push(value);
+    }
+    let shown: Vec<String> = values.iter().rev().take(20).rev().map(|v| number(*v)).collect();
+    // Silence and a deadline have none.
+    match shown.as_slice() {
+        [] => {}
+        [only] => {
+            section(out, "Recent values");
+            let _ = writeln!(out, "{only}, and no other one is known");
         }
-        let shown: Vec<String> = values.iter().rev().take(20).rev().map(|v| number(*v)).collect();
-        let _ = writeln!(out, "    {}", spark(&values));
-        let _ = writeln!(out, "\n{}, oldest first", shown.join("  "));
+        [..] => {
+            section(out, "Recent values");
+            let _ = writeln!(out, "    {}", spark(&values));
+            let _ = writeln!(out, "\n{}, oldest first", shown.join("  "));
+        }
     }
     let lines = configs::relevant(&material.configs, finding);
     section(out, "Settings that may matter");
@@ -251,9 +262,7 @@ fn anomaly(out: &mut String, material: &Material<'_>) {
 
 fn log(out: &mut String, material: &Material<'_>) {
     section(out, "Log");
-    if !material.excerpt.note.is_empty() {
-        let _ = writeln!(out, "{}\n", inline(&material.excerpt.note, 300));
-    }
+    note(out, material);
     let is_trace = material.order.finding.kind == FindingKind::Traceback;
     let near =
         if is_trace { without_trace(&material.excerpt.near(20, 10)) } else { material.excerpt.near(20, 10) };
@@ -263,6 +272,17 @@ fn log(out: &mut String, material: &Material<'_>) {
     }
     out.push_str(&fenced("text", &mask(&near.join("\n"))));
     out.push_str("\nMore around it: `log_excerpt.txt`.\n");
+}
+
+/// What a reader has to know about the excerpt, as a line of its own.
+fn note(out: &mut String, material: &Material<'_>) {
+    let note = inline(&material.excerpt.note, 300);
+    let mut chars = note.chars();
+    if let Some(first) = chars.next().filter(|_| !material.excerpt.lines.is_empty()) {
+        let _ = writeln!(out, "{}{}:\n", first.to_uppercase(), chars.as_str());
+    } else if !note.is_empty() {
+        let _ = writeln!(out, "{note}\n");
+    }
 }
 
 /// The trace stands above already: of its lines only the first and the last one.

@@ -17,7 +17,7 @@ const LINE_MAX: usize = 4 * 1024;
 const MESSAGE_MAX: usize = 1024;
 
 /// Bytes before a match far into a line that its text has.
-const BEFORE: usize = 1024;
+const BEFORE: usize = 80;
 /// Bytes behind such a match that its message has.
 const BEHIND: usize = 200;
 

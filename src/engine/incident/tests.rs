@@ -454,6 +454,8 @@ fn the_log_is_found_after_it_was_rotated() {
     let excerpt = world.read(&format!("incidents/{id}/log_excerpt.txt"));
     assert!(excerpt.contains("  older\n  before\n> boom at step 7\n  after\n"), "{excerpt}");
     assert!(excerpt.contains("# not sure: the log was cut or replaced since"), "{excerpt}");
+    let page = world.read(&format!("incidents/{id}/report.md"));
+    assert_eq!(page.matches("\nNot sure: the log was cut or replaced since").count(), 2, "{page}");
 }
 
 #[test]

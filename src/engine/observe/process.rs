@@ -143,7 +143,9 @@ fn was_asked<F: Files>(files: &mut F, name: &UnitName, state: &UnitState) -> boo
     if files.stamp(&request).is_some() {
         return true;
     }
-    let asked = files.read(&asked, ASKED_MAX).ok().flatten().unwrap_or_default();
+    // A note that can't be read is unknown: nobody is asked twice for that.
+    let Ok(asked) = files.read(&asked, ASKED_MAX) else { return true };
+    let asked = asked.unwrap_or_default();
     let attempt = state.process.remedy.as_ref().map(|remedy| remedy.attempt.as_str());
     Some(String::from_utf8_lossy(&asked).trim()) == attempt
 }

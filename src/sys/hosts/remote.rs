@@ -50,6 +50,9 @@ pub enum Standing {
     Over(Box<Over>),
 }
 
+/// What is to be asked for a unit, or how its run stands without a further question.
+type Meant = std::result::Result<RunQuery, RunSeen>;
+
 /// What the remote hosts said last.
 #[derive(Debug)]
 pub struct Remotes {
@@ -157,9 +160,10 @@ impl Remotes {
     /// How these runs stand; asks the hosts when it is time.
     pub fn look(&mut self, state_dir: &Path, queries: &[&RunQuery]) -> Vec<RunSeen> {
         self.children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        let queries: Vec<RunQuery> = queries.iter().map(|query| newest(state_dir, query)).collect();
+        let newest = queries.iter().map(|query| newest(state_dir, query)).collect();
+        let queries: Vec<Meant> = self.meant(state_dir, newest);
         let mut by_host: BTreeMap<String, Vec<&RunQuery>> = BTreeMap::new();
-        for query in &queries {
+        for query in queries.iter().flatten() {
             by_host.entry(host_of(&query.place)).or_default().push(query);
         }
         let mut answers: BTreeMap<String, std::result::Result<Over, String>> = BTreeMap::new();
@@ -172,7 +176,35 @@ impl Remotes {
             let is_answer = |over: &Over| over.failed.is_none() || docker::is_answer(over);
             answers.insert(host, self.ask(state_dir, &job, &is_answer));
         }
-        queries.iter().map(|query| self.judge(state_dir, query, &answers)).collect()
+        let judge = |query: &Meant| match query {
+            Ok(query) => self.judge(state_dir, query, &answers),
+            Err(seen) => seen.clone(),
+        };
+        queries.iter().map(judge).collect()
+    }
+
+    /// An engine is asked for containers by their names, which have the run's number. Where none is known, one may be there all
+    /// the same, for everything that was written down of it may be lost: it is looked for first.
+    fn meant(&mut self, state_dir: &Path, queries: Vec<RunQuery>) -> Vec<Meant> {
+        let mut answers: BTreeMap<String, std::result::Result<Over, String>> = BTreeMap::new();
+        let mut meant = |query: RunQuery| {
+            let HostPlace::Docker { engine } = &query.place else { return Ok(query) };
+            if query.known.number > 0 {
+                return Ok(query);
+            }
+            let answer = answers.entry(engine.clone()).or_insert_with(|| {
+                let job = question(&docker::names_id(engine), docker::names_question(engine), &[]);
+                self.ask(state_dir, &job, &|over| over.failed.is_none())
+            });
+            match answer {
+                Err(why) => Err(RunSeen::Unknown { why: why.clone() }),
+                Ok(answer) => match docker::latest(&answer.output, state_dir, query.unit.as_str()) {
+                    None => Err(RunSeen::Absent),
+                    Some(number) => Ok(RunQuery { known: RunId { number, handle: String::new() }, ..query }),
+                },
+            }
+        };
+        queries.into_iter().map(&mut meant).collect()
     }
 
     fn judge(

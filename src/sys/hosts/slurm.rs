@@ -217,9 +217,13 @@ fn over(id: RunId, state: &str, exit: Option<Exit>, at: Option<Wall>, reason: &s
 
 /// How the run stands, by the last answer.
 pub fn judge(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: &Over) -> RunSeen {
-    let (unit, number) = (query.unit.as_str(), query.known.number);
+    let (unit, rows) = (query.unit.as_str(), parse(&answer.output));
+    let number = match query.known.number {
+        0 => latest(&rows, &records::mark(state_dir, unit, 0)),
+        number => number,
+    };
     let mark = records::mark(state_dir, unit, number);
-    let rows: Vec<Row> = parse(&answer.output).into_iter().filter(|row| row.comment == mark).collect();
+    let rows: Vec<Row> = rows.into_iter().filter(|row| row.comment == mark).collect();
     match stands(&rows, number).map(|seen| told_by_itself(seen, state_dir, unit)) {
         Some(seen) if is_split(&seen, state_dir, unit) => RunSeen::Unknown {
             why: "Slurm lost its node, but its log still grows: its processes live".to_owned(),
@@ -227,6 +231,16 @@ pub fn judge(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: 
         Some(seen) => seen,
         None => unlisted(remotes, state_dir, query, answer),
     }
+}
+
+/// The latest run of a unit, though nothing of it is remembered: of those that are not over, if there is one; 0 = there is
+/// none. `none` = the mark of that.
+fn latest(rows: &[Row], none: &str) -> u64 {
+    let prefix = none.strip_suffix('0').unwrap_or(none);
+    let run = |row: &Row| {
+        Some((class(&row.state) != Class::Over, row.comment.strip_prefix(prefix)?.parse::<u64>().ok()?))
+    };
+    rows.iter().filter_map(run).max().map_or(0, |(_, number)| number)
 }
 
 /// Slurm lost its node, but the program itself came to its end there and said how.

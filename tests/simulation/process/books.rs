@@ -12,13 +12,17 @@ use watchkeeper::model::finding::FindingKind;
 use watchkeeper::policy::proposal::{Origin, Proposal, What};
 use watchkeeper::state::State;
 use watchkeeper::state::incident::IncidentState;
-use watchkeeper::state::process::{RunState, Standing};
+use watchkeeper::state::process::{RemedyStep, RunState, Standing};
 use watchkeeper::state::unit::UnitState;
 
 /// So many undisturbed looks at a run past its deadline, and it must be at its end.
 const LATE_LOOKS: u32 = 30;
 /// A line explains an end that comes within this time.
 const SAID_MS: i64 = 5000;
+/// So much longer than its timeout an agent's turn may take: its jobs, and looks that come late, seconds.
+const TURN_S: f64 = 900.0;
+/// Of the time between two looks so much counts.
+const GAP_MS: i64 = 400_000;
 /// The class of an end that nobody can explain.
 const UNCLEAR: &str = "unclear";
 
@@ -40,6 +44,8 @@ pub struct Account {
     /// It was given up so often.
     pub spent: usize,
     late: u32,
+    /// The attempt for which somebody was asked, and how long that takes, ms.
+    turn: (String, i64),
     paused: bool,
 }
 
@@ -55,6 +61,8 @@ struct Begun {
 pub struct Books {
     pub accounts: BTreeMap<String, Account>,
     fleet_paused: bool,
+    /// The last look.
+    looked: i64,
     pub effects: u64,
 }
 
@@ -92,6 +100,7 @@ impl Books {
             self.verdicts(machine, config, report);
             self.pauses(machine, report);
             self.deadlines(machine, disk, config, report);
+            self.turns(machine, disk, config, report);
         }
         if disk.written.contains("attempts.tsv") {
             ledger::check(machine, disk);
@@ -129,6 +138,16 @@ impl Books {
             // A file that can't be read now is looked at once more before it counts as lost.
             if *run == RunState::default() {
                 continue;
+            }
+            let number = |unit: &Unit| {
+                let queued = unit.queued.as_ref().map(|queued| queued.number);
+                unit.body.as_ref().map(|body| body.number).or(queued)
+            };
+            if let Some(number) = number(truth).filter(|number| run.judged >= *number) {
+                bad.push((
+                    "end-invented",
+                    format!("{name}: run {number} is not over, judged: {}", run.judged),
+                ));
             }
             if run.judged < account.judged || run.number < account.number {
                 bad.push(("backwards", format!("{name}: run {} judged {}", run.number, run.judged)));
@@ -247,6 +266,48 @@ impl Books {
             }
         }
         bad.into_iter().for_each(|detail| machine.violate("untouchable", detail));
+    }
+
+    /// Healing comes to an end, whoever is asked and whatever is answered, where nothing hinders it.
+    fn turns(&mut self, machine: &mut Machine, disk: &Disk, config: &Config, report: &TickReport) {
+        let t = machine.t;
+        let passed = (t - self.looked).min(GAP_MS);
+        self.looked = t;
+        let mut bad = Vec::new();
+        for (name, unit) in &config.units {
+            let (Some(process), Some(state)) = (unit.process(), report.decision.next.units.get(name)) else {
+                continue;
+            };
+            let Some(account) = self.accounts.get_mut(name.as_str()) else { continue };
+            let remedy = state.process.remedy.as_ref().filter(|remedy| match remedy.step {
+                RemedyStep::Due | RemedyStep::Ask { .. } => false,
+                RemedyStep::Thinking { .. }
+                | RemedyStep::Opening { .. }
+                | RemedyStep::Opened { .. }
+                | RemedyStep::Requested { .. }
+                | RemedyStep::Closing { .. }
+                | RemedyStep::Command { .. } => true,
+            });
+            let Some(remedy) = remedy else {
+                account.turn = (String::new(), 0);
+                continue;
+            };
+            if account.turn.0 != remedy.attempt {
+                account.turn = (remedy.attempt.clone(), 0);
+            }
+            let hindered = disk.failed
+                || self.fleet_paused
+                || account.paused
+                || t < machine.silent_until
+                || state.failopen.since_awake_s.is_some();
+            account.turn.1 += if hindered { 0 } else { passed };
+            if account.turn.1 as f64 > (process.healing.timeout_s + TURN_S) * 1000.0 {
+                let since = account.turn.1 / 1000;
+                bad.push(format!("{name}: {} is under way for {since} s: {:?}", remedy.attempt, remedy.step));
+                account.turn.1 = 0;
+            }
+        }
+        bad.into_iter().for_each(|detail| machine.violate("turn-ends", detail));
     }
 
     /// No run takes longer than it may, where nothing hinders its end.
@@ -384,7 +445,9 @@ fn came_back(truth: &Unit, process: &ProcessUnit, detector: &str, begun: &Begun)
 /// How long it was at work since this run began.
 fn alive_ms(truth: &Unit, number: u64, now: i64) -> i64 {
     let past: i64 = truth.ends.iter().filter(|end| end.number >= number).map(|end| end.at - end.born).sum();
-    past + truth.body.as_ref().map_or(0, |body| (now - body.born).max(0))
+    let lives = truth.lives.iter().filter(|life| life.0 >= number);
+    past + lives.map(|(_, born, at)| (at - born).max(0)).sum::<i64>()
+        + truth.body.as_ref().map_or(0, |body| (now - body.born).max(0))
 }
 
 /// No more of a kind is counted than there was.

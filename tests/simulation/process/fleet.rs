@@ -155,6 +155,46 @@ max_attempts_per_hour = 6
 verify_window_s = 200
 
 [[process]]
+name = "batch"
+host = "slurm"
+command = ["./flaky"]
+restart = {{ max = 6, cooldown_s = 10 }}
+detectors = [
+  {{ kind = "pattern", name = "net", regex = "connection reset" }},
+  {{ kind = "exit" }},
+]
+[process.healing]
+agent = "off"
+verify_window_s = 200
+
+[[process]]
+name = "sweep"
+host = "slurm"
+command = ["./train"]
+restart = {{ max = 10, cooldown_s = 10 }}
+env = {{ BATCH = "{BATCH}" }}
+detectors = [ {{ kind = "metric", name = "memory", regex = "mem (\\d+)", above = 100 }}, {{ kind = "exit" }} ]
+rules = [
+  {{ name = "halve", match = {{ detector = "memory" }}, action = {{ kind = "restart-with-env", set = {{ BATCH = "half" }} }} }},
+]
+[process.healing]
+agent = "off"
+verify_window_s = 200
+
+[[process]]
+name = "asker"
+command = ["./ill"]
+restart = {{ max = 12, cooldown_s = 5 }}
+max_identical = 100
+detectors = [ {{ kind = "traceback" }}, {{ kind = "exit" }} ]
+[process.healing]
+agent = "interactive"
+timeout_s = 120
+escalate_after = 1
+max_attempts_per_hour = 6
+verify_window_s = 200
+
+[[process]]
 name = "endless"
 command = ["./endless"]
 lifecycle = "restart-always"
@@ -173,18 +213,20 @@ pub fn config(edition: u32) -> Config {
 /// The processes as they truly are.
 pub fn units(config: &Config) -> BTreeMap<String, Unit> {
     let script = |name: &str| match name {
-        "flaky" => Script::Flaky,
+        "flaky" | "batch" => Script::Flaky,
         "poisoned" => Script::Poisoned,
         "leaky" => Script::Leaky,
-        "swollen" => Script::Swollen,
+        "swollen" | "sweep" => Script::Swollen,
         "trainer" => Script::Trainer,
         "quiet" => Script::Quiet,
         "storm" => Script::Storm,
         "prepare" | "middle" | "final" => Script::Stage,
         "long" | "once" => Script::Long,
-        "ill" => Script::Ill,
+        "ill" | "asker" => Script::Ill,
         "endless" => Script::Endless,
         _ => Script::Steady,
     };
-    config.units.keys().map(|name| (name.to_string(), Unit::new(script(name.as_str())))).collect()
+    let remote = |name: &str| matches!(name, "batch" | "sweep");
+    let unit = |name: &str| (name.to_owned(), Unit::new(script(name), remote(name)));
+    config.units.keys().map(|name| unit(name.as_str())).collect()
 }

@@ -156,7 +156,13 @@ impl Host for ProcessHost {
         let may_fail = !matches!(action, Action::Signal { .. });
         let lost = may_fail && machine.rng.chance(machine.faults.act_fails);
         let lies = may_fail && machine.rng.chance(machine.faults.act_lies);
-        let outcome = if lost { Err("timed out (simulated)".to_owned()) } else { effect(machine, action) };
+        let outcome = match action {
+            _ if lost => Err("timed out (simulated)".to_owned()),
+            Action::WriteFile { unit, text, .. } => {
+                super::interactive::ask(&mut self.disk.borrow_mut(), unit, text)
+            }
+            _ => effect(machine, action),
+        };
         let happened = outcome.is_ok();
         let what = word(action);
         let words = if happened { String::new() } else { format!(" FAILS {outcome:?}") };
@@ -178,6 +184,9 @@ impl Host for ProcessHost {
 /// How a run stands, as its host says.
 fn seen(machine: &Machine, query: &RunQuery) -> RunSeen {
     let Some(unit) = machine.units.get(query.unit.as_str()) else { return RunSeen::Absent };
+    if unit.remote {
+        return super::remote::seen(machine, unit);
+    }
     let id = |number: u64, handle: &str| RunId { number, handle: handle.to_owned() };
     match (&unit.body, unit.last_end()) {
         (Some(body), _) if machine.t < body.born => {
@@ -313,8 +322,23 @@ fn check(
             }
         }
         Action::RunJob { .. } | Action::WriteFile { .. } => {}
-        Action::CancelRun { .. }
-        | Action::NewSession { .. }
+        Action::CancelRun { id, .. } => {
+            let process = config.units.get(unit).and_then(|unit| unit.process());
+            let approved = approved.get(unit).is_some_and(|at| machine.t - at < APPROVED_MS);
+            let by_person = matches!(record["ending"]["cause"].as_str(), Some("down" | "ordered"));
+            if let (Some(process), Some(body)) = (process, machine.living(unit))
+                && !approved
+                && !by_person
+                && let Some(why) = is_healthy(machine, unit, process, body)
+            {
+                bad("healthy-ended", why);
+            }
+            let truth = machine.units.get(unit);
+            if !truth.is_some_and(|truth| truth.remote && truth.ordered == id.number) {
+                bad("foreign", format!("{id:?} is not its job"));
+            }
+        }
+        Action::NewSession { .. }
         | Action::Respawn { .. }
         | Action::Adopt { .. }
         | Action::LoadBuffer { .. }
@@ -344,6 +368,11 @@ fn bad_start(
     let Some(unit) = machine.units.get(name) else { return Vec::new() };
     let mut bad = Vec::new();
     let again = launch.number == unit.ordered;
+    if let Some(queued) = unit.queued.as_ref().filter(|queued| queued.number != launch.number) {
+        let text =
+            format!("job {} of run {} waits, and {} is started", queued.job, queued.number, launch.number);
+        bad.push(("double-start", text));
+    }
     if let Some(body) = unit.body.as_ref().filter(|body| body.number != launch.number) {
         bad.push(("double-start", format!("run {} is alive, and {} is started", body.number, launch.number)));
     }
@@ -423,7 +452,7 @@ fn effect(machine: &mut Machine, action: &Action) -> Result<(), String> {
             if unit.ordered == launch.number && !unit.unborn {
                 return Ok(());
             }
-            if unit.ordered > launch.number || unit.body.is_some() {
+            if unit.ordered > launch.number || unit.body.is_some() || unit.queued.is_some() {
                 return Err(format!("run {} is not over", unit.ordered));
             }
             machine.launch(name, launch.number, &launch.env);
@@ -438,8 +467,8 @@ fn effect(machine: &mut Machine, action: &Action) -> Result<(), String> {
             }
         }
         Action::RunJob { job } => machine.start_job(job),
+        Action::CancelRun { unit, .. } => return machine.cancel(unit.as_str()),
         Action::WriteFile { .. }
-        | Action::CancelRun { .. }
         | Action::NewSession { .. }
         | Action::Respawn { .. }
         | Action::Adopt { .. }

@@ -116,7 +116,8 @@ impl Machine {
                 if step == FixStep::Restore && truth.edited {
                     (truth.bug, truth.edited) = (true, false);
                 }
-                said("", false)
+                // What an interactive agent may edit is open from before its request.
+                said("", matches!(step, FixStep::OpenClean | FixStep::OpenDirty | FixStep::Collect))
             }
         }
     }

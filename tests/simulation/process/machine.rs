@@ -4,6 +4,7 @@
 //! All instants are milliseconds of `Machine::t`, the time that the machine was awake, counted through all reboots.
 
 use super::jobs::SimJob;
+use super::remote::{Queued, Scheduler};
 use super::script;
 use crate::rng::Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,7 +19,7 @@ const STORY_MAX: usize = 4000;
 /// 2026-01-01T00:00:00Z
 const BEGAN: i64 = 1_767_225_600_000;
 /// Between the order of a start and the process.
-const FORK_MS: i64 = 40;
+pub const FORK_MS: i64 = 40;
 
 /// What sort of process it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,12 @@ pub struct Unit {
     /// … did not become a process: the shim was killed before it.
     pub unborn: bool,
     pub body: Option<Body>,
+    /// It runs where a scheduler puts it …
+    pub remote: bool,
+    /// … and waits for its turn.
+    pub queued: Option<Queued>,
+    /// Lives of jobs that were requeued: run, first and last instant.
+    pub lives: Vec<(u64, i64, i64)>,
     pub ends: Vec<End>,
     pub said: Vec<Said>,
     /// The bug is there.
@@ -148,9 +155,12 @@ pub struct Unit {
 }
 
 impl Unit {
-    pub fn new(script: Script) -> Unit {
+    pub fn new(script: Script, remote: bool) -> Unit {
         Unit {
             script,
+            remote,
+            queued: None,
+            lives: Vec::new(),
             ordered: 0,
             unborn: false,
             body: None,
@@ -199,6 +209,8 @@ pub struct Temper {
     pub stubborn: u64,
     pub unseen_ends: u64,
     pub stillborn: u64,
+    /// Of jobs of a scheduler.
+    pub requeues: u64,
     /// Of a healer's answers: the bug is mended, …
     pub mends: u64,
     /// … what it says can't be read, it does not end in time, it gives up.
@@ -216,6 +228,7 @@ impl Temper {
             stubborn: 0,
             unseen_ends: 0,
             stillborn: 0,
+            requeues: 0,
             mends: 1000,
             babbles: 0,
         }
@@ -236,6 +249,7 @@ pub struct Machine {
     pub jobs: BTreeMap<String, SimJob>,
     /// Hosts can't be asked until.
     pub silent_until: i64,
+    pub scheduler: Scheduler,
     pub temper: Temper,
     pub faults: Faults,
     pub termed: BTreeMap<(i32, u64), i64>,
@@ -262,6 +276,7 @@ impl Machine {
             units,
             jobs: BTreeMap::new(),
             silent_until: 0,
+            scheduler: Scheduler::default(),
             temper: Temper::calm(),
             faults: Faults::default(),
             termed: BTreeMap::new(),
@@ -323,13 +338,20 @@ impl Machine {
     pub fn run(&mut self, ms: i64) {
         let end = self.t + ms;
         loop {
-            let due = self.units.iter().filter_map(|(name, unit)| Some((unit.body.as_ref()?.next, name)));
+            let next = |unit: &Unit| {
+                let queued = unit.queued.as_ref().map(|queued| queued.starts);
+                unit.body.as_ref().map(|body| body.next).or(queued)
+            };
+            let due = self.units.iter().filter_map(|(name, unit)| Some((next(unit)?, name)));
             let Some((at, name)) = due.min().map(|(at, name)| (at, name.clone())).filter(|due| due.0 <= end)
             else {
                 break;
             };
             self.pass_to(at.max(self.t));
-            script::step(self, &name);
+            match self.living(&name) {
+                Some(_) => script::step(self, &name),
+                None => self.start_queued(&name),
+            }
         }
         self.pass_to(end);
         self.end_jobs();
@@ -342,6 +364,9 @@ impl Machine {
 
     /// A process is started on the order of the watchdog, or the start does not happen.
     pub fn launch(&mut self, name: &str, number: u64, env: &BTreeMap<String, String>) {
+        if self.units.get(name).is_some_and(|unit| unit.remote) {
+            return self.submit(name, number, env);
+        }
         self.next_pid += 7;
         let process = Process { pid: self.next_pid, start: (self.awake() / 10) as u64 + 5 };
         let (t, since) = (self.t, self.local());
@@ -430,13 +455,30 @@ impl Machine {
         self.end(&name, Exit::Signal(if kill { 9 } else { 15 }), true);
     }
 
+    /// Somebody else puts its log aside, or empties it: when nothing in it waits to be read.
+    pub fn rotate(&mut self, name: &str) {
+        let (looks, path, renames) = (self.looks, self.log(name), self.rng.chance(500));
+        let Some(unit) = self.units.get_mut(name) else { return };
+        if unit.said.iter().any(|said| said.look >= looks) || !path.exists() {
+            return;
+        }
+        let done = if renames {
+            unit.log = None;
+            std::fs::rename(&path, path.with_extension("log.1"))
+        } else {
+            File::options().write(true).open(&path).and_then(|log| log.set_len(0))
+        };
+        done.unwrap_or_else(|error| panic!("{error}"));
+        self.tell(format!("{name}: its log is {}", if renames { "put aside" } else { "emptied" }));
+    }
+
     pub fn suspend(&mut self, ms: i64) {
         self.wall += ms;
     }
 
     pub fn reboot(&mut self) {
         let (t, look) = (self.t, self.looks);
-        for unit in self.units.values_mut() {
+        for unit in self.units.values_mut().filter(|unit| !unit.remote) {
             let Some(body) = unit.body.take() else { continue };
             let note = Some("the machine was restarted".to_owned());
             let (number, handle) = (body.number, body.handle);

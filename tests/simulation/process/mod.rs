@@ -7,11 +7,13 @@
 mod books;
 mod fleet;
 mod host;
+mod interactive;
 mod jobs;
 mod ledger;
 mod machine;
 mod mutants;
 mod recover;
+mod remote;
 mod run;
 mod script;
 mod troubles;

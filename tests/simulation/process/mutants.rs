@@ -8,8 +8,8 @@ use crate::mutants::{with_config, with_state};
 use crate::threads::on_two_threads;
 use watchkeeper::config::{Config, ProcessUnit, Role};
 use watchkeeper::engine::tick::Decide;
-use watchkeeper::model::process::{ProcessSeen, RunSeen};
-use watchkeeper::model::seen::Observation;
+use watchkeeper::model::process::{ProcessSeen, RunId, RunSeen};
+use watchkeeper::model::seen::{Exit, Observation};
 use watchkeeper::policy::decide;
 use watchkeeper::policy::proposal::Decision;
 use watchkeeper::state::State;
@@ -50,6 +50,11 @@ const MUTANTS: &[Mutant] = &[
     mutant("a restart forgets what remedies set", overlay_forgotten, deaths, "overlay"),
     mutant("unknown is taken for absent", unknown_is_absent, silence, "double-start"),
     mutant("a remedy is kept at once", kept_at_once, Troubles::calm, "kept-early"),
+    mutant("a scheduler that does not answer means an end", deaf_is_ended, jobs, "end-invented"),
+    mutant("a job that waits is taken for absent", waiting_is_absent, jobs, "end-invented"),
+    mutant("a requeue is taken for an end", requeue_is_end, jobs, "double-start"),
+    mutant("a log that was put aside is read anew", read_anew, rotations, "counted-twice"),
+    mutant("nobody's answer is awaited for ever", awaited_for_ever, mute, "turn-ends"),
     mutant("a pause is ignored", pause_ignored, markers, "untouchable"),
 ];
 
@@ -66,6 +71,21 @@ fn overruns() -> Troubles {
 /// Somebody kills processes.
 fn deaths() -> Troubles {
     Troubles { deaths: 500, ..Troubles::calm() }
+}
+
+/// A scheduler that requeues, and does not always answer.
+fn jobs() -> Troubles {
+    Troubles { deaf: 100, temper: Temper { requeues: 150, ..Temper::calm() }, ..Troubles::calm() }
+}
+
+/// Logs are put aside and emptied.
+fn rotations() -> Troubles {
+    Troubles { rotates: 800, temper: Temper { fails: 100, ..Temper::calm() }, ..Troubles::calm() }
+}
+
+/// Whoever is asked says nothing of use.
+fn mute() -> Troubles {
+    Troubles { temper: Temper { babbles: 1000, ..Temper::calm() }, ..Troubles::calm() }
 }
 
 /// Hosts can't be asked for minutes.
@@ -172,6 +192,71 @@ fn unknown_is_absent(config: &Config, state: &State, seen: &Observation) -> Deci
     })
 }
 
+fn is_handle_of_job(id: &RunId) -> bool {
+    id.handle.matches('.').count() == 1
+}
+
+fn deaf_is_ended(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let mut seen = seen.clone();
+    for (name, unit) in &mut seen.units {
+        let Some(process) = &mut unit.process else { continue };
+        let known = state.units.get(name).map(|unit| &unit.process.run);
+        let id = known.map(|run| RunId { number: run.number, handle: run.handle.clone() });
+        if let (RunSeen::Unknown { .. }, Some(id)) = (&process.run, id.filter(is_handle_of_job)) {
+            process.run = ended(id);
+        }
+    }
+    decide(config, state, &seen)
+}
+
+fn ended(id: RunId) -> RunSeen {
+    RunSeen::Ended { id, exit: Some(Exit::Status(1)), out_of_memory: false, at: None, note: None }
+}
+
+fn waiting_is_absent(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let mut seen = seen.clone();
+    for (name, unit) in &mut seen.units {
+        let Some(process) = &mut unit.process else { continue };
+        let was_seen = state.units.get(name).is_some_and(|unit| !unit.process.run.handle.is_empty());
+        if let (RunSeen::Pending { .. }, true) = (&process.run, was_seen) {
+            process.run = RunSeen::Absent;
+        }
+    }
+    decide(config, state, &seen)
+}
+
+fn requeue_is_end(config: &Config, state: &State, seen: &Observation) -> Decision {
+    with_sight(config, state, seen, |process| {
+        if let RunSeen::Pending { id, .. } = &process.run
+            && is_handle_of_job(id)
+            && !id.handle.ends_with(".0")
+        {
+            process.run = ended(id.clone());
+        }
+    })
+}
+
+/// Where reading of a new log stands is not remembered.
+fn read_anew(config: &Config, state: &State, seen: &Observation) -> Decision {
+    let mut decision = decide(config, state, seen);
+    for (name, unit) in &mut decision.next.units {
+        let Some(old) = state.units.get(name).map(|unit| &unit.process.watch) else { continue };
+        let new = &mut unit.process.watch;
+        let known = old.cursor.file.is_some();
+        if known && (new.cursor.file != old.cursor.file || new.cursor.offset < old.cursor.offset) {
+            (new.cursor, new.cursors) = (old.cursor.clone(), old.cursors);
+        }
+    }
+    decision.next.clocks.units.values_mut().for_each(|clocks| clocks.log = None);
+    decision
+}
+
+fn awaited_for_ever(config: &Config, state: &State, seen: &Observation) -> Decision {
+    with_config(config, state, seen, |config| {
+        processes(config, |process| process.healing.timeout_s = 1e9);
+    })
+}
+
 fn kept_at_once(config: &Config, state: &State, seen: &Observation) -> Decision {
     with_config(config, state, seen, |config| {
         processes(config, |process| process.healing.verify_window_s = 1.0);
@@ -213,7 +298,8 @@ fn every_bug_planted_among_processes_is_caught() {
 /// The scenes accuse nobody who is innocent: the real decision passes them all.
 #[test]
 fn no_scene_of_processes_blames_the_real_decision() {
-    let scenes: [fn() -> Troubles; 6] = [Troubles::calm, stalls, overruns, deaths, silence, markers];
+    let scenes: [fn() -> Troubles; 9] =
+        [Troubles::calm, stalls, overruns, deaths, silence, markers, jobs, rotations, mute];
     let failures = on_two_threads(&scenes, |troubles| {
         run(&plan(1, decide, troubles(), None)).err().map(|failure| failure.line())
     });

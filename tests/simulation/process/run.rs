@@ -4,6 +4,7 @@
 use super::books::Books;
 use super::fleet;
 use super::host::ProcessHost;
+use super::interactive::{self, Helpers};
 use super::machine::Machine;
 use super::troubles::{self, Troubles};
 use crate::faults::Mode;
@@ -44,6 +45,7 @@ pub struct Sim {
     pub troubles: Troubles,
     pub dog: Option<Watchdog<ProcessHost, SimFiles>>,
     pub books: Books,
+    pub helpers: Helpers,
     pub fleet_marker_until: Option<(String, i64)>,
     /// When a person asked something of a unit last.
     pub asked: Vec<(String, i64)>,
@@ -71,6 +73,7 @@ impl Sim {
             rng,
             edition: 0,
             books: Books::default(),
+            helpers: Helpers::default(),
             config,
             troubles,
             dog: None,
@@ -197,6 +200,7 @@ impl Sim {
                 self.machine.borrow_mut().run(left.max(1000));
             }
         }
+        interactive::answer(self);
         let due = self.fleet_marker_until.clone().filter(|(_, at)| self.machine.borrow().t >= *at);
         if let Some((path, _)) = due {
             self.disk.borrow_mut().delete(&path);

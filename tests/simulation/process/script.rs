@@ -46,6 +46,12 @@ pub fn begin(machine: &mut Machine, name: &str) {
 pub fn step(machine: &mut Machine, name: &str) {
     let t = machine.t;
     accrue(machine, name);
+    if machine.living(name).is_some()
+        && machine.units.get(name).is_some_and(|unit| unit.remote)
+        && machine.rng.chance(machine.temper.requeues)
+    {
+        return machine.requeue(name);
+    }
     let Some(unit) = machine.units.get(name) else { return };
     let script = unit.script;
     let Some(body) = &unit.body else { return };

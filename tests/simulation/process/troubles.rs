@@ -18,6 +18,10 @@ pub struct Troubles {
     pub yields: u64,
     pub damage: u64,
     pub silence: u64,
+    /// The scheduler does not answer.
+    pub deaf: u64,
+    /// Logs are put aside, or emptied.
+    pub rotates: u64,
     pub unknowns: u64,
     pub deaths: u64,
     pub act_fails: u64,
@@ -44,6 +48,8 @@ impl Troubles {
             yields: 0,
             damage: 0,
             silence: 0,
+            deaf: 0,
+            rotates: 0,
             unknowns: 0,
             deaths: 0,
             act_fails: 0,
@@ -70,6 +76,7 @@ impl Troubles {
             stubborn: rate(400, 300),
             unseen_ends: rate(250, 200),
             stillborn: rate(200, 100),
+            requeues: rate(400, 60),
             mends: rate(700, 1000),
             babbles: rate(400, 600),
         };
@@ -87,6 +94,8 @@ impl Troubles {
             yields: rate(250, 60),
             damage: rate(200, 12),
             silence: rate(300, 20),
+            deaf: rate(300, 20),
+            rotates: rate(300, 60),
             unknowns: rate(300, 40),
             deaths: rate(400, 25),
             act_fails: rate(300, 120),
@@ -125,6 +134,7 @@ pub fn remove(sim: &mut Sim) {
     sim.disk.borrow_mut().faults.full = false;
     let mut machine = sim.machine.borrow_mut();
     machine.silent_until = 0;
+    machine.scheduler.silent_until = 0;
     machine.offset = 0;
     machine.tell("---- the troubles end ----");
 }
@@ -149,6 +159,13 @@ fn host(sim: &mut Sim, troubles: &Troubles, rng: &mut Rng, any: &dyn Fn(&mut Rng
     if rng.chance(troubles.silence) {
         machine.silent_until = machine.t + rng.between(1, 200) * 1000;
         machine.tell("nobody can say how runs stand");
+    }
+    if rng.chance(troubles.deaf) {
+        machine.scheduler.silent_until = machine.t + rng.between(10, 1500) * 1000;
+        machine.tell("the scheduler does not answer");
+    }
+    if rng.chance(troubles.rotates) {
+        machine.rotate(&any(rng));
     }
     if rng.chance(troubles.deaths) {
         let unit = any(rng);

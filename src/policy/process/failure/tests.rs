@@ -318,3 +318,13 @@ fn an_end_is_explained_by_any_of_the_lines_that_differ_in_numbers() {
     let standing = &world.state_of("p").process.run.standing;
     assert!(matches!(standing, Standing::Aborted { .. }), "{}", world.story());
 }
+
+#[test]
+fn where_no_restart_is_allowed_that_is_said() {
+    let mut world = World::new("[[process]]\nname = \"p\"\ncommand = [\"train\"]\nrestart = { max = 0 }\n");
+    world.ticks(3);
+    world.unit("p").ended(THREE);
+    world.run(40.0);
+    assert_eq!(world.runs.len(), 1, "{}", world.story());
+    world.expect_alerts("is not started again: no restart is allowed (`restart.max` is 0): exit status 3", 1);
+}
