@@ -198,7 +198,7 @@ pub struct Healing {
     pub auto_merge: bool,
     /// A dirty tree before a fix.
     pub dirty: DirtyTree,
-    /// What an agent is told beside the incident: `program.md`; None = nothing.
+    /// What an agent is told beside the incident: by default `program.md` beside the config, if it is there; None = nothing.
     pub program: Option<PathBuf>,
     /// The prompt's template; None = the built-in one.
     pub prompt: Option<PathBuf>,

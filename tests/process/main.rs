@@ -364,11 +364,12 @@ fn an_interactive_healer_is_answered_by_a_command() {
     let world = World::watched(
         "command = [\"sh\", \"-c\", \"test \\\"$FIXED\\\" = yes\"]\n\
          [process.healing]\nagent = \"interactive\"\nescalate_after = 1\ntimeout_s = 60",
-        &[],
+        &[("program.md", "Never touch the optimizer.\n")],
     );
     let request = Path::new("units/p/recovery-request.md");
     world.await_that("request", |world| world.path(request.to_str().unwrap()).exists());
     assert!(world.text("units/p/recovery-request.md").starts_with("---\nunit: p\n"));
+    assert!(world.text("units/p/recovery-request.md").contains("Never touch the optimizer."));
     assert!(world.says(&["respond", "p", "--action", "reboot"]).contains("refused"));
     let said = world.says(&[
         "respond",

@@ -17,6 +17,9 @@ const DIRTY: [(&str, DirtyTree); 2] = [("refuse", DirtyTree::Refuse), ("stash", 
 /// Longest that an agent may think: a day.
 const TIMEOUT_MAX_S: f64 = 86_400.0;
 
+/// What the operator tells a healing agent lies beside the config, unless that names another place. It need not be there.
+const PROGRAM: &str = "program.md";
+
 /// Reads `healing`, or gives the standard one.
 pub(super) fn healing(
     process: &Table<'_>,
@@ -24,6 +27,7 @@ pub(super) fn healing(
     detectors: &[(usize, DetectorConfig)],
 ) -> Healing {
     let mut healing = super::standard_healing();
+    healing.program = Some(context.places.folder.join(PROGRAM));
     let Some(table) = process.table("healing", &format!("`healing` of {}", process.label)) else {
         return healing;
     };
@@ -46,7 +50,10 @@ pub(super) fn healing(
     healing.max_attempts_per_hour = count("max_attempts_per_hour", healing.max_attempts_per_hour);
     healing.auto_merge = table.flag("auto_merge").unwrap_or(healing.auto_merge);
     healing.dirty = table.choice("dirty", &DIRTY).unwrap_or(healing.dirty);
-    healing.program = path(&table, "program", context);
+    if let Some(said) = table.string_as("program", "the path of a file") {
+        let named = !said.value.is_empty();
+        healing.program = named.then(|| context.places.path("program", said, table.sink)).flatten();
+    }
     healing.prompt = path(&table, "prompt", context);
     healing.subagents = subagents(&table, detectors);
     table.finish();

@@ -339,7 +339,7 @@ pub(super) fn ended(
         primary = record(context, unit, state, primary.finding, notes);
         verify::came(context, state, &print, notes);
     } else if let Some(order) = state.incident.owed.iter_mut().find(|order| order.id == primary.incident) {
-        order.notes.push(format!("ended: {words}"));
+        order.notes.push(format!("it ended: {words}"));
     }
     if state.process.remedy.is_some() || state.process.run.standing != Standing::Open && matched.is_none() {
         if let Standing::Spent { why } = &state.process.run.standing {
@@ -355,7 +355,7 @@ pub(super) fn ended(
     }
     let mut remedy = chosen(context, unit, state, matched.map(|(rule, _)| rule), &primary.finding);
     if place != last {
-        remedy.why.push_str(&format!("; ended: {words}"));
+        remedy.why.push_str(&format!("; it ended: {words}"));
     }
     if matched.is_some() {
         state.process.run.standing = Standing::Open;

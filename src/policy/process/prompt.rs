@@ -39,8 +39,8 @@ pub(super) fn text(
         ("{subagent}", subagent(unit, remedy).to_owned()),
         ("{state}", facts(context, unit, state)),
         ("{report}", cut(&brief.report)),
-        ("{configs}", cut(&configs)),
-        ("{program}", cut(&brief.program)),
+        ("{configs}", or_nothing(cut(&configs))),
+        ("{program}", or_nothing(cut(&brief.program))),
     ];
     // One pass: what a slot brings in is not looked at for slots again.
     let mut out = String::new();
@@ -98,6 +98,11 @@ fn facts(context: &UnitContext<'_>, unit: &ProcessUnit, state: &UnitState) -> St
     let names: Vec<&str> = context.unit.env.keys().map(String::as_str).collect();
     lines.push(format!("variables of its config: {}", names.join(", ")));
     lines.join("\n")
+}
+
+/// An empty part says so: a heading with nothing below it looks like a part that was lost.
+fn or_nothing(text: String) -> String {
+    if text.trim().is_empty() { "(nothing)".to_owned() } else { text }
 }
 
 fn cut(text: &str) -> String {
