@@ -199,7 +199,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 fn working(pids: &Path) -> String {
     format!(
         "echo began; echo $$ >> {pids}; (trap '' TERM; echo $(sh -c 'echo $PPID') >> {pids}; while :; do sleep 0.1; done) & \
-         (setsid sh -c 'echo $$ >> {pids}; exec sleep 600' > /dev/null 2>&1 &) ; sleep 600",
+         (setsid sh -c 'echo $$ >> {pids}; exec sleep 600' > /dev/null 2>&1 &) ; exec sleep 600",
         pids = pids.display()
     )
 }
