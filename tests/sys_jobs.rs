@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use watchkeeper::base::names::UnitName;
 use watchkeeper::model::action::{FixJob, FixStep, Job};
 use watchkeeper::model::seen::{JOB_OUTPUT_MAX, JobSeen};
-use watchkeeper::sys::jobs;
+use watchkeeper::sys::real_host::RealHost;
+use watchkeeper::sys::{Host, jobs};
 
 struct Lab {
     dir: tempfile::TempDir,
@@ -198,7 +199,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 fn working(pids: &Path) -> String {
     format!(
         "echo began; echo $$ >> {pids}; (trap '' TERM; echo $(sh -c 'echo $PPID') >> {pids}; while :; do sleep 0.1; done) & \
-         (setsid sh -c 'echo $$ >> {pids}; exec sleep 600' > /dev/null 2>&1 &) ; sleep 600",
+         (setsid sh -c 'echo $$ >> {pids}; exec sleep 600' > /dev/null 2>&1 &) ; exec sleep 600",
         pids = pids.display()
     )
 }
@@ -215,7 +216,9 @@ fn a_job_whose_runner_is_killed_has_ended_only_when_all_of_it_has() {
     // Nothing that it started knows: it runs as long as they do, and there is no second one beside them.
     assert_eq!(jobs::seen(&lab.state(), &job.id), JobSeen::Running);
     assert!(lab.start(&job).is_none());
-    jobs::prune(&lab.state(), &BTreeSet::new());
+    // (Tests that start programs at the same time may have its lock for an instant.)
+    until("it is no job to be removed", || jobs::prune(&lab.state(), &BTreeSet::new()) == [job.id.clone()]);
+    assert_eq!(jobs::prune(&lab.state(), &BTreeSet::from([job.id.clone()])), [""; 0]);
     assert_eq!(pids.alive().len(), 3);
     // A daemon of an operator's, and the job of another fleet, are not its own.
     let mut stranger = std::process::Command::new("sleep")
@@ -241,6 +244,25 @@ fn a_job_whose_runner_is_killed_has_ended_only_when_all_of_it_has() {
     stranger.kill().unwrap();
     stranger.wait().unwrap();
     assert_eq!(Lab::run(&lab, &Job { argv: vec!["echo".into(), "x".into()], ..job }), JobSeen::well("x\n"));
+}
+
+/// Its deadline was its runner's to keep.
+#[test]
+fn what_is_left_of_a_job_that_nobody_waits_for_is_ended_too() {
+    let lab = Lab::new();
+    let pids = Pids(lab.dir.path().join("pids"));
+    let job = job(&format!("echo $$ >> {}; exec sleep 600", pids.0.display()));
+    let mut runner = lab.start(&job).unwrap();
+    pids.wait(1);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_watchkeeper"));
+    let mut host = RealHost::new("", &lab.state()).by(binary);
+    until("its end", || {
+        host.prune_jobs(&BTreeSet::new());
+        !lab.state().join("jobs").join(&job.id).exists()
+    });
+    assert_eq!(pids.alive(), [""; 0]);
 }
 
 #[test]

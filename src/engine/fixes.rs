@@ -1,5 +1,6 @@
-//! Fixes that no unit ends any more: their unit left the config in the midst of its healing, or forgot it. A person's work may
-//! be out of its tree, and other healings are held off it: people hear of it, with the command that puts it right.
+//! Fixes that no unit ends any more: their unit left the config in the midst of its healing, or forgot it, or nothing may be
+//! done any more but to watch. A person's work may be out of its tree, and other healings are held off it: people hear of it,
+//! with the command that puts it right.
 //!
 //! Deliberately not here: putting anything right. Whose agent it was, and whether it is still at work in the tree, people know.
 
@@ -38,7 +39,7 @@ pub(super) fn look<H: Host, F: Files>(
     if folders.is_empty() {
         return told;
     }
-    let known = known(state);
+    let known = if config.watchdog.observe_only { BTreeSet::new() } else { known(state) };
     for attempt in folders.into_iter().filter(|name| !known.contains(name)) {
         if told.len() < TOLD_MAX
             && let Some(text) = one(host, files, config, &attempt)
@@ -83,9 +84,13 @@ fn one<H: Host, F: Files>(host: &mut H, files: &mut F, config: &Config, attempt:
     }
     let is_there = UnitName::new(unit)
         .is_ok_and(|name| config.units.get(&name).is_some_and(|unit| unit.process().is_some()));
-    let why = if is_there { "has no memory of it any more" } else { "is no longer in the config" };
+    let why = match (config.watchdog.observe_only, is_there) {
+        (true, _) => "`observe_only` forbids that it is ended".to_owned(),
+        (false, true) => format!("`{unit}` has no memory of it any more"),
+        (false, false) => format!("`{unit}` is no longer in the config"),
+    };
     let root = quoted_word(&record.root.to_string_lossy());
-    let mut text = format!("the healing `{attempt}` was begun in {root} and is not ended: `{unit}` {why}");
+    let mut text = format!("the healing `{attempt}` was begun in {root} and is not ended: {why}");
     if aside {
         text.push_str(&format!(
             "; your uncommitted work is out of the tree: `git -C {root} stash apply refs/watchkeeper/stash/{attempt}` puts it \

@@ -2,10 +2,14 @@
 
 use super::super::fix_branch::{self as fix, Dirty, Place};
 use super::{ASIDE, BETWEEN, CANT_TRADE};
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// A repository with a commit, and a place of ours.
 struct World {
@@ -73,6 +77,11 @@ enum Save {
 
 const ALL: [Save; 4] = [Save::Renamed, Save::InPlace, Save::OpenBefore, Save::Removed];
 
+thread_local! {
+    /// Programs that write later.
+    static WRITERS: RefCell<Vec<JoinHandle<()>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// What is saved.
 const SAVED: &str = "saved\n";
 
@@ -87,10 +96,15 @@ fn save(how: Save, path: &Path) {
         // It writes when the file has been replaced, and closes it then.
         Save::OpenBefore => {
             let mut file = OpenOptions::new().append(true).open(path).unwrap();
-            std::thread::spawn(move || {
-                std::thread::sleep(std::time::Duration::from_millis(200));
+            let (path, own) = (path.to_owned(), file.metadata().unwrap().ino());
+            let writer = std::thread::spawn(move || {
+                let until = Instant::now() + Duration::from_secs(10);
+                while path.metadata().is_ok_and(|meta| meta.ino() == own) && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 file.set_len(0).and_then(|()| file.write_all(SAVED.as_bytes())).unwrap();
             });
+            WRITERS.with_borrow_mut(|writers| writers.push(writer));
         }
         Save::Removed => std::fs::remove_file(path).unwrap(),
     }
@@ -112,6 +126,7 @@ fn while_replaced<T>(
     })));
     let result = act();
     BETWEEN.set(None);
+    WRITERS.take().into_iter().for_each(|writer| writer.join().unwrap());
     result
 }
 
@@ -256,7 +271,6 @@ fn what_is_open_for_writing_is_not_taken_from_its_writer() {
 
 #[test]
 fn another_file_system_is_no_hindrance() {
-    use std::os::unix::fs::MetadataExt;
     let Ok(shm) = tempfile::tempdir_in("/dev/shm") else { return println!("not tested here: no /dev/shm") };
     let mut world = World::new();
     let device = |path: &Path| path.metadata().unwrap().dev();

@@ -203,9 +203,11 @@ pub fn seen(state_dir: &Path, id: &str) -> JobSeen {
     }
 }
 
-/// Removes the folders of units' jobs that ended, all but these. What holds more than a job's files stays.
-pub fn prune(state_dir: &Path, keep: &BTreeSet<String>) {
-    let Ok(entries) = std::fs::read_dir(state_dir.join("jobs")) else { return };
+/// Removes the folders of units' jobs that ended, all but these. What holds more than a job's files stays. Those whose runner was
+/// killed, and of which something lives, have not ended: their names, for [`attend`].
+pub fn prune(state_dir: &Path, keep: &BTreeSet<String>) -> Vec<String> {
+    let mut left = Vec::new();
+    let Ok(entries) = std::fs::read_dir(state_dir.join("jobs")) else { return left };
     for entry in entries.take(PRUNED_MAX).flatten() {
         let name = entry.file_name();
         let Some(id) = name.to_str().filter(|id| Job::is_of_unit(id) && !keep.contains(*id)) else {
@@ -213,7 +215,11 @@ pub fn prune(state_dir: &Path, keep: &BTreeSet<String>) {
         };
         let dir = folder(state_dir, id);
         let Ok(lock) = open_folder(&dir) else { continue };
-        if lock.try_lock().is_err() || is_left(state_dir, id) {
+        if lock.try_lock().is_err() {
+            continue;
+        }
+        if is_left(state_dir, id) {
+            left.push(id.to_owned());
             continue;
         }
         for file in FILES {
@@ -221,6 +227,7 @@ pub fn prune(state_dir: &Path, keep: &BTreeSet<String>) {
         }
         let _ = std::fs::remove_dir(&dir);
     }
+    left
 }
 
 /// Runs the job of a folder to its end: what the detached child does. Its standard input is the lock.

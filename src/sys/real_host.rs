@@ -390,7 +390,11 @@ impl Host for RealHost {
 
     fn prune_jobs(&mut self, keep: &BTreeSet<String>) {
         self.unstarted.retain(|id, _| !Job::is_of_unit(id) || keep.contains(id));
-        jobs::prune(self.files.root(), keep);
+        // Nobody waits for them, and nobody else ends what is late.
+        for id in jobs::prune(self.files.root(), keep) {
+            let (_, ender) = jobs::attend(self.files.root(), &id, || self.remotes.binary());
+            self.runners.extend(ender);
+        }
     }
 
     fn transcript_folders(&mut self, place: &transcript_files::Place<'_>) -> transcript_files::Folders {

@@ -261,3 +261,24 @@ fn a_process_is_told_who_it_is_like_any_unit() {
     let dir = fs::canonicalize(world.path("units/p")).unwrap();
     assert_eq!(world.text("units/p/out.log"), format!("p .\n{}\n", dir.display()));
 }
+
+#[test]
+fn a_rule_is_asked_for_the_number_that_it_names_far_into_a_long_line_too() {
+    let script = "echo failed with code=11\nsleep 0.3\nhead -c 1500000 /dev/zero | tr '\\0' x\n\
+                  printf ' failed with code=12 '\nhead -c 1500000 /dev/zero | tr '\\0' y\necho\nexec sleep 1000\n";
+    let world = World::watched(
+        &format!(
+            "command = [\"sh\", \"train.sh\"]\n\
+             detectors = [ {{ kind = \"pattern\", name = \"code\", regex = \"failed with code=\\\\d+\", cooldown_s = 1000 }} ]\n\
+             rules = [ {{ match = {{ message = \"code=12\" }}, action = {{ kind = \"abort\" }} }} ]\n{OFF}"
+        ),
+        &[("train.sh", script)],
+    );
+    world.await_that("end that the rule orders", |world| {
+        world.unit()["run"]["standing"]["aborted"].is_object()
+    });
+    world.await_that("end of the process", |world| world.child().is_none());
+    // The line's beginning says something else than the lines before: another failure, once.
+    let found = events(&world).lines().filter(|line| line.contains("failed with code=12")).count();
+    assert!(found >= 1 && world.incidents().len() == 2, "{}", world.says(&["events"]));
+}

@@ -170,6 +170,21 @@ fn who_takes_the_request_away_is_not_asked_again_and_no_answer_is_lost() {
 }
 
 #[test]
+fn who_may_only_watch_says_that_work_is_aside() {
+    let mut world = interactive_with_work();
+    world.kill_dogs_softly();
+    let path = world.dir.path().join("agents.toml");
+    let config = fs::read_to_string(&path).unwrap().replace("[watchdog]", "[watchdog]\nobserve_only = true");
+    fs::write(path, config).unwrap();
+    world.watch();
+    world.await_that("alert", |world| {
+        let alerts = world.text("outbox.jsonl");
+        alerts.contains("`observe_only` forbids that it is ended")
+            && alerts.contains("stash apply refs/watchkeeper/")
+    });
+}
+
+#[test]
 fn the_work_of_a_process_that_left_the_config_is_told_with_the_command_that_brings_it_back() {
     let mut world = interactive_with_work();
     world.kill_dogs_softly();

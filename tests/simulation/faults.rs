@@ -5,6 +5,7 @@ use super::cli::{Play, Temper};
 use super::outline::FINAL;
 use super::rng::Rng;
 use super::run::Sim;
+use super::wear;
 use super::world::PersonDoes;
 use watchkeeper::base::names::UnitName;
 use watchkeeper::model::seen::Ask;
@@ -377,12 +378,8 @@ fn request(sim: &mut Sim, rng: &mut Rng, unit: &str) {
 }
 
 fn files(sim: &mut Sim, swarm: &Swarm, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> String) {
-    if rng.chance(swarm.full) || (sim.disk.borrow().faults.full && rng.chance(300)) {
-        let mut disk = sim.disk.borrow_mut();
-        disk.faults.full = !disk.faults.full;
-        let full = disk.faults.full;
-        sim.world.borrow_mut().tell(format!("disk full: {full}"));
-    }
+    let told = wear::fill(&mut sim.disk.borrow_mut(), rng, swarm.full);
+    told.into_iter().for_each(|told| sim.world.borrow_mut().tell(told));
     if rng.chance(swarm.markers) {
         markers(sim, rng, any);
     }
@@ -398,62 +395,21 @@ fn files(sim: &mut Sim, swarm: &Swarm, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> 
         sim.world.borrow_mut().tell("agents.toml is edited");
     }
     if rng.chance(swarm.damage) {
-        damage(sim, rng, any);
+        let unit = any(rng);
+        let told = wear::damage(&mut sim.disk.borrow_mut(), rng, &unit);
+        told.into_iter().for_each(|told| sim.world.borrow_mut().tell(told));
     }
 }
 
 fn markers(sim: &mut Sim, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> String) {
-    let unit = if rng.chance(200) { None } else { Some(any(rng)) };
-    let file = if rng.chance(600) { "PAUSED" } else { "down" };
-    let path = unit.as_ref().map_or_else(|| file.to_owned(), |unit| format!("units/{unit}/{file}"));
-    let there = sim.disk.borrow().get(&path).is_some();
-    let mut text = "by hand\n".to_owned();
-    if file == "PAUSED" && rng.chance(300) {
-        let until = sim.world.borrow().local().plus_s(rng.between(60, 900) as f64);
-        text = format!("by hand until {until}\n");
-    }
-    sim.world.borrow_mut().tell(format!("{path} {}", if there { "is removed" } else { "is made" }));
-    if there {
-        sim.disk.borrow_mut().delete(&path);
-    } else {
-        sim.disk.borrow_mut().put(&path, text.into_bytes());
-    }
-    // Fleet-wide markers do not stay for long, or nothing happens in the run.
-    if !there && unit.is_none() {
-        sim.fleet_marker_until = Some((path, sim.world.borrow().t + 400_000));
-    }
-}
-
-fn damage(sim: &mut Sim, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> String) {
-    let unit = any(rng);
-    let path = match rng.below(8) {
-        0..=3 => format!("units/{unit}/unit.json"),
-        4 => "clocks.json".to_owned(),
-        5 => "heartbeat.json".to_owned(),
-        6 => "mail.json".to_owned(),
-        _ => "status".to_owned(),
+    let local = sim.world.borrow().local();
+    let text = |rng: &mut Rng, file: &str| {
+        if file == "PAUSED" && rng.chance(300) {
+            return format!("by hand until {}\n", local.plus_s(rng.between(60, 900) as f64));
+        }
+        "by hand\n".to_owned()
     };
-    let Some(mut bytes) = sim.disk.borrow().get(&path).map(<[u8]>::to_vec) else { return };
-    let how = rng.below(4);
-    let cut = rng.below(bytes.len() as u64) as usize;
-    let word = ["deleted", "emptied", "cut short", "garbled"][how as usize];
-    sim.world.borrow_mut().tell(format!("{path} is {word}"));
-    let mut disk = sim.disk.borrow_mut();
-    match how {
-        0 => {
-            disk.delete(&path);
-            disk.destroyed.insert(path);
-        }
-        1 => disk.put(&path, Vec::new()),
-        2 => {
-            bytes.truncate(cut);
-            disk.put(&path, bytes);
-        }
-        _ => {
-            if let Some(byte) = bytes.get_mut(cut) {
-                *byte = b'\x07';
-            }
-            disk.put(&path, bytes);
-        }
-    }
+    let fleet = (&mut sim.fleet_marker_until, sim.world.borrow().t);
+    let told = wear::marker(&mut sim.disk.borrow_mut(), rng, any, text, fleet);
+    sim.world.borrow_mut().tell(told);
 }

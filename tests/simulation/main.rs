@@ -28,6 +28,7 @@ mod scenes;
 mod service;
 mod threads;
 mod trials;
+mod wear;
 mod work;
 mod world;
 

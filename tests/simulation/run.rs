@@ -11,16 +11,13 @@ use super::ordeal;
 use super::outline::Outline;
 use super::remote::Remote;
 use super::rng::Rng;
+use super::wear::{self, Turns};
 use super::world::{STAMP, World};
 use std::cell::RefCell;
 use std::rc::Rc;
 use watchkeeper::config::Config;
 use watchkeeper::engine::tick::{Decide, Identity, Watchdog};
 use watchkeeper::model::seen::{Ask, Request, Scope};
-
-/// Follow-up ticks of `tick`: due within this time, and so many (SPEC 3).
-const FOLLOW_UP_S: f64 = 3.0;
-const FOLLOW_UPS_MAX: u32 = 20;
 
 /// An invariant that did not hold.
 #[derive(Clone, Debug)]
@@ -188,12 +185,8 @@ impl Sim {
             world.effects.clear();
             world.arrivals.clear();
         }
-        self.ops.disarm();
         let before_ops = self.ops.count.get();
-        if self.rng.chance(self.swarm.kills) {
-            let at = self.rng.below(self.last_ops.max(10)) + 1;
-            self.ops.arm(at, self.rng.chance(500));
-        }
+        wear::arm(&self.ops, &mut self.rng, self.swarm.kills, self.last_ops);
         self.check.before(&self.world.borrow(), &mut self.disk.borrow_mut(), &self.config);
         let report = dog.tick(&self.config, Scope::All);
         self.last_ops = self.ops.count.get() - before_ops;
@@ -225,32 +218,10 @@ impl Sim {
         println!("tick {:4} {unit}/{slice} {}", self.ticks, file[slice]);
     }
 
-    /// Ticks as the mode says, and lets the time until the next one pass.
     fn turn(&mut self) {
-        match self.swarm.mode {
-            Mode::Loop => {
-                let wait_s = match self.tick() {
-                    Some(due_s) => due_s.clamp(0.05, 30.0) + self.rng.below(100) as f64 / 1000.0,
-                    None => self.rng.between(1, 40) as f64,
-                };
-                self.world.borrow_mut().run((wait_s * 1000.0) as i64);
-            }
-            Mode::Cron { every_s } => {
-                let began = self.world.borrow().t;
-                for _ in 0..=FOLLOW_UPS_MAX {
-                    let Some(due_s) = self.tick().filter(|due_s| *due_s <= FOLLOW_UP_S) else { break };
-                    self.world.borrow_mut().run((due_s.max(0.05) * 1000.0) as i64);
-                }
-                self.dog = None;
-                let left = began + every_s * 1000 - self.world.borrow().t;
-                self.world.borrow_mut().run(left.max(1000));
-            }
-        }
-        let due = self.fleet_marker_until.clone().filter(|(_, at)| self.world.borrow().t >= *at);
-        if let Some((path, _)) = due {
-            self.disk.borrow_mut().delete(&path);
-            self.fleet_marker_until = None;
-        }
+        wear::turn(self);
+        let now = self.world.borrow().t;
+        wear::lift(&mut self.disk.borrow_mut(), &mut self.fleet_marker_until, now);
     }
 
     fn failed(&self) -> Option<Failure> {
@@ -271,6 +242,27 @@ impl Sim {
         self.world.borrow_mut().violate(invariant, detail.clone());
         let story = self.world.borrow().story.iter().cloned().collect();
         Failure { seed: self.seed, tick: self.ticks, invariant, detail, story }
+    }
+}
+
+impl Turns for Sim {
+    fn mode(&self) -> Mode {
+        self.swarm.mode
+    }
+    fn tick(&mut self) -> Option<f64> {
+        Sim::tick(self)
+    }
+    fn now(&self) -> i64 {
+        self.world.borrow().t
+    }
+    fn pass(&mut self, ms: i64) {
+        self.world.borrow_mut().run(ms);
+    }
+    fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+    fn leave(&mut self) {
+        self.dog = None;
     }
 }
 

@@ -82,18 +82,19 @@ pub fn names_question(engine: &str) -> Vec<String> {
         .to_vec()
 }
 
-/// The latest run of a unit that lives by that answer, though nothing of it is remembered. docker calls it `running`, podman
-/// (4.3) `Up 3 minutes ago`.
-pub fn living(text: &str, state_dir: &Path, unit: &str) -> Option<u64> {
+/// The latest run of a unit by that answer, though nothing of it is remembered: of those that live, if one does. (What ended
+/// is not begun anew because its records are lost; and its name is taken.) docker calls one that lives `running`, podman (4.3)
+/// `Up 3 minutes ago`.
+pub fn latest(text: &str, state_dir: &Path, unit: &str) -> Option<u64> {
     let all = name(state_dir, unit, 0);
     let prefix = all.strip_suffix('0')?;
-    let number = |line: &str| {
+    let run = |line: &str| {
         let state = line.split_whitespace().next()?.to_ascii_lowercase();
         let lives = ["running", "up", "paused", "restarting", "stopping"].contains(&state.as_str());
-        let name = line.split_whitespace().next_back().filter(|_| lives)?;
-        name.strip_prefix(prefix)?.parse::<u64>().ok()
+        let name = line.split_whitespace().next_back()?;
+        Some((lives, name.strip_prefix(prefix)?.parse::<u64>().ok()?))
     };
-    text.lines().filter_map(number).max()
+    text.lines().filter_map(run).max().map(|(_, number)| number)
 }
 
 /// To a terminal `WARN[0000] …`, to a pipe `time="…" level=warning msg="…"` (podman's logrus).

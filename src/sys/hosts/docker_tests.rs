@@ -94,3 +94,19 @@ fn an_inspect_that_misses_some_is_an_answer() {
         assert!(parse(hostile).is_none_or(|list| list.is_empty()), "{hostile}");
     }
 }
+
+#[test]
+fn the_latest_run_is_the_one_that_lives_or_the_last_that_did() {
+    #[track_caller]
+    fn check(text: &str, want: Option<u64>) {
+        let dir = Path::new("/state");
+        let text =
+            text.replace("wk-", &format!("wk-{}-", records::owner(dir).chars().take(8).collect::<String>()));
+        assert_eq!(latest(&text, dir, "train"), want, "{text}");
+    }
+    check("", None);
+    check("running wk-train-4\nexited wk-train-5\n", Some(4));
+    check("Up 3 minutes ago wk-train-12\nPaused wk-train-9\n", Some(12));
+    check("Exited (1) 2 hours ago wk-train-2\nexited wk-train-10\n", Some(10));
+    check("running wk-train-1-7\nrunning wk-train-x\nrunning other-train-3\nrunning\n[]\n", None);
+}

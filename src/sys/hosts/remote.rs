@@ -183,8 +183,8 @@ impl Remotes {
         queries.iter().map(judge).collect()
     }
 
-    /// An engine is asked for containers by their names, which have the run's number. Where none is known, one may live all the
-    /// same, for everything that was written down of it may be lost: it is looked for first.
+    /// An engine is asked for containers by their names, which have the run's number. Where none is known, one may be there all
+    /// the same, for everything that was written down of it may be lost: it is looked for first.
     fn meant(&mut self, state_dir: &Path, queries: Vec<RunQuery>) -> Vec<Meant> {
         let mut answers: BTreeMap<String, std::result::Result<Over, String>> = BTreeMap::new();
         let mut meant = |query: RunQuery| {
@@ -198,7 +198,7 @@ impl Remotes {
             });
             match answer {
                 Err(why) => Err(RunSeen::Unknown { why: why.clone() }),
-                Ok(answer) => match docker::living(&answer.output, state_dir, query.unit.as_str()) {
+                Ok(answer) => match docker::latest(&answer.output, state_dir, query.unit.as_str()) {
                     None => Err(RunSeen::Absent),
                     Some(number) => Ok(RunQuery { known: RunId { number, handle: String::new() }, ..query }),
                 },

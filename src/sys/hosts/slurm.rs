@@ -219,7 +219,7 @@ fn over(id: RunId, state: &str, exit: Option<Exit>, at: Option<Wall>, reason: &s
 pub fn judge(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: &Over) -> RunSeen {
     let (unit, rows) = (query.unit.as_str(), parse(&answer.output));
     let number = match query.known.number {
-        0 => living(&rows, &records::mark(state_dir, unit, 0)),
+        0 => latest(&rows, &records::mark(state_dir, unit, 0)),
         number => number,
     };
     let mark = records::mark(state_dir, unit, number);
@@ -233,12 +233,14 @@ pub fn judge(remotes: &mut Remotes, state_dir: &Path, query: &RunQuery, answer: 
     }
 }
 
-/// The latest run of a unit that is not over, though nothing of it is remembered; 0 = there is none. `none` = the mark of that.
-fn living(rows: &[Row], none: &str) -> u64 {
+/// The latest run of a unit, though nothing of it is remembered: of those that are not over, if there is one; 0 = there is
+/// none. `none` = the mark of that.
+fn latest(rows: &[Row], none: &str) -> u64 {
     let prefix = none.strip_suffix('0').unwrap_or(none);
-    let lives = |row: &&Row| class(&row.state) != Class::Over;
-    let numbers = rows.iter().filter(lives).filter_map(|row| row.comment.strip_prefix(prefix)?.parse().ok());
-    numbers.max().unwrap_or(0)
+    let run = |row: &Row| {
+        Some((class(&row.state) != Class::Over, row.comment.strip_prefix(prefix)?.parse::<u64>().ok()?))
+    };
+    rows.iter().filter_map(run).max().map_or(0, |(_, number)| number)
 }
 
 /// Slurm lost its node, but the program itself came to its end there and said how.

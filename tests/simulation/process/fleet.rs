@@ -189,7 +189,7 @@ max_identical = 100
 detectors = [ {{ kind = "traceback" }}, {{ kind = "exit" }} ]
 [process.healing]
 agent = "interactive"
-timeout_s = 120
+timeout_s = 900
 escalate_after = 1
 max_attempts_per_hour = 6
 verify_window_s = 200

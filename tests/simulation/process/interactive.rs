@@ -87,8 +87,8 @@ fn draw(machine: &mut super::machine::Machine) -> Plan {
     } else {
         Deed::Nothing
     };
-    // Some come after the time that they are given (120 s).
-    let takes = if machine.rng.chance(machine.temper.babbles / 2) { 300_000 } else { 80_000 };
+    // Some come after the time that they are given (900 s).
+    let takes = if machine.rng.chance(machine.temper.babbles / 2) { 2_000_000 } else { 80_000 };
     let takes_away = machine.rng.chance(machine.temper.babbles / 2);
     Plan { at: machine.t + machine.rng.between(1000, takes), deed, takes_away }
 }

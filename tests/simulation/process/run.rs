@@ -12,16 +12,13 @@ use crate::files::{Disk, SimFiles};
 use crate::ops::Ops;
 use crate::rng::Rng;
 use crate::run::{Failure, Stats};
+use crate::wear::{self, Turns};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use watchkeeper::config::Config;
 use watchkeeper::engine::tick::{Decide, Identity, Watchdog};
 use watchkeeper::model::seen::{Ask, Request, Scope};
-
-/// Follow-up ticks of `tick`: due within this time, and so many (SPEC 3).
-const FOLLOW_UP_S: f64 = 3.0;
-const FOLLOW_UPS_MAX: u32 = 20;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -140,12 +137,8 @@ impl Sim {
             machine.tick = self.ticks;
             machine.effects.clear();
         }
-        self.ops.disarm();
         let before_ops = self.ops.count.get();
-        if self.rng.chance(self.troubles.kills) {
-            let at = self.rng.below(self.last_ops.max(10)) + 1;
-            self.ops.arm(at, self.rng.chance(500));
-        }
+        wear::arm(&self.ops, &mut self.rng, self.troubles.kills, self.last_ops);
         self.books.before(&mut self.disk.borrow_mut(), &self.config);
         let report = dog.tick(&self.config, Scope::All);
         self.last_ops = self.ops.count.get() - before_ops;
@@ -179,33 +172,11 @@ impl Sim {
         println!("tick {:4} {unit}/clocks {}", self.ticks, clocks["units"][unit]);
     }
 
-    /// Ticks as the mode says, and lets the time until the next one pass.
     fn turn(&mut self) {
-        match self.troubles.mode {
-            Mode::Loop => {
-                let wait_s = match self.tick() {
-                    Some(due_s) => due_s.clamp(0.05, 30.0) + self.rng.below(100) as f64 / 1000.0,
-                    None => self.rng.between(1, 40) as f64,
-                };
-                self.machine.borrow_mut().run((wait_s * 1000.0) as i64);
-            }
-            Mode::Cron { every_s } => {
-                let began = self.machine.borrow().t;
-                for _ in 0..=FOLLOW_UPS_MAX {
-                    let Some(due_s) = self.tick().filter(|due_s| *due_s <= FOLLOW_UP_S) else { break };
-                    self.machine.borrow_mut().run((due_s.max(0.05) * 1000.0) as i64);
-                }
-                self.dog = None;
-                let left = began + every_s * 1000 - self.machine.borrow().t;
-                self.machine.borrow_mut().run(left.max(1000));
-            }
-        }
+        wear::turn(self);
         interactive::answer(self);
-        let due = self.fleet_marker_until.clone().filter(|(_, at)| self.machine.borrow().t >= *at);
-        if let Some((path, _)) = due {
-            self.disk.borrow_mut().delete(&path);
-            self.fleet_marker_until = None;
-        }
+        let now = self.machine.borrow().t;
+        wear::lift(&mut self.disk.borrow_mut(), &mut self.fleet_marker_until, now);
     }
 
     fn failed(&self) -> Option<Failure> {
@@ -229,6 +200,27 @@ impl Sim {
     pub fn turn_checked(&mut self) -> Result<(), Box<Failure>> {
         self.turn();
         self.failed().map_or(Ok(()), |failure| Err(Box::new(failure)))
+    }
+}
+
+impl Turns for Sim {
+    fn mode(&self) -> Mode {
+        self.troubles.mode
+    }
+    fn tick(&mut self) -> Option<f64> {
+        Sim::tick(self)
+    }
+    fn now(&self) -> i64 {
+        self.machine.borrow().t
+    }
+    fn pass(&mut self, ms: i64) {
+        self.machine.borrow_mut().run(ms);
+    }
+    fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+    fn leave(&mut self) {
+        self.dog = None;
     }
 }
 

@@ -4,6 +4,7 @@ use super::machine::Temper;
 use super::run::Sim;
 use crate::faults::Mode;
 use crate::rng::Rng;
+use crate::wear;
 use watchkeeper::base::names::UnitName;
 use watchkeeper::model::seen::{Ask, Exit};
 
@@ -219,12 +220,8 @@ fn request(sim: &mut Sim, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> String) {
 }
 
 fn files(sim: &mut Sim, troubles: &Troubles, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> String) {
-    if rng.chance(troubles.full) || (sim.disk.borrow().faults.full && rng.chance(300)) {
-        let mut disk = sim.disk.borrow_mut();
-        disk.faults.full = !disk.faults.full;
-        let full = disk.faults.full;
-        sim.machine.borrow_mut().tell(format!("disk full: {full}"));
-    }
+    let told = wear::fill(&mut sim.disk.borrow_mut(), rng, troubles.full);
+    told.into_iter().for_each(|told| sim.machine.borrow_mut().tell(told));
     if rng.chance(troubles.markers) {
         markers(sim, rng, any);
     }
@@ -234,57 +231,15 @@ fn files(sim: &mut Sim, troubles: &Troubles, rng: &mut Rng, any: &dyn Fn(&mut Rn
         sim.machine.borrow_mut().tell("agents.toml is edited");
     }
     if rng.chance(troubles.damage) {
-        damage(sim, rng, any);
+        let unit = any(rng);
+        let told = wear::damage(&mut sim.disk.borrow_mut(), rng, &unit);
+        told.into_iter().for_each(|told| sim.machine.borrow_mut().tell(told));
     }
 }
 
 fn markers(sim: &mut Sim, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> String) {
-    let unit = if rng.chance(200) { None } else { Some(any(rng)) };
-    let file = if rng.chance(600) { "PAUSED" } else { "down" };
-    let path = unit.as_ref().map_or_else(|| file.to_owned(), |unit| format!("units/{unit}/{file}"));
-    let there = sim.disk.borrow().get(&path).is_some();
-    sim.machine.borrow_mut().tell(format!("{path} {}", if there { "is removed" } else { "is made" }));
-    if there {
-        sim.disk.borrow_mut().delete(&path);
-    } else {
-        sim.disk.borrow_mut().put(&path, b"by hand\n".to_vec());
-    }
-    // Fleet-wide markers do not stay for long, or nothing happens in the run.
-    if !there && unit.is_none() {
-        sim.fleet_marker_until = Some((path, sim.machine.borrow().t + 400_000));
-    }
-}
-
-fn damage(sim: &mut Sim, rng: &mut Rng, any: &dyn Fn(&mut Rng) -> String) {
-    let unit = any(rng);
-    let path = match rng.below(8) {
-        0..=3 => format!("units/{unit}/unit.json"),
-        4 => "clocks.json".to_owned(),
-        5 => "heartbeat.json".to_owned(),
-        6 => "mail.json".to_owned(),
-        _ => "status".to_owned(),
-    };
-    let Some(mut bytes) = sim.disk.borrow().get(&path).map(<[u8]>::to_vec) else { return };
-    let how = rng.below(4);
-    let cut = rng.below(bytes.len() as u64) as usize;
-    let word = ["deleted", "emptied", "cut short", "garbled"][how as usize];
-    sim.machine.borrow_mut().tell(format!("{path} is {word}"));
-    let mut disk = sim.disk.borrow_mut();
-    match how {
-        0 => {
-            disk.delete(&path);
-            disk.destroyed.insert(path);
-        }
-        1 => disk.put(&path, Vec::new()),
-        2 => {
-            bytes.truncate(cut);
-            disk.put(&path, bytes);
-        }
-        _ => {
-            if let Some(byte) = bytes.get_mut(cut) {
-                *byte = b'\x07';
-            }
-            disk.put(&path, bytes);
-        }
-    }
+    let text = |_: &mut Rng, _: &str| "by hand\n".to_owned();
+    let fleet = (&mut sim.fleet_marker_until, sim.machine.borrow().t);
+    let told = wear::marker(&mut sim.disk.borrow_mut(), rng, any, text, fleet);
+    sim.machine.borrow_mut().tell(told);
 }
