@@ -5,6 +5,7 @@
 //! what runs (`ending`).
 
 mod answer;
+mod choice;
 mod env;
 mod failure;
 mod fixes;

@@ -6,7 +6,7 @@
 use super::super::context::UnitContext;
 use super::super::ending;
 use super::super::proposal::{Claim, EventKind, Notes, Proposal, Proposals, Reason, What};
-use super::{failure, fixes, interactive, limits, prompt, reply, stall, unasked, verify};
+use super::{choice, fixes, interactive, limits, prompt, reply, stall, unasked, verify};
 use crate::base::text::one_line;
 use crate::config::{CommandThen, HealingAgent, ProcessHost, ProcessUnit, RuleAction, Watch};
 use crate::detect::incident::advice;
@@ -34,7 +34,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
     match &remedy.step {
         // An answer that an earlier version took.
         RemedyStep::Due
-            if failure::restarts(&remedy.remedy) && matches!(unit.host, ProcessHost::Attach { .. }) =>
+            if choice::restarts(&remedy.remedy) && matches!(unit.host, ProcessHost::Attach { .. }) =>
         {
             let why = limits::impossible(unit, &remedy.remedy.action).unwrap_or_default();
             reply::failed(context, state, &remedy, "", why, notes);
@@ -128,7 +128,7 @@ fn asking(
     remedy: &RemedyState,
     notes: &mut Notes,
 ) {
-    if failure::has_agent(context, unit) {
+    if choice::has_agent(context, unit) {
         if unasked::capped(context, unit, state, remedy, notes) {
             return;
         }
@@ -241,7 +241,7 @@ fn command_ended(
 /// Is it a remedy that ends what runs, and has its turn?
 pub(super) fn is_end(remedy: &RemedyState) -> bool {
     let stops = matches!(remedy.remedy.action.as_str(), "pause" | "abort");
-    remedy.step == RemedyStep::Due && (stops || failure::restarts(&remedy.remedy))
+    remedy.step == RemedyStep::Due && (stops || choice::restarts(&remedy.remedy))
 }
 
 pub(super) fn propose(context: &UnitContext<'_>, unit: &ProcessUnit, state: &UnitState, out: &mut Proposals) {
@@ -399,7 +399,7 @@ fn ask(
     since: crate::base::time::Awake,
     out: &mut Proposals,
 ) {
-    if !failure::has_agent(context, unit) {
+    if !choice::has_agent(context, unit) {
         let why = "no agent is there to ask: `healing.agent` is off, or its program is not found";
         return out.hold("ask the agent", why);
     }

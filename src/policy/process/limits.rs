@@ -3,7 +3,7 @@
 //! Deliberately not here: what a remedy does when nothing bounds it (`heal`).
 
 use super::super::context::UnitContext;
-use super::{failure, verify};
+use super::{choice, failure, verify};
 use crate::base::text::counted;
 use crate::config::{ProcessHost, ProcessUnit};
 use crate::model::finding::{Finding, FindingKind};
@@ -17,7 +17,7 @@ const HOUR_S: f64 = 3600.0;
 /// Whoever wants one more start, the budget says whether: a rule, an agent, a command. Before anything is ended for it.
 pub(super) fn budget(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut UnitState) {
     let used = state.process.run.restarts;
-    let wants = |remedy: &RemedyState| remedy.step == RemedyStep::Due && failure::restarts(&remedy.remedy);
+    let wants = |remedy: &RemedyState| remedy.step == RemedyStep::Due && choice::restarts(&remedy.remedy);
     if used < unit.restart.max || state.ending.is_some() {
         return;
     }

@@ -4,7 +4,7 @@
 
 use super::super::context::UnitContext;
 use super::super::proposal::{EventKind, Notes};
-use super::{answer, failure, limits, verify};
+use super::{answer, choice, limits, verify};
 use crate::base::text::one_line;
 use crate::config::ProcessUnit;
 use crate::detect::incident::{advice, inline};
@@ -70,7 +70,7 @@ pub(super) fn answered(
     notes.event(context.now.wall, Some(context.name), EventKind::State, said);
     let over = !context.is_running();
     // The agent thought for a while: what stalled may work again, and its end needs the same proof as any other.
-    let stall = remedy.stall && !over && failure::restarts(&chosen);
+    let stall = remedy.stall && !over && choice::restarts(&chosen);
     let next = RemedyState { remedy: chosen, step: RemedyStep::Due, stall, ..remedy.clone() };
     if next.remedy.action == "none" && over {
         verify::concluded(context, state, &next, Status::Kept, "the agent says: nothing is to be done");

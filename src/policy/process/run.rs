@@ -7,7 +7,7 @@ use super::super::belief;
 use super::super::context::UnitContext;
 use super::super::launch::phase_in_force;
 use super::super::proposal::{Claim, EventKind, Notes, Origin, Proposal, Proposals, Reason, What};
-use super::{code, failure, orphans, record};
+use super::{choice, code, failure, orphans, record};
 use crate::base::time::human_s;
 use crate::config::{Lifecycle, ProcessHost, ProcessUnit, Watch};
 use crate::model::action::Action;
@@ -360,7 +360,7 @@ fn kind(unit: &ProcessUnit, context: &UnitContext<'_>, state: &UnitState) -> Opt
         return Some(Kind::First);
     }
     match &state.process.remedy {
-        Some(remedy) if remedy.step == RemedyStep::Due && failure::restarts(&remedy.remedy) => {
+        Some(remedy) if remedy.step == RemedyStep::Due && choice::restarts(&remedy.remedy) => {
             Some(Kind::Remedy)
         }
         Some(_) => None, // Something is under way that says what comes next.

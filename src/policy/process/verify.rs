@@ -20,7 +20,7 @@ use crate::state::unit::UnitState;
 
 /// A remedy leads to a start: from now on it is watched.
 pub(super) fn begin(context: &UnitContext<'_>, state: &mut UnitState) {
-    let leads = |remedy: &RemedyState| super::failure::restarts(&remedy.remedy);
+    let leads = |remedy: &RemedyState| super::choice::restarts(&remedy.remedy);
     if !state.process.remedy.as_ref().is_some_and(leads) {
         return dropped(context, state, Status::Crashed, "it was started before this was through");
     }
