@@ -2,6 +2,7 @@
 
 use crate::model::action::FixStep;
 use crate::model::finding::FindingKind;
+use crate::model::process::LogCursor;
 use crate::model::process::{Held, RunId, RunSeen};
 use crate::model::seen::{Ask, Exit, FixSeen, JobSeen, Paused};
 use crate::policy::testing::{World, name};
@@ -983,6 +984,22 @@ fn where_reading_began_after_a_lost_memory_survives_lost_clocks_too() {
     let here = world.unit("p").process().log.cursor.clone();
     world.state.clocks = crate::state::clocks::Clocks::default();
     assert_eq!(super::cursor(&world.state, &name("p")), here, "old lines are not read as new ones");
+}
+
+/// The memory of a log that was cut stands where it is not lost: what comes at places that were judged before is new.
+#[test]
+fn a_log_that_was_cut_is_read_from_its_beginning_after_lost_clocks_too() {
+    let mut world = running("");
+    world.unit("p").says("traceback", FindingKind::Traceback, "boom");
+    world.tick();
+    let file = Some((1, 2));
+    let place = |judged| LogCursor { file, judged, traced: judged, read: judged, ..LogCursor::default() };
+    for judged in [268, 0] {
+        world.unit("p").process().log.cursor = place(judged);
+        world.tick();
+    }
+    world.state.clocks = crate::state::clocks::Clocks::default();
+    assert_eq!(super::cursor(&world.state, &name("p")), place(0));
 }
 
 /// The agent thought for a while: what stalled may work again by then.
