@@ -32,7 +32,7 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
     // Where reading began, too: clocks.json may be lost, and old lines must not be read as new ones then.
     let begins =
         state.process.watch.cursor == LogCursor::default() && seen.log.cursor != LogCursor::default();
-    if found || begins {
+    if found || begins || is_anew(&state.process.watch.cursor, &seen.log.cursor) {
         // Together with what comes of them: neither twice nor never.
         state.process.watch.cursor = seen.log.cursor.clone();
         state.process.watch.cursors = state.process.watch.cursors.saturating_add(1);
@@ -67,6 +67,12 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
             notes.due_in(left);
         }
     }
+}
+
+/// Is it another file, or one that was cut? Then new lines come where others were judged, and who forgets that would take
+/// them for judged.
+fn is_anew(old: &LogCursor, new: &LogCursor) -> bool {
+    new.file.is_some() && (old.file != new.file || new.read < old.read || new.judged < old.judged)
 }
 
 /// Detectors that find too much are told: an event each time, people once for each detector.

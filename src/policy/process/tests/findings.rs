@@ -1,6 +1,7 @@
 //! What is found while it runs, and the rules, stalls and deadlines that act on it.
 
 use super::*;
+use crate::model::process::LogCursor;
 
 const OOM: &str = "detectors = [ { kind = \"pattern\", name = \"oom\", regex = \"x\" }, { kind = \"exit\" } ]\n\
     rules = [ { name = \"halve\", match = { detector = \"oom\" }, action = { kind = \"restart-with-env\", set = { BATCH = \"half\" } } } ]\n\
@@ -255,4 +256,20 @@ fn where_reading_began_after_a_lost_memory_survives_lost_clocks_too() {
         here,
         "old lines are not read as new ones"
     );
+}
+
+/// The memory of a log that was cut stands where it is not lost: what comes at places that were judged before is new.
+#[test]
+fn a_log_that_was_cut_is_read_from_its_beginning_after_lost_clocks_too() {
+    let mut world = running("");
+    world.unit("p").says("traceback", FindingKind::Traceback, "boom");
+    world.tick();
+    let file = Some((1, 2));
+    let place = |judged| LogCursor { file, judged, traced: judged, read: judged, ..LogCursor::default() };
+    for judged in [268, 0] {
+        world.unit("p").process().log.cursor = place(judged);
+        world.tick();
+    }
+    world.state.clocks = crate::state::clocks::Clocks::default();
+    assert_eq!(crate::policy::process::cursor(&world.state, &name("p")), place(0));
 }
