@@ -108,10 +108,16 @@ impl Checker {
             // It may be back already.
             let lost = truth.lost.iter().chain(&truth.back_from);
             let lost = lost.into_iter().any(|lost| (lost.pid, lost.start) == (process.pid, process.start));
-            let under_way =
-                report.before.units.get(&granted.unit).is_some_and(|state| state.ending.is_some());
+            let before = report.before.units.get(&granted.unit);
+            let under_way = before.is_some_and(|state| state.ending.is_some());
+            // Killed, or on a full disk, it may have seen a process and not remembered it: a start without one is paid for,
+            // since a command that fails at once takes a server of its own with it too.
+            let known =
+                before.is_some_and(|state| state.seen.process.is_some() || state.seen.lost_with_server);
             let wrong = match granted.why.rule.as_str() {
-                "restart.heal" if lost && !under_way => "was lost with its tmux server, and pays for it",
+                "restart.heal" if lost && known && !under_way => {
+                    "was lost with its tmux server, and pays for it"
+                }
                 "restart.lost" if stands => "pays nothing, and its tmux server stands",
                 _ => continue,
             };
