@@ -454,7 +454,7 @@ fn no_agent_is_asked_over_uncommitted_work_and_one_without_a_tree_is_told_so() {
     let refused = lab.run(&fixing(&lab, FixStep::Clean, "echo ran > ran"));
     let JobSeen::Ended { failed: Some(why), .. } = refused else { panic!("{refused:?}") };
     assert!(
-        why.starts_with("the agent was not asked: the tree has uncommitted work (1 files: `a.py`)"),
+        why.starts_with("the agent was not asked: the tree has uncommitted work (1 file: `a.py`)"),
         "{why}"
     );
     assert!(!lab.dir.path().join("repo/ran").exists());

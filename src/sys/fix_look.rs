@@ -7,6 +7,7 @@ use super::fix_branch::{Dirty, PATHS_MAX, Place, Work};
 use super::fix_git::Git;
 use super::fix_tree::{self as tree, Entry, How};
 use super::{fix_head as head, fix_kept as kept, fix_stash as stash};
+use crate::base::text::counted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -57,8 +58,8 @@ pub(super) fn look(git: &Git, place: &Place, dirty: Dirty) -> Result<Found, Stri
     if dirty == Dirty::Refuse && !tracked.is_empty() {
         let names = tracked.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         return Err(format!(
-            "the tree has uncommitted work ({} files: {names}): commit it, or set healing `dirty`",
-            tracked.len()
+            "the tree has uncommitted work ({}: {names}): commit it, or set healing `dirty`",
+            counted(tracked.len(), "file")
         ));
     }
     may_hide(git, found.stashed)?;

@@ -188,7 +188,7 @@ fn an_agent_that_can_not_be_asked_stops_nothing() {
         assert!(matches!(&world.state_of("p").process.run.standing, Standing::Spent { .. }));
         assert!(world.state_of("p").process.heal.asked.is_empty(), "{}", world.story());
     }
-    check("the agent was not asked: the tree has uncommitted work (1 files: `a.py`)");
+    check("the agent was not asked: the tree has uncommitted work (1 file: `a.py`)");
     check("it could not be started: `healer` in `/w`: no such file or directory");
 }
 
