@@ -556,6 +556,19 @@ mod tests {
     }
 
     #[test]
+    fn a_short_log_that_was_written_anew_is_read_from_its_beginning() {
+        let mut world = World::new();
+        world.append(&"one\n".repeat(30));
+        world.tick();
+        fs::write(&world.log.path, format!("begin\nOOM\n{}", "two\n".repeat(60))).unwrap();
+        world.restart();
+        world.now = Awake(world.now.0 + 5000);
+        let (seen, said) = world.look();
+        assert_eq!(said, ["2 oom: OOM"]);
+        assert!(seen.trouble.is_some_and(|why| why.contains("cut or replaced")));
+    }
+
+    #[test]
     fn a_flood_is_counted() {
         let mut world = World::new();
         world.append(&"OOM\n".repeat(1000));

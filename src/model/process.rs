@@ -106,6 +106,10 @@ pub struct LogCursor {
     pub long: Option<LongLine>,
     /// Bytes up to here were read: what is read again, for it stands behind `offset`, is no news.
     pub read: u64,
+    /// Where reading stood, and the digest of the bytes just before it (at most 64): they tell a log that was written anew
+    /// also when little of the old one was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<(u64, String)>,
 }
 
 /// A line that is too long to be looked at at once, and is not at its end.

@@ -25,9 +25,6 @@ const BESIDE_MAX: usize = 64;
 /// The front of a log may be taken while it is read: so often it is read again.
 const TRIES: usize = 4;
 
-/// Ends of names that are no continuation of a log: compressed, or not complete.
-const UNREADABLE: [&str; 7] = [".gz", ".xz", ".zst", ".bz2", ".lz4", ".new", ".tmp"];
-
 /// Which log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -158,9 +155,7 @@ impl Log {
             .flatten()
             .filter(|entry| {
                 let other = entry.file_name().to_string_lossy().into_owned();
-                other.starts_with(&name)
-                    && other != name
-                    && !UNREADABLE.iter().any(|end| other.ends_with(end))
+                other.strip_prefix(&name).is_some_and(is_rotated)
             })
             .filter_map(|entry| {
                 Some((entry.path(), modified(&entry.metadata().ok().filter(Metadata::is_file)?)))
@@ -204,12 +199,14 @@ impl Reader {
     /// A cursor at a place that was read already.
     pub fn cursor(&self, offset: u64) -> Result<LogCursor> {
         let tail = self.before(offset)?;
-        Ok(LogCursor { file: Some(self.id), offset, tail: digest(&tail), ..LogCursor::default() })
+        Ok(LogCursor { offset, tail: digest(&tail), ..self.read_cursor() })
     }
 
     /// A cursor where reading stands, by what was read: what the file holds now may be something else.
     pub fn read_cursor(&self) -> LogCursor {
-        LogCursor { file: Some(self.id), offset: self.at, tail: digest(&self.tail), ..LogCursor::default() }
+        let tail = digest(&self.tail);
+        let last = Some((self.at, tail.clone())).filter(|(at, _)| *at > 0);
+        LogCursor { file: Some(self.id), offset: self.at, tail, last, ..LogCursor::default() }
     }
 
     /// The last bytes that were read, at most `max`, and the place of the first one.
@@ -267,12 +264,17 @@ impl Reader {
         if here && cursor.offset < first {
             return first <= end;
         }
-        let Some(place) = cursor.offset.checked_sub(base) else { return false };
-        // Of a log whose front was taken up to here nothing is left to compare.
+        if cursor.offset < base {
+            return false;
+        }
         let taken = base > 0 || hole > 0;
-        let unknown = cursor.tail.is_empty() || taken && place < hole.saturating_add(TAIL);
-        cursor.offset <= end
-            && (unknown || self.before(cursor.offset).is_ok_and(|tail| digest(&tail) == cursor.tail))
+        let stands = |at: u64, tail: &String| {
+            // Of a log whose front was taken up to here nothing is left to compare.
+            let Some(place) = at.checked_sub(base) else { return true };
+            let unknown = tail.is_empty() || taken && place < hole.saturating_add(TAIL);
+            at <= end && (unknown || self.before(at).is_ok_and(|here| digest(&here) == *tail))
+        };
+        stands(cursor.offset, &cursor.tail) && cursor.last.as_ref().is_none_or(|(at, tail)| stands(*at, tail))
     }
 
     fn tail_stands(&self) -> Result<bool> {
@@ -290,6 +292,15 @@ impl Reader {
     fn front_now(&self, log: &Log) -> Front {
         if self.aside || log.id() != Some(self.id) { self.front } else { log.front(&self.file) }
     }
+}
+
+/// What follows the log's name in that of a part of it which was put aside: a number, a date, or a word for old. Of `run.1`,
+/// `run.10` is no part.
+fn is_rotated(rest: &str) -> bool {
+    let Some(rest) = rest.strip_prefix(['.', '-', '_']) else { return false };
+    let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '_' | ':' | 'T' | 'Z');
+    let dated = rest.contains(|c: char| c.is_ascii_digit()) && rest.chars().all(number);
+    dated || matches!(rest, "old" | "bak" | "prev" | "previous")
 }
 
 fn read_at(file: &File, bytes: &mut [u8], from: u64) -> Result<usize> {
@@ -444,5 +455,15 @@ mod tests {
         let world = World::new();
         fs::create_dir(&world.log.path).unwrap();
         assert!(world.log.open(&LogCursor::default(), Start::Beginning).is_err());
+    }
+
+    #[test]
+    fn a_part_of_a_log_is_known_by_its_name() {
+        for rest in [".1", ".12", "-20261121", ".2026-11-21", ".2026-11-21_10-00-00", ".old", "_3"] {
+            assert!(is_rotated(rest), "{rest}");
+        }
+        for rest in ["", "0", ".gz", ".1.gz", ".new", ".tmp", "-errors", "2", ".d", "."] {
+            assert!(!is_rotated(rest), "{rest}");
+        }
     }
 }

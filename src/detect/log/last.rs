@@ -47,6 +47,8 @@ const EPILOGUE: [&str; 34] = [
     "exiting",
     "cleaning up",
 ];
+/// Lines of it behind a failure, at most: a program that says more than this goes on, whatever its words are.
+const EPILOGUE_MAX: usize = 40;
 /// Bytes of a line that are looked at for it.
 const LINE_MAX: usize = 1000;
 
@@ -60,11 +62,16 @@ pub fn spoke(bytes: &[u8], detectors: &[DetectorConfig]) -> usize {
     scanner.feed(bytes, &mut found);
     scanner.finish(&mut found);
     let mut end = bytes.len();
+    let mut epilogue = 0;
     while end > 0 {
         let stop = if bytes[end - 1] == b'\n' { end - 1 } else { end };
         let start = memchr::memrchr(b'\n', &bytes[..stop]).map_or(0, |at| at + 1);
         let has = |one: &Finding| one.at < stop as u64 && one.end > start as u64;
-        if !found.iter().any(has) && !is_epilogue(&bytes[start..stop]) {
+        if found.iter().any(has) {
+            epilogue = 0;
+        } else if epilogue < EPILOGUE_MAX && is_epilogue(&bytes[start..stop]) {
+            epilogue += 1;
+        } else {
             return end;
         }
         end = start;
@@ -108,6 +115,9 @@ mod tests {
         check("Error: x\n    at f (/a.js:1:2)\nstep 2\n|");
         check("|Error: x\n    at f (/a.js:1:2)\n\nNode.js v20.1.0\n");
         check("step 4, an unfinished line|");
+        let pool = "pool: 8 alive, 0 killed, batch done\n";
+        check(&format!("OOM, retried\n{}|{}", pool.repeat(3), pool.repeat(EPILOGUE_MAX)));
+        check(&format!("|OOM\n{}", pool.repeat(EPILOGUE_MAX)));
         check("|");
     }
 }

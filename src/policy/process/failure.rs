@@ -28,6 +28,9 @@ pub(super) const DEADLINE: &str = "deadline";
 const LINES_AFTER: u64 = excerpt::AROUND as u64;
 const BYTES_AFTER: u64 = LINES_AFTER * 100;
 
+/// Last words explain an end that comes so late after them, seconds: torch's collectives give up after 600 s by default.
+const LAST_WORDS_S: f64 = 900.0;
+
 /// The name of the detector that reports ends.
 pub(super) fn exit_detector(unit: &ProcessUnit) -> String {
     let exit = unit.detectors.iter().find(|detector| matches!(detector.kind, DetectorKind::Exit { .. }));
@@ -369,6 +372,7 @@ fn explains(context: &UnitContext<'_>, state: &UnitState, found: &OpenFinding, a
     if let Some(LogSeen { spoke: Some(spoke), cursor, .. }) = log
         && found.finding.end > *spoke
         && found.finding.log.as_ref().is_some_and(|mark| Some(mark.file) == cursor.file)
+        && stood_s(context, found) <= LAST_WORDS_S
     {
         return true;
     }

@@ -101,8 +101,11 @@ fn noise(context: &UnitContext<'_>, state: &mut UnitState, log: &LogSeen, notes:
 /// Findings that are one event: what a pattern found inside a stack trace goes with the trace, which says more.
 fn groups(findings: &[Finding]) -> Vec<Vec<Finding>> {
     let is_trace = |finding: &Finding| finding.kind == FindingKind::Traceback;
-    let inside =
-        |trace: &Finding, other: &Finding| (trace.at..trace.end).contains(&other.at) && !is_trace(other);
+    let file = |finding: &Finding| finding.log.as_ref().map(|mark| mark.file);
+    let inside = |trace: &Finding, other: &Finding| {
+        // (Places in two files, the old log and the new one, have nothing to do with each other.)
+        file(trace) == file(other) && (trace.at..trace.end).contains(&other.at) && !is_trace(other)
+    };
     let mut groups: Vec<Vec<Finding>> = Vec::new();
     for finding in findings {
         if is_trace(finding) {
@@ -125,5 +128,23 @@ fn trouble(context: &UnitContext<'_>, state: &mut UnitState, trouble: Option<&St
         let text = format!("the log of `{}`: {trouble}", context.name);
         notes.event(context.now.wall, Some(context.name), EventKind::File, text.clone());
         state.owe(context.name.as_str(), context.now.wall, Level::Info, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::finding::LogMark;
+
+    #[test]
+    fn only_what_stands_in_the_same_file_goes_with_a_trace() {
+        let found = |kind, at, end, inode| {
+            let log = Some(LogMark { file: (1, inode), ..LogMark::default() });
+            Finding { kind, at, end, log, ..Finding::default() }
+        };
+        let trace = found(FindingKind::Traceback, 10, 90, 1);
+        let (inner, new) = (found(FindingKind::Pattern, 20, 30, 1), found(FindingKind::Pattern, 20, 30, 2));
+        let want = vec![vec![trace.clone(), inner.clone()], vec![new.clone()]];
+        assert_eq!(groups(&[trace, inner, new]), want);
     }
 }
