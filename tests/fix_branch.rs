@@ -278,12 +278,12 @@ fn a_second_fix_builds_on_one_that_was_kept_and_is_refused_only_for_the_operator
     // Somebody goes on with a file of it: that is work.
     world.write("train.py", "lr = 0.2\n");
     let said = fix::begin(&place("three"), Dirty::Refuse).unwrap_err();
-    assert!(said.contains("(1 files: `train.py`)"), "{said}");
+    assert!(said.contains("(1 file: `train.py`)"), "{said}");
     // Somebody removes the branch: what is in the tree is nowhere else.
     world.write("train.py", "lr = 0.1\n");
     world.git(&["branch", "-D", "watchkeeper/fix-one", "watchkeeper/fix-two"]);
     let said = fix::begin(&place("three"), Dirty::Refuse).unwrap_err();
-    assert!(said.contains("(1 files: `train.py`)"), "{said}");
+    assert!(said.contains("(1 file: `train.py`)"), "{said}");
 }
 
 #[test]
