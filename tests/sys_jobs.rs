@@ -265,6 +265,32 @@ fn what_is_left_of_a_job_that_nobody_waits_for_is_ended_too() {
     assert_eq!(pids.alive(), [""; 0]);
 }
 
+/// Somebody copied the folder of a job that runs: what runs is not the copy's, to be ended as its rest.
+#[test]
+fn a_copied_folder_is_no_job_that_others_processes_belong_to() {
+    let lab = Lab::new();
+    let pids = Pids(lab.dir.path().join("pids"));
+    let job = job(&format!("echo $$ >> {}; exec sleep 600", pids.0.display()));
+    let mut runner = lab.start(&job).unwrap();
+    pids.wait(1);
+    let (folder, copy) = (lab.state().join("jobs/a.test.1"), lab.state().join("jobs/a.test.77"));
+    std::fs::create_dir(&copy).unwrap();
+    for file in ["job.json", "begun", "output"] {
+        std::fs::copy(folder.join(file), copy.join(file)).unwrap();
+    }
+    let JobSeen::Ended { failed: Some(_), .. } = jobs::seen(&lab.state(), "a.test.77") else {
+        panic!("{:?}", jobs::seen(&lab.state(), "a.test.77"))
+    };
+    let keep = BTreeSet::from([job.id.clone()]);
+    until("the copy goes", || {
+        assert_eq!(jobs::prune(&lab.state(), &keep), [""; 0]);
+        !copy.exists()
+    });
+    assert_eq!((jobs::seen(&lab.state(), &job.id), pids.alive().len()), (JobSeen::Running, 1));
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+}
+
 #[test]
 fn a_job_whose_folder_was_removed_is_not_started_beside_itself() {
     let lab = Lab::new();
