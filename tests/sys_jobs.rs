@@ -473,6 +473,25 @@ fn a_job_that_edits_a_tree_leaves_a_branch_and_another_one_takes_it_back() {
     assert!(matches!(again, JobSeen::Ended { failed: None, .. }), "{again:?}");
 }
 
+/// Its result was lost after its edits had been collected: what a second run edits would be on no branch.
+#[test]
+fn an_agent_whose_edits_were_collected_is_not_run_again() {
+    let lab = with_repository();
+    lab.run(&fixing(&lab, FixStep::Clean, "echo two > a.py"));
+    std::fs::remove_dir_all(lab.state().join("jobs")).unwrap();
+    let again = lab.run(&fixing(&lab, FixStep::Clean, "echo three > b.py"));
+    let JobSeen::Ended { failed: Some(why), fix: Some(fix), .. } = again else { panic!("{again:?}") };
+    assert!(why.starts_with("the agent was at work before, and its answer is lost"), "{why}");
+    assert_eq!((fix.branch.as_str(), fix.open), ("watchkeeper/fix-i", true));
+    assert_eq!(git(&lab, &["status", "--porcelain"]), " M a.py");
+    // Nor is one that is not ours to run.
+    let open = lab.run(&fixing(&lab, FixStep::OpenClean, ""));
+    let JobSeen::Ended { failed: Some(why), fix: Some(fix), .. } = open else { panic!("{open:?}") };
+    assert!(why.starts_with("the agent was not asked: ") && fix.open, "{why}");
+    lab.run(&fixing(&lab, FixStep::Restore, ""));
+    assert_eq!(git(&lab, &["status", "--porcelain"]), "");
+}
+
 #[test]
 fn no_agent_is_asked_over_uncommitted_work_and_one_without_a_tree_is_told_so() {
     let lab = with_repository();

@@ -46,8 +46,8 @@ pub(super) fn opened(
     }
 }
 
-/// The request is to be written. Who may not be asked any more (a pause, a `down`, an edit of the config) does not keep a person's work
-/// aside until it may: the tree is as it was, and is looked at anew then.
+/// The request is to be written. Who may not be asked any more (a pause, a `down`, an edit of the config) does not keep a
+/// person's work aside until it may: the tree is as it was, and is looked at anew then.
 pub(super) fn waits(
     context: &UnitContext<'_>,
     state: &mut UnitState,
