@@ -265,6 +265,32 @@ fn what_is_left_of_a_job_that_nobody_waits_for_is_ended_too() {
     assert_eq!(pids.alive(), [""; 0]);
 }
 
+/// Somebody copied the folder of a job that runs: what runs is not the copy's, to be ended as its rest.
+#[test]
+fn a_copied_folder_is_no_job_that_others_processes_belong_to() {
+    let lab = Lab::new();
+    let pids = Pids(lab.dir.path().join("pids"));
+    let job = job(&format!("echo $$ >> {}; exec sleep 600", pids.0.display()));
+    let mut runner = lab.start(&job).unwrap();
+    pids.wait(1);
+    let (folder, copy) = (lab.state().join("jobs/a.test.1"), lab.state().join("jobs/a.test.77"));
+    std::fs::create_dir(&copy).unwrap();
+    for file in ["job.json", "begun", "output"] {
+        std::fs::copy(folder.join(file), copy.join(file)).unwrap();
+    }
+    let JobSeen::Ended { failed: Some(_), .. } = jobs::seen(&lab.state(), "a.test.77") else {
+        panic!("{:?}", jobs::seen(&lab.state(), "a.test.77"))
+    };
+    let keep = BTreeSet::from([job.id.clone()]);
+    until("the copy goes", || {
+        assert_eq!(jobs::prune(&lab.state(), &keep), [""; 0]);
+        !copy.exists()
+    });
+    assert_eq!((jobs::seen(&lab.state(), &job.id), pids.alive().len()), (JobSeen::Running, 1));
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+}
+
 #[test]
 fn a_job_whose_folder_was_removed_is_not_started_beside_itself() {
     let lab = Lab::new();
@@ -445,6 +471,25 @@ fn a_job_that_edits_a_tree_leaves_a_branch_and_another_one_takes_it_back() {
     // Done twice, or for a fix that never began: nothing.
     let again = lab.run(&fixing(&lab, FixStep::Restore, ""));
     assert!(matches!(again, JobSeen::Ended { failed: None, .. }), "{again:?}");
+}
+
+/// Its result was lost after its edits had been collected: what a second run edits would be on no branch.
+#[test]
+fn an_agent_whose_edits_were_collected_is_not_run_again() {
+    let lab = with_repository();
+    lab.run(&fixing(&lab, FixStep::Clean, "echo two > a.py"));
+    std::fs::remove_dir_all(lab.state().join("jobs")).unwrap();
+    let again = lab.run(&fixing(&lab, FixStep::Clean, "echo three > b.py"));
+    let JobSeen::Ended { failed: Some(why), fix: Some(fix), .. } = again else { panic!("{again:?}") };
+    assert!(why.starts_with("the agent was at work before, and its answer is lost"), "{why}");
+    assert_eq!((fix.branch.as_str(), fix.open), ("watchkeeper/fix-i", true));
+    assert_eq!(git(&lab, &["status", "--porcelain"]), " M a.py");
+    // Nor is one that is not ours to run.
+    let open = lab.run(&fixing(&lab, FixStep::OpenClean, ""));
+    let JobSeen::Ended { failed: Some(why), fix: Some(fix), .. } = open else { panic!("{open:?}") };
+    assert!(why.starts_with("the agent was not asked: ") && fix.open, "{why}");
+    lab.run(&fixing(&lab, FixStep::Restore, ""));
+    assert_eq!(git(&lab, &["status", "--porcelain"]), "");
 }
 
 #[test]

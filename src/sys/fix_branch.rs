@@ -382,6 +382,11 @@ pub fn rescued(place: &Place) -> String {
     said
 }
 
+/// What the agent edited is written down: what is edited from here on is nobody's.
+pub fn is_collected(place: &Place) -> bool {
+    place.store.join(EDITS).exists()
+}
+
 /// Lets go of what protected the operator's work; the records may be removed by then.
 pub fn forget(place: &Place) -> Result<(), String> {
     let git = open(&place.dir)?;

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// Most words about what is left.
 const LEFT_MAX: usize = 20;
 
+/// What is said of an agent that would be run again after its edits were collected.
+const LOST: &str = "the agent was at work before, and its answer is lost: it is not asked again";
+
 /// How a program ended: its status, and why it did not go well.
 type Ended = (Option<i32>, Option<String>);
 
@@ -55,6 +58,9 @@ fn opened(place: &Place, dirty: Dirty) -> (Ended, FixSeen) {
     if !fix::is_tree(&place.dir) {
         return ((Some(0), None), no_tree(place));
     }
+    if fix::is_collected(place) {
+        return refused(place, "an agent was at work for this attempt before");
+    }
     match fix::begin(place, dirty) {
         Ok(_) => ((Some(0), None), FixSeen { open: true, ..FixSeen::default() }),
         Err(why) => refused(place, &why),
@@ -70,6 +76,9 @@ fn refused(place: &Place, why: &str) -> (Ended, FixSeen) {
 fn around(place: &Place, dirty: Dirty, program: impl FnOnce() -> Ended) -> (Ended, FixSeen) {
     if !fix::is_tree(&place.dir) {
         return (program(), no_tree(place));
+    }
+    if fix::is_collected(place) {
+        return collected(place, (None, Some(LOST.to_owned())));
     }
     if let Err(why) = fix::begin(place, dirty) {
         return refused(place, &why);

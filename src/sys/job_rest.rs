@@ -121,7 +121,7 @@ pub fn run(dir: &Path) -> Result<()> {
     if !jobs::is_left(state_dir, id) {
         return Ok(());
     }
-    let mut rest = Rest { state_dir, id, began: jobs::began(dir), known: Vec::new() };
+    let mut rest = Rest { state_dir, id, began: jobs::began(state_dir, id), known: Vec::new() };
     let signal = |rest: &mut Rest<'_>, signal| {
         rest.look();
         let _ = super::kill::send_all(&rest.known, signal);

@@ -121,7 +121,7 @@ pub(super) fn is_left(state_dir: &Path, id: &str) -> bool {
     let dir = folder(state_dir, id);
     let is_there = |name: &str| std::fs::symlink_metadata(dir.join(name)).is_ok();
     let is_cut_off = Job::is_of_unit(id) && is_there(BEGUN) && !is_there(EXIT);
-    is_cut_off && !job_rest::living(state_dir, id, &began(&dir)).is_empty()
+    is_cut_off && !job_rest::living(state_dir, id, &began(state_dir, id)).is_empty()
 }
 
 /// Nothing is written down of it, and its runner lives: somebody removed its folder.
@@ -130,10 +130,14 @@ fn is_gone_and_runs(state_dir: &Path, id: &str) -> bool {
     Job::is_of_unit(id) && !has_order && job_rest::has_runner(state_dir, id)
 }
 
-/// The mark of its processes; "" = not known.
-pub(super) fn began(dir: &Path) -> String {
-    let bytes = read_bounded(&dir.join(BEGUN), FILE_MAX).ok().flatten().unwrap_or_default();
-    String::from_utf8_lossy(&bytes).trim().to_owned()
+/// The mark of its processes; "" = not known. Another job's is not believed: somebody copied its folder, and what it marks is
+/// not ours to end.
+pub(super) fn began(state_dir: &Path, id: &str) -> String {
+    let path = folder(state_dir, id).join(BEGUN);
+    let bytes = read_bounded(&path, FILE_MAX).ok().flatten().unwrap_or_default();
+    let mark = String::from_utf8_lossy(&bytes).trim().to_owned();
+    let is_its = mark.strip_prefix(&job_rest::mark(state_dir, id)).is_some_and(|at| at.starts_with('/'));
+    if is_its { mark } else { String::new() }
 }
 
 /// The folder itself: no link, and nothing that blocks when it is opened.

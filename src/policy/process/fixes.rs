@@ -51,6 +51,11 @@ fn may_be_aside(step: &RemedyStep) -> bool {
     }
 }
 
+/// The same, where the config has it that an agent is asked over uncommitted work.
+pub(super) fn has_work_aside(unit: &ProcessUnit, step: &RemedyStep) -> bool {
+    unit.healing.dirty == DirtyTree::Stash && may_be_aside(step)
+}
+
 /// A remedy came to its end without a start: so do its agent's edits.
 pub(super) fn close_early(
     context: &UnitContext<'_>,

@@ -31,6 +31,12 @@ pub(super) fn fold(context: &UnitContext<'_>, unit: &ProcessUnit, state: &mut Un
         state.process.heal.answer = None;
         return;
     };
+    if state.operator.start && context.is_gone() && fixes::has_work_aside(unit, &remedy.step) {
+        // What a person starts runs on their work: it is put back first.
+        verify::dropped(context, state, Status::Crashed, "a person starts it before this is through");
+        notes.due_in(0.05);
+        return;
+    }
     match &remedy.step {
         // An answer that an earlier version took.
         RemedyStep::Due
@@ -402,6 +408,9 @@ fn ask(
     if !choice::has_agent(context, unit) {
         let why = "no agent is there to ask: `healing.agent` is off, or its program is not found";
         return out.hold("ask the agent", why);
+    }
+    if !context.is_wanted() {
+        return out.hold("ask the agent", "it is marked down");
     }
     if let Some(why) = limits::capped(context, unit, state, remedy) {
         out.due_in(60.0);

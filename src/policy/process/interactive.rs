@@ -46,17 +46,25 @@ pub(super) fn opened(
     }
 }
 
-/// The request is to be written. Who may not be asked any more (a pause, an edit of the config) does not keep a person's work
-/// aside until it may: the tree is as it was, and is looked at anew then.
+/// The request is to be written. Who may not be asked any more (a pause, a `down`, an edit of the config) does not keep a
+/// person's work aside until it may: the tree is as it was, and is looked at anew then.
 pub(super) fn waits(
     context: &UnitContext<'_>,
     state: &mut UnitState,
     remedy: RemedyState,
     notes: &mut Notes,
 ) {
-    if remedy.fixed.is_none() || context.blind().is_some() || context.gate(state, Watch::Heal).is_none() {
-        return;
+    if remedy.fixed.is_some() && may_not_be_asked(context, state) {
+        ask_later(context, state, remedy, notes);
     }
+}
+
+fn may_not_be_asked(context: &UnitContext<'_>, state: &UnitState) -> bool {
+    context.blind().is_none() && (!context.is_wanted() || context.gate(state, Watch::Heal).is_some())
+}
+
+/// The tree is as it was again, and looked at anew before somebody is asked.
+fn ask_later(context: &UnitContext<'_>, state: &mut UnitState, remedy: RemedyState, notes: &mut Notes) {
     fixes::close_early(context, state, &remedy, Status::Crashed);
     let step = RemedyStep::Ask { since_awake_s: context.now.awake_s };
     state.process.remedy = Some(RemedyState { step, fixed: None, ..remedy });
@@ -84,6 +92,13 @@ pub(super) fn requested(
         None if waited >= unit.healing.timeout_s => {
             let why = format!("nobody answered within {}", human_s(unit.healing.timeout_s));
             reply::failed(context, state, &remedy, "", &why, notes);
+        }
+        // A person's work is out of the tree for this: not for longer than somebody may answer.
+        None if remedy.fixed.is_some()
+            && fixes::has_work_aside(unit, &remedy.step)
+            && may_not_be_asked(context, state) =>
+        {
+            ask_later(context, state, remedy, notes);
         }
         None => notes.due_in((unit.healing.timeout_s - waited).min(2.0)),
     }

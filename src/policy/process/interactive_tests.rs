@@ -23,8 +23,12 @@ fn asked(agent: &str, healing: &str) -> World {
 
 /// An interactive agent is asked: what the tree is was written down, and the request lies there.
 fn requested() -> World {
-    let mut world = asked("interactive", "subagents = { exit = \"ops-engineer\" }");
-    assert_eq!(steps(&world), [FixStep::OpenClean], "{}", world.story());
+    requested_in("", FixStep::OpenClean)
+}
+
+fn requested_in(healing: &str, first: FixStep) -> World {
+    let mut world = asked("interactive", &format!("subagents = {{ exit = \"ops-engineer\" }}\n{healing}"));
+    assert_eq!(steps(&world), [first], "{}", world.story());
     assert!(world.loaded.is_empty(), "not before the tree is known: {}", world.story());
     let fix = FixSeen { open: true, ..FixSeen::default() };
     world.results.insert("heal".into(), ended(fix));
@@ -100,6 +104,33 @@ fn a_request_that_nobody_waits_for_any_more_leaves_no_edits() {
     assert_eq!(steps(&world)[2..], [FixStep::Restore], "{}", world.story());
 }
 
+/// A person's work may be aside: what a person starts runs on it, not on the tree without it.
+#[test]
+fn a_persons_start_waits_until_the_tree_is_theirs_again() {
+    let open = || ended(FixSeen { open: true, ..FixSeen::default() });
+    for agent in ["interactive", "headless"] {
+        let headless = agent == "headless";
+        let (mut world, first) = match headless {
+            true => (asked(agent, "dirty = \"stash\""), FixStep::Dirty),
+            false => (requested_in("dirty = \"stash\"", FixStep::OpenDirty), FixStep::OpenDirty),
+        };
+        world.ask(Ask::Restart { unit: name("p") });
+        world.run(5.0);
+        assert_eq!(world.runs.len(), 2, "{agent}: {}", world.story());
+        if headless {
+            assert_eq!(steps(&world), [first], "it is still at work: {}", world.story());
+            world.results.insert("heal".into(), open());
+            world.run(30.0);
+        }
+        assert_eq!(steps(&world), [first, FixStep::Restore], "{agent}: {}", world.story());
+        assert_eq!(world.runs.len(), 2, "{agent}: {}", world.story());
+        world.results.insert("fix".into(), JobSeen::well(""));
+        world.run(30.0);
+        assert_eq!(world.runs.len(), 3, "{agent}: {}", world.story());
+        assert!(world.state_of("p").process.heal.verify.is_empty(), "{agent}: nothing was tried");
+    }
+}
+
 /// Nothing may be done to it any more, each time for another reason.
 fn stopped(world: &mut World, why: &str) {
     let paused = Some(Paused { reason: "a person works here".into(), until: None });
@@ -123,6 +154,29 @@ fn what_was_begun_in_a_tree_is_ended_although_the_unit_is_paused_or_disabled() {
         world.run(120.0);
         assert_eq!(steps(&world), [FixStep::OpenClean, FixStep::Restore], "{why}: {}", world.story());
         assert_eq!((world.runs.len(), world.loaded.len()), (2, 1), "{why}: nothing else: {}", world.story());
+    }
+}
+
+/// Whoever pauses it or takes it down has their work back at once, and not when the time for an answer is over.
+#[test]
+fn a_pause_or_a_down_gives_a_persons_work_back_before_an_answer() {
+    let who = || Some(name("p"));
+    for (stop, go) in [
+        (Ask::Pause { unit: who(), reason: String::new() }, Ask::Resume { unit: who() }),
+        (Ask::Down { unit: who(), reason: String::new() }, Ask::Up { unit: who() }),
+    ] {
+        let mut world = requested_in("dirty = \"stash\"", FixStep::OpenDirty);
+        world.ask(stop.clone());
+        world.run(5.0);
+        let want = [FixStep::OpenDirty, FixStep::Restore];
+        assert_eq!(steps(&world), want, "{stop:?}: {}", world.story());
+        world.results.insert("fix".into(), JobSeen::well(""));
+        world.run(120.0);
+        assert_eq!((steps(&world), world.runs.len()), (want.to_vec(), 2), "{stop:?}: {}", world.story());
+        world.ask(go);
+        world.run(30.0);
+        let again = world.loaded.len() == 2 || world.runs.len() == 3;
+        assert!(again, "it is asked or started anew: {stop:?}: {}", world.story());
     }
 }
 
