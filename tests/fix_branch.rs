@@ -278,12 +278,12 @@ fn a_second_fix_builds_on_one_that_was_kept_and_is_refused_only_for_the_operator
     // Somebody goes on with a file of it: that is work.
     world.write("train.py", "lr = 0.2\n");
     let said = fix::begin(&place("three"), Dirty::Refuse).unwrap_err();
-    assert!(said.contains("(1 files: `train.py`)"), "{said}");
+    assert!(said.contains("(1 file: `train.py`)"), "{said}");
     // Somebody removes the branch: what is in the tree is nowhere else.
     world.write("train.py", "lr = 0.1\n");
     world.git(&["branch", "-D", "watchkeeper/fix-one", "watchkeeper/fix-two"]);
     let said = fix::begin(&place("three"), Dirty::Refuse).unwrap_err();
-    assert!(said.contains("(1 files: `train.py`)"), "{said}");
+    assert!(said.contains("(1 file: `train.py`)"), "{said}");
 }
 
 #[test]
@@ -429,6 +429,54 @@ fn an_index_that_is_in_use_is_waited_for_and_work_comes_back_at_the_next_try() {
     world.remove(".git/index.lock");
     assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
     assert_eq!(world.all(), before);
+}
+
+#[test]
+fn what_git_ignored_before_is_no_edit_whatever_becomes_of_the_rules() {
+    const OWN: [&str; 3] = [".env", "data/d1", "out/deep/r1"];
+    let with_own = |rules: &str| {
+        let world = World::new();
+        OWN.iter().for_each(|path| world.write(path, "mine\n"));
+        world.write(".gitignore", rules);
+        world
+    };
+    // The rules are a person's work, and put aside.
+    let world = with_own("*.ckpt\n.env\ndata/\nout/\n");
+    let before = world.all();
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    world.write("train.py", "agent\n");
+    world.write("new.py", "agent\n");
+    let edits = fix::collect(&world.place()).unwrap();
+    assert_eq!((world.fixed().as_str(), edits.left_out.len()), ("A\tnew.py\nM\ttrain.py", 0), "{edits:?}");
+    assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
+    assert_eq!(world.all(), before);
+    // The agent takes rules away. A folder that only holds ignored files is not ignored itself.
+    let world = with_own("*.ckpt\n.env\ndata/\nout/\n");
+    world.git(&["commit", "-q", "-am", "two"]);
+    world.write("runs/a.ckpt", "mine\n");
+    let before = world.all();
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.write(".gitignore", "\n");
+    world.write("runs/new.py", "agent\n");
+    fix::collect(&world.place()).unwrap();
+    assert_eq!(world.fixed(), "M\t.gitignore\nA\truns/new.py");
+    assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
+    assert_eq!(world.all(), before);
+}
+
+#[test]
+fn what_an_agent_makes_git_ignore_is_told() {
+    for rules in [".gitignore", ".git/info/exclude"] {
+        let world = World::new();
+        world.write("model.ckpt", "ignored\n");
+        fix::begin(&world.place(), Dirty::Refuse).unwrap();
+        world.write("train.py", "agent\n");
+        world.write("new.py", "agent\n");
+        world.write(rules, "*.ckpt\nnew.py\n");
+        let edits = fix::collect(&world.place()).unwrap();
+        let told = "`new.py`: git ignores it by rules that changed meanwhile, so it is left alone";
+        assert_eq!(edits.left_out, [told], "{rules}");
+    }
 }
 
 #[test]

@@ -12,7 +12,9 @@ use super::fix_git::Git;
 use super::fix_look::{self as look, Found};
 use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry};
-use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
+use super::{
+    fix_head as head, fix_ignored as ignored, fix_kept as kept, fix_marker as marker, fix_stash as stash,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -82,6 +84,10 @@ pub struct Snapshot {
     pub folders: BTreeSet<String>,
     /// Files that git does not know and that somebody had open for writing: by whom. They are left where they are.
     pub open: BTreeMap<String, String>,
+    /// What git ignored; a folder ends with `/`. Nothing at or below these is ever an edit.
+    pub ignored: BTreeSet<String>,
+    /// A digest of the rules for that which are no file of the tree; None = of an older version.
+    pub rules: Option<String>,
 }
 
 impl Snapshot {
@@ -170,8 +176,10 @@ fn try_begin(git: &Git, place: &Place, dirty: Dirty) -> Result<Snapshot, String>
     let Found { head, branch, status, before, work, ours, open, stashed } = look::look(git, place, dirty)?;
     let base = before.base(git, place, &head, &ours, &work)?;
     let folders = stash::folders(&git.root, &work);
+    let (ignored, rules) = (ignored::list(git)?, Some(ignored::rules(git)?));
+    let root = git.root.clone();
     let snapshot =
-        Snapshot { v: 1, root: git.root.clone(), head, branch, work, ours, base, stashed, folders, open };
+        Snapshot { v: 1, root, head, branch, work, ours, base, stashed, folders, open, ignored, rules };
     head::keep_index(git, &place.store.join(INDEX))?;
     stash::protect(git, place, &snapshot, &status)?;
     save(&place.store.join(SNAPSHOT), &snapshot)?;
@@ -207,7 +215,11 @@ fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, Str
         true => head::plain_index(git, &snapshot.head)?,
         false => head::put_back_index(git, place)?,
     }
-    let now = tree::status(git, &git.root.clone(), &place.state_dir)?;
+    let mut now = tree::status(git, &git.root.clone(), &place.state_dir)?;
+    // Rules that changed meanwhile make no edits of what they ignored before.
+    let is_ignored =
+        |path: &String| !snapshot.work.contains_key(path) && ignored::covers(&snapshot.ignored, path);
+    now.retain(|path, how| *how == tree::How::Tracked || !is_ignored(path));
     if now.len() > PATHS_MAX {
         return Err(format!("{} paths differ from the commit before the agent", now.len()));
     }
@@ -242,6 +254,7 @@ fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, Str
             }
         }
     }
+    left_out.extend(hidden(git, place, snapshot, &paths)?);
     let (commit, more) = commit(git, place, snapshot, &paths)?;
     left_out.extend(more);
     let name = free_branch(git, &place.incident, commit.as_deref())?;
@@ -253,6 +266,28 @@ fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, Str
     }
     save(&place.store.join(EDITS), &edits)?;
     Ok(edits)
+}
+
+/// What git ignores only since somebody changed the rules, in words: nobody can tell whether it is an edit.
+fn hidden(
+    git: &Git,
+    place: &Place,
+    snapshot: &Snapshot,
+    paths: &BTreeMap<String, Change>,
+) -> Result<Left, String> {
+    let Some(rules) = &snapshot.rules else { return Ok(Left::new()) };
+    if !paths.keys().any(|path| ignored::is_rules(path)) && ignored::rules(git)? == *rules {
+        return Ok(Left::new());
+    }
+    let is_new = |path: &String| {
+        !ignored::covers(&snapshot.ignored, path)
+            && !snapshot.work.contains_key(path)
+            && !git.root.join(path).starts_with(&place.state_dir)
+    };
+    let new = ignored::list(git)?.into_iter().filter(is_new);
+    Ok(new
+        .map(|path| format!("`{path}`: git ignores it by rules that changed meanwhile, so it is left alone"))
+        .collect())
 }
 
 /// The edits did not help: every path of them is again what it was. What somebody changed since is left alone, and said; so
