@@ -491,6 +491,19 @@ fn a_large_file_that_the_agent_changed_is_told_of() {
 }
 
 #[test]
+fn work_that_is_too_large_to_be_put_aside_refuses() {
+    let world = World::new();
+    world.write("train.py", &"x".repeat(5 << 20));
+    world.refused(Dirty::Stash, "`train.py` has uncommitted work that can't be put aside (5242880 bytes: ");
+    assert!(!world.place().store.exists());
+    // One that git does not know stays where it is.
+    world.git(&["checkout", "-q", "--", "."]);
+    world.write("big.bin", &"x".repeat(5 << 20));
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    assert!(world.all().contains_key("big.bin"));
+}
+
+#[test]
 fn an_edit_of_the_operators_after_the_agent_is_not_undone() {
     let world = World::new();
     fix::begin(&world.place(), Dirty::Refuse).unwrap();

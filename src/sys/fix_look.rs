@@ -63,6 +63,7 @@ pub(super) fn look(git: &Git, place: &Place, dirty: Dirty) -> Result<Found, Stri
         ));
     }
     may_hide(git, found.stashed)?;
+    can_go(&found)?;
     Ok(found)
 }
 
@@ -74,6 +75,7 @@ pub(super) fn work(git: &Git, place: &Place, dirty: Dirty) -> Result<Work, Strin
         return Ok(Work::Forbids(forbids));
     }
     may_hide(git, found.stashed)?;
+    can_go(&found)?;
     let aside = found.work.keys().filter(|path| found.stashed && found.is_work(path)).count();
     Ok(Work::Aside(aside))
 }
@@ -104,6 +106,19 @@ fn find(git: &Git, place: &Place, dirty: Dirty) -> Result<Found, String> {
     }
     let stashed = dirty == Dirty::Stash && work.keys().any(|path| !ours.contains(path));
     Ok(Found { head, branch, status, before, work, ours, open, stashed })
+}
+
+/// Work that git knows and that can't be put aside would be the agent's to overwrite.
+fn can_go(found: &Found) -> Result<(), String> {
+    if !found.stashed {
+        return Ok(());
+    }
+    for path in found.tracked() {
+        if let Some(Entry::Left { why }) = found.work.get(path) {
+            return Err(format!("`{path}` has uncommitted work that can't be put aside ({why}): commit it"));
+        }
+    }
+    Ok(())
 }
 
 fn may_begin(git: &Git) -> Result<(), String> {
