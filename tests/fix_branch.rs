@@ -42,6 +42,7 @@ impl World {
             incident: "one".into(),
             store: state_dir.join("fix/one"),
             state_dir,
+            files: vec![self.root().join("agents.toml")],
         }
     }
 
@@ -504,6 +505,30 @@ fn work_that_is_too_large_to_be_put_aside_refuses() {
 }
 
 #[test]
+fn what_the_watchdog_reads_is_not_put_aside() {
+    const SAID: &str =
+        "`agents.toml` would be put aside, but it is read while the agent is at work: commit it";
+    // Known to git or not; ours by another name, too.
+    let world = World::new();
+    world.write("agents.toml", "one\n");
+    world.refused(Dirty::Stash, SAID);
+    world.git(&["add", "agents.toml"]);
+    world.git(&["commit", "-q", "-m", "two"]);
+    world.write("agents.toml", "two\n");
+    world.refused(Dirty::Stash, SAID);
+    let alias = world.dir.path().join("alias");
+    std::os::unix::fs::symlink(world.root(), &alias).unwrap();
+    let place = Place { files: vec![alias.join("agents.toml")], ..world.place() };
+    assert!(fix::begin(&place, Dirty::Stash).unwrap_err().contains(SAID));
+    assert!(!world.place().store.exists());
+    // As the commit has it, it is in nobody's way.
+    world.git(&["commit", "-q", "-am", "three"]);
+    world.write("train.py", "mine\n");
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    assert_eq!(world.all()["agents.toml"], "644 two\n");
+}
+
+#[test]
 fn an_edit_of_the_operators_after_the_agent_is_not_undone() {
     let world = World::new();
     fix::begin(&world.place(), Dirty::Refuse).unwrap();
@@ -813,7 +838,7 @@ fn job_by(
         env_remove: Vec::new(),
         stdin: None,
         awaited: true,
-        fix: Some(FixJob { incident: "one".into(), attempt: "p-1".into(), step }),
+        fix: Some(FixJob { incident: "one".into(), attempt: "p-1".into(), step, files: Vec::new() }),
     };
     std::fs::write(dir.join("job.json"), serde_json::to_string(&job).unwrap()).unwrap();
     for file in ["output", "errors"] {

@@ -40,6 +40,8 @@ pub struct Place {
     pub store: PathBuf,
     /// Our own files, which may lie in the tree.
     pub state_dir: PathBuf,
+    /// Files that the watchdog reads while the agent is at work: they are never put aside.
+    pub files: Vec<PathBuf>,
 }
 
 /// What is done about uncommitted work.
@@ -142,8 +144,13 @@ pub fn is_tree(dir: &Path) -> bool {
 pub fn would(dir: &Path, state_dir: &Path, dirty: Dirty) -> Result<Work, String> {
     let git = Git { looks_only: true, ..open(dir)? };
     let store = state_dir.join("fixes").join("look");
-    let place =
-        Place { dir: dir.to_owned(), incident: String::new(), store, state_dir: state_dir.to_owned() };
+    let place = Place {
+        dir: dir.to_owned(),
+        incident: String::new(),
+        store,
+        state_dir: state_dir.to_owned(),
+        files: Vec::new(),
+    };
     look::work(&git, &place, dirty)
 }
 

@@ -28,6 +28,7 @@ pub(super) fn run(
         incident: order.incident.clone(),
         store: state_dir.join("fixes").join(attempt),
         state_dir: state_dir.to_owned(),
+        files: order.files.iter().map(PathBuf::from).collect(),
     };
     match order.step {
         FixStep::Clean => around(&place, Dirty::Refuse, program),

@@ -36,7 +36,13 @@ impl World {
 
     fn place(&self) -> Place {
         let (dir, store) = (self.root(), self.store.clone());
-        Place { dir, incident: "one".into(), store, state_dir: self.dir.path().join("state") }
+        Place {
+            dir,
+            incident: "one".into(),
+            store,
+            state_dir: self.dir.path().join("state"),
+            files: Vec::new(),
+        }
     }
 
     fn git(&self, args: &[&str]) -> String {
