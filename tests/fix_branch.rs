@@ -278,12 +278,12 @@ fn a_second_fix_builds_on_one_that_was_kept_and_is_refused_only_for_the_operator
     // Somebody goes on with a file of it: that is work.
     world.write("train.py", "lr = 0.2\n");
     let said = fix::begin(&place("three"), Dirty::Refuse).unwrap_err();
-    assert!(said.contains("(1 files: `train.py`)"), "{said}");
+    assert!(said.contains("(1 file: `train.py`)"), "{said}");
     // Somebody removes the branch: what is in the tree is nowhere else.
     world.write("train.py", "lr = 0.1\n");
     world.git(&["branch", "-D", "watchkeeper/fix-one", "watchkeeper/fix-two"]);
     let said = fix::begin(&place("three"), Dirty::Refuse).unwrap_err();
-    assert!(said.contains("(1 files: `train.py`)"), "{said}");
+    assert!(said.contains("(1 file: `train.py`)"), "{said}");
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn whoever_removes_the_repository_does_not_take_the_operators_work_with_it() {
     busy(&world);
     fix::begin(&world.place(), Dirty::Stash).unwrap();
     std::fs::remove_dir_all(world.root().join(".git")).unwrap();
-    assert!(fix::is_gone(&world.place()));
+    assert!(fix::is_gone(&world.place()).unwrap());
     let said = fix::rescued(&world.place());
     assert!(said.contains("is gone") && said.contains("fix/one/work"), "{said}");
     assert!(said.ends_with("not put back from there: `link`, `run.sh`, `train.py`"), "{said}");
@@ -761,8 +761,9 @@ fn job_by(
     let bin = world.dir.path().join("bin");
     std::fs::create_dir_all(&bin).unwrap();
     let path = std::env::var("PATH").unwrap();
+    let stumbles = std::fs::read_to_string(bin.join("stumbles")).unwrap_or_default();
     let script = format!(
-        "#!/bin/sh\nN=$(($(cat '{0}/count') + 1)); echo $N > '{0}/count'\nif [ $N = {killed_at} ]; then kill -9 $PPID; exit 1; fi\n\
+        "#!/bin/sh\n{stumbles}\nN=$(($(cat '{0}/count') + 1)); echo $N > '{0}/count'\nif [ $N = {killed_at} ]; then kill -9 $PPID; exit 1; fi\n\
          PATH='{path}'; exec git \"$@\"\n",
         bin.display()
     );
@@ -776,6 +777,76 @@ fn job_by(
         .status()
         .unwrap();
     !ended.success()
+}
+
+/// What git does at its next call with such arguments.
+fn stumble(world: &World, args: &str, what: &str) {
+    let bin = world.dir.path().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let once = bin.join("once");
+    let _ = std::fs::remove_file(&once);
+    let script =
+        format!("case \"$*\" in *{args}*) [ -e '{0}' ] || {{ : > '{0}'; {what}; }};; esac", once.display());
+    std::fs::write(bin.join("stumbles"), script).unwrap();
+}
+
+/// What the job's end says.
+fn ended(world: &World) -> String {
+    let dir = world.place().state_dir.join("jobs/p.heal.1");
+    let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+    read("exit.json") + &read("fix.json")
+}
+
+#[test]
+fn a_git_that_fails_is_no_proof_that_there_is_no_tree() {
+    let check = |spoil: &dyn Fn(&World)| {
+        let world = World::new();
+        world.write("train.py", "lr = operator\n");
+        spoil(&world);
+        job(&world, FixStep::Clean, "echo agent > train.py", 0);
+        assert!(ended(&world).contains("git can't answer for"), "{}", ended(&world));
+        let now = std::fs::read_to_string(world.root().join("train.py")).unwrap();
+        assert_eq!(now, "lr = operator\n");
+    };
+    check(&|world| {
+        let config = std::fs::OpenOptions::new().append(true).open(world.root().join(".git/config"));
+        config.unwrap().write_all(b"[broken\n").unwrap();
+    });
+    check(&|world| stumble(world, "--show-toplevel", "echo 'fatal: out of memory' >&2; exit 128"));
+    check(&|world| stumble(world, "--show-toplevel", "kill -9 $$"));
+    // There is none.
+    let world = World::new();
+    std::fs::remove_dir_all(world.root().join(".git")).unwrap();
+    job(&world, FixStep::Clean, "echo agent > train.py", 0);
+    assert!(ended(&world).contains("is in no git tree"), "{}", ended(&world));
+}
+
+#[test]
+fn a_git_that_fails_is_no_proof_that_the_repository_is_gone() {
+    for what in ["kill -9 $$", "echo 'fatal: out of memory' >&2; exit 128"] {
+        let world = World::new();
+        world.write("train.py", "lr = operator\n");
+        let before = world.all();
+        stumble(&world, "cat-file*-e\\ *|*cat-file*--batch-check", what);
+        job(&world, FixStep::Dirty, "echo agent > new.py", 0);
+        assert!(!ended(&world).contains("is gone"), "{}", ended(&world));
+        assert!(ended(&world).contains("\"open\": true"), "{}", ended(&world));
+        assert!(!job(&world, FixStep::Restore, "", 0), "{}", ended(&world));
+        assert_eq!(world.all(), before, "{}", ended(&world));
+    }
+    // Another one is not the one that it began in; a part of one is none.
+    let gone = |spoil: &dyn Fn(&World)| {
+        let world = World::new();
+        fix::begin(&world.place(), Dirty::Refuse).unwrap();
+        assert!(!fix::is_gone(&world.place()).unwrap());
+        spoil(&world);
+        assert!(fix::is_gone(&world.place()).unwrap());
+    };
+    gone(&|world| {
+        std::fs::remove_dir_all(world.root().join(".git")).unwrap();
+        world.git(&["init", "-q", "-b", "main"]);
+    });
+    gone(&|world| std::fs::remove_dir_all(world.root().join(".git/objects")).unwrap());
 }
 
 /// Killed at each call of git, before, during and after the agent: the operator's work comes back exactly.

@@ -12,9 +12,11 @@ use super::fix_git::Git;
 use super::fix_look::{self as look, Found};
 use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry};
+use super::git::{own_dir, shared_by};
 use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What the tree was, what the agent did, and the index: files of a fix's folder.
@@ -127,9 +129,10 @@ pub struct Change {
 /// What became of a restore or a merge: what could not be done, in words. Empty = all of it was.
 pub type Left = Vec<String>;
 
-/// Is this folder in a git tree?
+/// Is this folder in a git tree? Whatever git says of it: a tree that git can't answer for is one too.
 pub fn is_tree(dir: &Path) -> bool {
-    open(dir).is_ok()
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    dir.ancestors().any(|above| !is_missing(&above.join(".git")))
 }
 
 /// What a healing would make of a person's work now. Nothing is written.
@@ -355,12 +358,30 @@ pub fn unfit(place: &Place) -> Result<Left, String> {
     Ok(told)
 }
 
-/// The repository that the fix began in is there no more, or is another one.
-pub fn is_gone(place: &Place) -> bool {
-    begun(place).is_ok_and(|(git, snapshot)| {
-        let is_there = git.ask(&["cat-file", "-e", &format!("{}^{{commit}}", snapshot.head)], Vec::new());
-        is_there.is_ok_and(|ran| !ran.ok())
-    })
+/// The repository that the fix began in is there no more, or is another one. A git that fails proves neither.
+pub fn is_gone(place: &Place) -> Result<bool, String> {
+    let (git, snapshot) = begun(place)?;
+    // It says `missing`, with status 0, of what it does not have.
+    let ran = git.ask(&["cat-file", "--batch-check"], format!("{}\n", snapshot.head).into_bytes())?;
+    if ran.ok() {
+        return Ok(String::from_utf8_lossy(&ran.stdout).trim_end().ends_with(" missing"));
+    }
+    let is_broken = || {
+        let own = own_dir(&git.root).ok()?;
+        let shared = shared_by(own.clone()).ok()?;
+        // Without them a folder is no repository (gitrepository-layout(5)).
+        Some(is_missing(&own.join("HEAD")) || is_missing(&shared.join("objects")))
+    };
+    if is_missing(&git.root.join(".git")) || (ran.status == Some(128) && is_broken() == Some(true)) {
+        return Ok(true);
+    }
+    Err(format!("git can't say whether its repository is still there: {}", ran.why()))
+}
+
+/// Nothing is there; not: it can't be looked at.
+fn is_missing(path: &Path) -> bool {
+    let no = |error: std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    path.symlink_metadata().is_err_and(no)
 }
 
 /// What is left without the repository, in words: work that was put aside comes from the copies.
@@ -439,7 +460,8 @@ pub(super) fn guard(place: &Place) -> String {
 fn open(dir: &Path) -> Result<Git, String> {
     let here = Git::of(dir);
     let top = here.call(&["rev-parse", "--show-toplevel"]).map_err(|why| {
-        format!("`{}` is in no git tree, so edits could not be taken back: {why}", dir.display())
+        let what = if is_tree(dir) { "in a tree that git can't answer for" } else { "in no git tree" };
+        format!("`{}` is {what}, so edits could not be taken back: {why}", dir.display())
     })?;
     let top = String::from_utf8(top).map_err(|_| "the tree's path is not UTF-8".to_owned())?;
     Ok(Git::of(Path::new(top.strip_suffix('\n').unwrap_or(&top))))
