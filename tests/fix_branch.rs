@@ -224,7 +224,8 @@ fn work_that_does_not_fit_any_more_is_kept_and_said() {
     world.write("mine.py", "agent\n");
     fix::collect(&world.place()).unwrap();
     let told = fix::unfit(&world.place()).unwrap();
-    let stash = "`refs/watchkeeper/stash/one` (`git stash apply` takes it)";
+    let name = world.git(&["for-each-ref", "--format=%(refname)", "refs/watchkeeper/stash"]);
+    let stash = &format!("`{name}` (`git stash apply` takes it)");
     assert!(
         told.len() == 2 && told[1].contains("`train.py`: you and the agent") && told[1].contains(stash),
         "{told:?}"
@@ -232,11 +233,11 @@ fn work_that_does_not_fit_any_more_is_kept_and_said() {
     assert_eq!(world.all()["train.py"], "644 lr = agent\n");
     assert_eq!(fix::keep(&world.place()).unwrap(), told, "it is not forgotten");
     // What is told works.
-    let kept = world.git(&["show", "refs/watchkeeper/stash/one:train.py"]);
+    let kept = world.git(&["show", &format!("{name}:train.py")]);
     assert_eq!(kept, "lr = operator");
     world.git(&["checkout", "-q", "--", "."]);
     world.remove("mine.py");
-    world.git(&["stash", "apply", "-q", "refs/watchkeeper/stash/one"]);
+    world.git(&["stash", "apply", "-q", &name]);
     assert_eq!(world.all(), before);
 
     // The attempt did not help: what was there before is there again.
@@ -708,8 +709,8 @@ fn what_protects_the_work_would_outlast_a_power_cut() {
     for dir in ["", "/work", "/work/notes"] {
         assert!(synced(&format!("{}{dir}>", store.display())), "{dir}: {before}");
     }
-    for name in ["stash/p-1", "one"] {
-        assert!(synced(&format!("refs/watchkeeper/{name}.lock>")), "{name}: {before}");
+    for name in ["p-1", "one"] {
+        assert!(synced(&format!("/{name}.lock>")), "{name}: {before}");
     }
     // Each record's bytes, before it got its name.
     for (n, line) in before.lines().enumerate().filter(|(_, line)| line.contains("rename")) {
@@ -847,6 +848,38 @@ fn a_git_that_fails_is_no_proof_that_the_repository_is_gone() {
         world.git(&["init", "-q", "-b", "main"]);
     });
     gone(&|world| std::fs::remove_dir_all(world.root().join(".git/objects")).unwrap());
+}
+
+/// Two trees of a repository, and an attempt whose records were lost: each one's work keeps its name.
+#[test]
+fn no_work_takes_the_name_of_other_work() {
+    let world = World::new();
+    let (one, two) = (world.place(), world.dir.path().join("two"));
+    world.git(&["worktree", "add", "-q", "-b", "two", &two.to_string_lossy()]);
+    let state_dir = two.join(".watchkeeper");
+    let two = Place { dir: two.clone(), store: state_dir.join("fix/one"), state_dir, ..one.clone() };
+    let stashes = || world.git(&["for-each-ref", "--format=%(refname)", "refs/watchkeeper/stash"]);
+    let work = |name: &str| world.git(&["show", &format!("{name}:train.py")]);
+    world.write("train.py", "a week of work\n");
+    std::fs::write(two.dir.join("train.py"), "work of two\n").unwrap();
+    fix::begin(&one, Dirty::Stash).unwrap();
+    let first = stashes();
+    fix::begin(&two, Dirty::Stash).unwrap();
+    assert_eq!((stashes().lines().count(), work(&first)), (2, "a week of work".into()));
+    assert_eq!(fix::keep(&two).unwrap(), Vec::<String>::new());
+    fix::forget(&two).unwrap();
+    fix::clear(&two);
+    assert_eq!(stashes(), first);
+    // Its records are lost, and there is one of that name again.
+    std::fs::remove_dir_all(&one.store).unwrap();
+    world.write("train.py", "a little more\n");
+    fix::begin(&one, Dirty::Stash).unwrap();
+    assert_eq!((stashes(), work(&first)), (format!("{first}\n{first}.2"), "a week of work".into()));
+    assert_eq!(work(&format!("{first}.2")), "a little more");
+    assert_eq!(fix::keep(&one).unwrap(), Vec::<String>::new());
+    fix::forget(&one).unwrap();
+    assert_eq!(stashes(), first);
+    assert_eq!(world.git(&["for-each-ref", "refs/watchkeeper/guard"]).lines().count(), 1, "the lost one's");
 }
 
 /// Killed at each call of git, before, during and after the agent: the operator's work comes back exactly.

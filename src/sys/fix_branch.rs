@@ -13,6 +13,7 @@ use super::fix_look::{self as look, Found};
 use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry};
 use super::git::{own_dir, shared_by};
+use super::hosts::records::owner;
 use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -406,10 +407,7 @@ pub fn rescued(place: &Place) -> String {
 /// Lets go of what protected the operator's work; the records may be removed by then.
 pub fn forget(place: &Place) -> Result<(), String> {
     let git = open(&place.dir)?;
-    for name in [guard(place), stash::name(place)] {
-        git.ask(&["update-ref", "-d", &name], Vec::new())?;
-    }
-    Ok(())
+    stash::forget(&git, place)
 }
 
 /// The records of a fix that is over; what is remembered of one that was kept stays.
@@ -454,7 +452,7 @@ fn free_branch(git: &Git, incident: &str, commit: Option<&str>) -> Result<String
 
 /// Keeps the objects of the operator's uncommitted work from being collected.
 pub(super) fn guard(place: &Place) -> String {
-    format!("refs/watchkeeper/{}", place.incident)
+    format!("refs/watchkeeper/guard/{}/{}", owner(&place.state_dir), place.incident)
 }
 
 fn open(dir: &Path) -> Result<Git, String> {
