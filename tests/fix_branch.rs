@@ -850,6 +850,37 @@ fn a_git_that_fails_is_no_proof_that_the_repository_is_gone() {
     gone(&|world| std::fs::remove_dir_all(world.root().join(".git/objects")).unwrap());
 }
 
+#[test]
+fn a_call_of_git_that_fails_forgets_no_kept_fix_and_no_marker() {
+    let world = World::new();
+    job(&world, FixStep::Clean, "echo 'lr = agent' > train.py", 0);
+    stumble(&world, "--absolute-git-dir", "exit 128");
+    assert!(!job(&world, FixStep::Keep, "", 0), "{}", ended(&world));
+    assert!(std::fs::read_link(world.root().join(".git/watchkeeper-healing")).is_err());
+    let kept = world.place().state_dir.join("fixes/p-1/kept.json");
+    assert!(kept.exists());
+    for what in ["kill -9 $$", "exit 128"] {
+        stumble(&world, "merge-base", what);
+        job(&world, FixStep::Clean, "echo never", 0);
+        assert!(kept.exists(), "{what}: {}", ended(&world));
+    }
+}
+
+#[test]
+fn an_agent_that_removes_the_records_is_told_of_with_the_command_that_brings_work_back() {
+    let world = World::new();
+    world.write("train.py", "lr = operator\n");
+    job(&world, FixStep::Dirty, "rm -r .watchkeeper/fixes", 0);
+    let said = ended(&world);
+    let name = world.git(&["for-each-ref", "--format=%(refname)", "refs/watchkeeper/stash"]);
+    assert!(
+        said.contains("records of the healing") && said.contains(&format!("stash apply {name}`")),
+        "{said}"
+    );
+    world.git(&["stash", "apply", "-q", &name]);
+    assert_eq!(world.all()["train.py"], "644 lr = operator\n");
+}
+
 /// Two trees of a repository, and an attempt whose records were lost: each one's work keeps its name.
 #[test]
 fn no_work_takes_the_name_of_other_work() {

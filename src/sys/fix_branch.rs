@@ -15,6 +15,7 @@ use super::fix_tree::{self as tree, Entry};
 use super::git::{own_dir, shared_by};
 use super::hosts::records::owner;
 use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
+use crate::base::text::quoted_word;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -402,6 +403,25 @@ pub fn rescued(place: &Place) -> String {
         said.push_str(&format!("; not put back from there: {names}"));
     }
     said
+}
+
+/// It was begun, and its records are gone: what is left to say. None = it was not.
+pub fn lost(place: &Place) -> Option<String> {
+    let git = open(&place.dir).ok()?;
+    if is_begun(place) || !marker::is_held(&git, place) {
+        return None;
+    }
+    let mut said = format!(
+        "the records of the healing (`{}`) are gone: what the agent edited can't be told apart, put on a branch or taken back",
+        place.store.display()
+    );
+    if let Some(name) = stash::last(&git, place) {
+        said.push_str(&format!(
+            "; your uncommitted work is out of the tree: `git -C {} stash apply {name}` puts it back",
+            quoted_word(&git.root.to_string_lossy())
+        ));
+    }
+    Some(said)
 }
 
 /// Lets go of what protected the operator's work; the records may be removed by then.

@@ -80,7 +80,10 @@ fn around(place: &Place, dirty: Dirty, program: impl FnOnce() -> Ended) -> (Ende
 /// After the agent: its edits, apart from the operator's work.
 fn collected(place: &Place, ended: Ended) -> (Ended, FixSeen) {
     if !fix::is_begun(place) {
-        return (ended, no_tree(place));
+        return match fix::lost(place) {
+            Some(why) => ((None, Some(why)), FixSeen::default()),
+            None => (ended, no_tree(place)),
+        };
     }
     if let Some(gone) = gone(place) {
         return gone;

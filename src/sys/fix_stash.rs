@@ -84,6 +84,13 @@ fn free(git: &Git, stem: &str) -> Result<String, String> {
     Err(format!("there are a hundred references `{stem}…`: remove some"))
 }
 
+/// The newest stash commit of an attempt of this name, whose records are gone.
+pub(super) fn last(git: &Git, place: &Place) -> Option<String> {
+    let (stem, numbered) = (stem(place), format!("{}.*", stem(place)));
+    let newest = ["for-each-ref", "--sort=-creatordate", "--count=1", "--format=%(refname)"];
+    git.line(&[&newest[..], &[&stem, &numbered]].concat()).ok().filter(|name| !name.is_empty())
+}
+
 /// Lets go of what protected the work, if it is still what was made for it.
 pub(super) fn forget(git: &Git, place: &Place) -> Result<(), String> {
     let old = || {
