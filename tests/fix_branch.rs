@@ -42,6 +42,7 @@ impl World {
             incident: "one".into(),
             store: state_dir.join("fix/one"),
             state_dir,
+            files: vec![self.root().join("agents.toml")],
         }
     }
 
@@ -224,7 +225,8 @@ fn work_that_does_not_fit_any_more_is_kept_and_said() {
     world.write("mine.py", "agent\n");
     fix::collect(&world.place()).unwrap();
     let told = fix::unfit(&world.place()).unwrap();
-    let stash = "`refs/watchkeeper/stash/one` (`git stash apply` takes it)";
+    let name = world.git(&["for-each-ref", "--format=%(refname)", "refs/watchkeeper/stash"]);
+    let stash = &format!("`{name}` (`git stash apply` takes it)");
     assert!(
         told.len() == 2 && told[1].contains("`train.py`: you and the agent") && told[1].contains(stash),
         "{told:?}"
@@ -232,11 +234,11 @@ fn work_that_does_not_fit_any_more_is_kept_and_said() {
     assert_eq!(world.all()["train.py"], "644 lr = agent\n");
     assert_eq!(fix::keep(&world.place()).unwrap(), told, "it is not forgotten");
     // What is told works.
-    let kept = world.git(&["show", "refs/watchkeeper/stash/one:train.py"]);
+    let kept = world.git(&["show", &format!("{name}:train.py")]);
     assert_eq!(kept, "lr = operator");
     world.git(&["checkout", "-q", "--", "."]);
     world.remove("mine.py");
-    world.git(&["stash", "apply", "-q", "refs/watchkeeper/stash/one"]);
+    world.git(&["stash", "apply", "-q", &name]);
     assert_eq!(world.all(), before);
 
     // The attempt did not help: what was there before is there again.
@@ -292,7 +294,7 @@ fn whoever_removes_the_repository_does_not_take_the_operators_work_with_it() {
     busy(&world);
     fix::begin(&world.place(), Dirty::Stash).unwrap();
     std::fs::remove_dir_all(world.root().join(".git")).unwrap();
-    assert!(fix::is_gone(&world.place()));
+    assert!(fix::is_gone(&world.place()).unwrap());
     let said = fix::rescued(&world.place());
     assert!(said.contains("is gone") && said.contains("fix/one/work"), "{said}");
     assert!(said.ends_with("not put back from there: `link`, `run.sh`, `train.py`"), "{said}");
@@ -432,6 +434,54 @@ fn an_index_that_is_in_use_is_waited_for_and_work_comes_back_at_the_next_try() {
 }
 
 #[test]
+fn what_git_ignored_before_is_no_edit_whatever_becomes_of_the_rules() {
+    const OWN: [&str; 3] = [".env", "data/d1", "out/deep/r1"];
+    let with_own = |rules: &str| {
+        let world = World::new();
+        OWN.iter().for_each(|path| world.write(path, "mine\n"));
+        world.write(".gitignore", rules);
+        world
+    };
+    // The rules are a person's work, and put aside.
+    let world = with_own("*.ckpt\n.env\ndata/\nout/\n");
+    let before = world.all();
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    world.write("train.py", "agent\n");
+    world.write("new.py", "agent\n");
+    let edits = fix::collect(&world.place()).unwrap();
+    assert_eq!((world.fixed().as_str(), edits.left_out.len()), ("A\tnew.py\nM\ttrain.py", 0), "{edits:?}");
+    assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
+    assert_eq!(world.all(), before);
+    // The agent takes rules away. A folder that only holds ignored files is not ignored itself.
+    let world = with_own("*.ckpt\n.env\ndata/\nout/\n");
+    world.git(&["commit", "-q", "-am", "two"]);
+    world.write("runs/a.ckpt", "mine\n");
+    let before = world.all();
+    fix::begin(&world.place(), Dirty::Refuse).unwrap();
+    world.write(".gitignore", "\n");
+    world.write("runs/new.py", "agent\n");
+    fix::collect(&world.place()).unwrap();
+    assert_eq!(world.fixed(), "M\t.gitignore\nA\truns/new.py");
+    assert_eq!(fix::restore(&world.place()).unwrap(), Vec::<String>::new());
+    assert_eq!(world.all(), before);
+}
+
+#[test]
+fn what_an_agent_makes_git_ignore_is_told() {
+    for rules in [".gitignore", ".git/info/exclude"] {
+        let world = World::new();
+        world.write("model.ckpt", "ignored\n");
+        fix::begin(&world.place(), Dirty::Refuse).unwrap();
+        world.write("train.py", "agent\n");
+        world.write("new.py", "agent\n");
+        world.write(rules, "*.ckpt\nnew.py\n");
+        let edits = fix::collect(&world.place()).unwrap();
+        let told = "`new.py`: git ignores it by rules that changed meanwhile, so it is left alone";
+        assert_eq!(edits.left_out, [told], "{rules}");
+    }
+}
+
+#[test]
 fn a_large_file_that_the_agent_changed_is_told_of() {
     let world = World::new();
     world.write("data.bin", &"x".repeat(5 << 20));
@@ -440,6 +490,43 @@ fn a_large_file_that_the_agent_changed_is_told_of() {
     fix::collect(&world.place()).unwrap();
     let left = fix::restore(&world.place()).unwrap();
     assert!(left.len() == 1 && left[0].starts_with("`data.bin` was 5242880 bytes"), "{left:?}");
+}
+
+#[test]
+fn work_that_is_too_large_to_be_put_aside_refuses() {
+    let world = World::new();
+    world.write("train.py", &"x".repeat(5 << 20));
+    world.refused(Dirty::Stash, "`train.py` has uncommitted work that can't be put aside (5242880 bytes: ");
+    assert!(!world.place().store.exists());
+    // One that git does not know stays where it is.
+    world.git(&["checkout", "-q", "--", "."]);
+    world.write("big.bin", &"x".repeat(5 << 20));
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    assert!(world.all().contains_key("big.bin"));
+}
+
+#[test]
+fn what_the_watchdog_reads_is_not_put_aside() {
+    const SAID: &str =
+        "`agents.toml` would be put aside, but it is read while the agent is at work: commit it";
+    // Known to git or not; ours by another name, too.
+    let world = World::new();
+    world.write("agents.toml", "one\n");
+    world.refused(Dirty::Stash, SAID);
+    world.git(&["add", "agents.toml"]);
+    world.git(&["commit", "-q", "-m", "two"]);
+    world.write("agents.toml", "two\n");
+    world.refused(Dirty::Stash, SAID);
+    let alias = world.dir.path().join("alias");
+    std::os::unix::fs::symlink(world.root(), &alias).unwrap();
+    let place = Place { files: vec![alias.join("agents.toml")], ..world.place() };
+    assert!(fix::begin(&place, Dirty::Stash).unwrap_err().contains(SAID));
+    assert!(!world.place().store.exists());
+    // As the commit has it, it is in nobody's way.
+    world.git(&["commit", "-q", "-am", "three"]);
+    world.write("train.py", "mine\n");
+    fix::begin(&world.place(), Dirty::Stash).unwrap();
+    assert_eq!(world.all()["agents.toml"], "644 two\n");
 }
 
 #[test]
@@ -708,8 +795,8 @@ fn what_protects_the_work_would_outlast_a_power_cut() {
     for dir in ["", "/work", "/work/notes"] {
         assert!(synced(&format!("{}{dir}>", store.display())), "{dir}: {before}");
     }
-    for name in ["stash/p-1", "one"] {
-        assert!(synced(&format!("refs/watchkeeper/{name}.lock>")), "{name}: {before}");
+    for name in ["p-1", "one"] {
+        assert!(synced(&format!("/{name}.lock>")), "{name}: {before}");
     }
     // Each record's bytes, before it got its name.
     for (n, line) in before.lines().enumerate().filter(|(_, line)| line.contains("rename")) {
@@ -752,7 +839,7 @@ fn job_by(
         env_remove: Vec::new(),
         stdin: None,
         awaited: true,
-        fix: Some(FixJob { incident: "one".into(), attempt: "p-1".into(), step }),
+        fix: Some(FixJob { incident: "one".into(), attempt: "p-1".into(), step, files: Vec::new() }),
     };
     std::fs::write(dir.join("job.json"), serde_json::to_string(&job).unwrap()).unwrap();
     for file in ["output", "errors"] {
@@ -761,8 +848,9 @@ fn job_by(
     let bin = world.dir.path().join("bin");
     std::fs::create_dir_all(&bin).unwrap();
     let path = std::env::var("PATH").unwrap();
+    let stumbles = std::fs::read_to_string(bin.join("stumbles")).unwrap_or_default();
     let script = format!(
-        "#!/bin/sh\nN=$(($(cat '{0}/count') + 1)); echo $N > '{0}/count'\nif [ $N = {killed_at} ]; then kill -9 $PPID; exit 1; fi\n\
+        "#!/bin/sh\n{stumbles}\nN=$(($(cat '{0}/count') + 1)); echo $N > '{0}/count'\nif [ $N = {killed_at} ]; then kill -9 $PPID; exit 1; fi\n\
          PATH='{path}'; exec git \"$@\"\n",
         bin.display()
     );
@@ -776,6 +864,139 @@ fn job_by(
         .status()
         .unwrap();
     !ended.success()
+}
+
+/// What git does at its next call with such arguments.
+fn stumble(world: &World, args: &str, what: &str) {
+    let bin = world.dir.path().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let once = bin.join("once");
+    let _ = std::fs::remove_file(&once);
+    let script =
+        format!("case \"$*\" in *{args}*) [ -e '{0}' ] || {{ : > '{0}'; {what}; }};; esac", once.display());
+    std::fs::write(bin.join("stumbles"), script).unwrap();
+}
+
+/// What the job's end says.
+fn ended(world: &World) -> String {
+    let dir = world.place().state_dir.join("jobs/p.heal.1");
+    let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+    read("exit.json") + &read("fix.json")
+}
+
+#[test]
+fn a_git_that_fails_is_no_proof_that_there_is_no_tree() {
+    let check = |spoil: &dyn Fn(&World)| {
+        let world = World::new();
+        world.write("train.py", "lr = operator\n");
+        spoil(&world);
+        job(&world, FixStep::Clean, "echo agent > train.py", 0);
+        assert!(ended(&world).contains("git can't answer for"), "{}", ended(&world));
+        let now = std::fs::read_to_string(world.root().join("train.py")).unwrap();
+        assert_eq!(now, "lr = operator\n");
+    };
+    check(&|world| {
+        let config = std::fs::OpenOptions::new().append(true).open(world.root().join(".git/config"));
+        config.unwrap().write_all(b"[broken\n").unwrap();
+    });
+    check(&|world| stumble(world, "--show-toplevel", "echo 'fatal: out of memory' >&2; exit 128"));
+    check(&|world| stumble(world, "--show-toplevel", "kill -9 $$"));
+    // There is none.
+    let world = World::new();
+    std::fs::remove_dir_all(world.root().join(".git")).unwrap();
+    job(&world, FixStep::Clean, "echo agent > train.py", 0);
+    assert!(ended(&world).contains("is in no git tree"), "{}", ended(&world));
+}
+
+#[test]
+fn a_git_that_fails_is_no_proof_that_the_repository_is_gone() {
+    for what in ["kill -9 $$", "echo 'fatal: out of memory' >&2; exit 128"] {
+        let world = World::new();
+        world.write("train.py", "lr = operator\n");
+        let before = world.all();
+        stumble(&world, "cat-file*-e\\ *|*cat-file*--batch-check", what);
+        job(&world, FixStep::Dirty, "echo agent > new.py", 0);
+        assert!(!ended(&world).contains("is gone"), "{}", ended(&world));
+        assert!(ended(&world).contains("\"open\": true"), "{}", ended(&world));
+        assert!(!job(&world, FixStep::Restore, "", 0), "{}", ended(&world));
+        assert_eq!(world.all(), before, "{}", ended(&world));
+    }
+    // Another one is not the one that it began in; a part of one is none.
+    let gone = |spoil: &dyn Fn(&World)| {
+        let world = World::new();
+        fix::begin(&world.place(), Dirty::Refuse).unwrap();
+        assert!(!fix::is_gone(&world.place()).unwrap());
+        spoil(&world);
+        assert!(fix::is_gone(&world.place()).unwrap());
+    };
+    gone(&|world| {
+        std::fs::remove_dir_all(world.root().join(".git")).unwrap();
+        world.git(&["init", "-q", "-b", "main"]);
+    });
+    gone(&|world| std::fs::remove_dir_all(world.root().join(".git/objects")).unwrap());
+}
+
+#[test]
+fn a_call_of_git_that_fails_forgets_no_kept_fix_and_no_marker() {
+    let world = World::new();
+    job(&world, FixStep::Clean, "echo 'lr = agent' > train.py", 0);
+    stumble(&world, "--absolute-git-dir", "exit 128");
+    assert!(!job(&world, FixStep::Keep, "", 0), "{}", ended(&world));
+    assert!(std::fs::read_link(world.root().join(".git/watchkeeper-healing")).is_err());
+    let kept = world.place().state_dir.join("fixes/p-1/kept.json");
+    assert!(kept.exists());
+    for what in ["kill -9 $$", "exit 128"] {
+        stumble(&world, "merge-base", what);
+        job(&world, FixStep::Clean, "echo never", 0);
+        assert!(kept.exists(), "{what}: {}", ended(&world));
+    }
+}
+
+#[test]
+fn an_agent_that_removes_the_records_is_told_of_with_the_command_that_brings_work_back() {
+    let world = World::new();
+    world.write("train.py", "lr = operator\n");
+    job(&world, FixStep::Dirty, "rm -r .watchkeeper/fixes", 0);
+    let said = ended(&world);
+    let name = world.git(&["for-each-ref", "--format=%(refname)", "refs/watchkeeper/stash"]);
+    assert!(
+        said.contains("records of the healing") && said.contains(&format!("stash apply {name}`")),
+        "{said}"
+    );
+    world.git(&["stash", "apply", "-q", &name]);
+    assert_eq!(world.all()["train.py"], "644 lr = operator\n");
+}
+
+/// Two trees of a repository, and an attempt whose records were lost: each one's work keeps its name.
+#[test]
+fn no_work_takes_the_name_of_other_work() {
+    let world = World::new();
+    let (one, two) = (world.place(), world.dir.path().join("two"));
+    world.git(&["worktree", "add", "-q", "-b", "two", &two.to_string_lossy()]);
+    let state_dir = two.join(".watchkeeper");
+    let two = Place { dir: two.clone(), store: state_dir.join("fix/one"), state_dir, ..one.clone() };
+    let stashes = || world.git(&["for-each-ref", "--format=%(refname)", "refs/watchkeeper/stash"]);
+    let work = |name: &str| world.git(&["show", &format!("{name}:train.py")]);
+    world.write("train.py", "a week of work\n");
+    std::fs::write(two.dir.join("train.py"), "work of two\n").unwrap();
+    fix::begin(&one, Dirty::Stash).unwrap();
+    let first = stashes();
+    fix::begin(&two, Dirty::Stash).unwrap();
+    assert_eq!((stashes().lines().count(), work(&first)), (2, "a week of work".into()));
+    assert_eq!(fix::keep(&two).unwrap(), Vec::<String>::new());
+    fix::forget(&two).unwrap();
+    fix::clear(&two);
+    assert_eq!(stashes(), first);
+    // Its records are lost, and there is one of that name again.
+    std::fs::remove_dir_all(&one.store).unwrap();
+    world.write("train.py", "a little more\n");
+    fix::begin(&one, Dirty::Stash).unwrap();
+    assert_eq!((stashes(), work(&first)), (format!("{first}\n{first}.2"), "a week of work".into()));
+    assert_eq!(work(&format!("{first}.2")), "a little more");
+    assert_eq!(fix::keep(&one).unwrap(), Vec::<String>::new());
+    fix::forget(&one).unwrap();
+    assert_eq!(stashes(), first);
+    assert_eq!(world.git(&["for-each-ref", "refs/watchkeeper/guard"]).lines().count(), 1, "the lost one's");
 }
 
 /// Killed at each call of git, before, during and after the agent: the operator's work comes back exactly.

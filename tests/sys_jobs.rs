@@ -446,7 +446,7 @@ fn with_repository() -> Lab {
 
 /// A job that edits the lab's repository.
 fn fixing(lab: &Lab, step: FixStep, script: &str) -> Job {
-    let fix = FixJob { incident: "i".into(), attempt: "a-1".into(), step };
+    let fix = FixJob { incident: "i".into(), attempt: "a-1".into(), step, files: Vec::new() };
     Job { dir: lab.dir.path().join("repo").to_string_lossy().into_owned(), fix: Some(fix), ..job(script) }
 }
 

@@ -125,6 +125,7 @@ fn read_document<'a>(document: &'a DeTable<'a>, source: &Source<'a>, sink: &'a S
         backends: context.backends.into_made(),
         state_dir,
         digest: digest(source.text.as_bytes()),
+        files: vec![source.path.to_path_buf()],
     }
 }
 

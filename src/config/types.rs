@@ -27,6 +27,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Digest of the bytes that this was read from.
     pub digest: String,
+    /// The file itself and those that it had read.
+    pub files: Vec<PathBuf>,
 }
 
 /// `[watchdog]`.

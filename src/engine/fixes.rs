@@ -27,6 +27,12 @@ struct Record {
     root: PathBuf,
 }
 
+/// What protects the work that is put aside: the name of its commit is the first of the two. (The rest is `sys::fix_stash`'s.)
+#[derive(Deserialize)]
+struct Refs {
+    stash: (String, String),
+}
+
 /// What people must hear.
 pub(super) fn look<H: Host, F: Files>(
     host: &mut H,
@@ -89,11 +95,15 @@ fn one<H: Host, F: Files>(host: &mut H, files: &mut F, config: &Config, attempt:
         (false, true) => format!("`{unit}` has no memory of it any more"),
         (false, false) => format!("`{unit}` is no longer in the config"),
     };
+    let refs = files.read(&format!("fixes/{attempt}/refs.json"), RECORD_MAX).ok().flatten();
+    let refs = refs.and_then(|bytes| serde_json::from_slice::<Refs>(&bytes).ok());
+    // (An older version names it after the attempt.)
+    let stash = refs.map_or_else(|| format!("refs/watchkeeper/stash/{attempt}"), |refs| refs.stash.0);
     let root = quoted_word(&record.root.to_string_lossy());
     let mut text = format!("the healing `{attempt}` was begun in {root} and is not ended: {why}");
     if aside {
         text.push_str(&format!(
-            "; your uncommitted work is out of the tree: `git -C {root} stash apply refs/watchkeeper/stash/{attempt}` puts it \
+            "; your uncommitted work is out of the tree: `git -C {root} stash apply {stash}` puts it \
              back (as files it is in {})",
             quoted_word(&own.join("work").to_string_lossy())
         ));

@@ -80,6 +80,7 @@ impl Home {
             Some(mut config) => {
                 config.state_dir = canonical_state(&config.state_dir);
                 own_binary(&mut config);
+                config.files.clone_from(&files);
                 Ok(LoadedConfig { config, text, files, stamp, notes: rendered })
             }
             None => {

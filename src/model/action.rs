@@ -96,6 +96,9 @@ pub struct FixJob {
     pub attempt: String,
     /// What is done.
     pub step: FixStep,
+    /// Files that the watchdog reads while the agent is at work: they are never put aside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 /// A step of a fix.

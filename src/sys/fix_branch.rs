@@ -12,9 +12,15 @@ use super::fix_git::Git;
 use super::fix_look::{self as look, Found};
 use super::fix_swap::Swaps;
 use super::fix_tree::{self as tree, Entry};
-use super::{fix_head as head, fix_kept as kept, fix_marker as marker, fix_stash as stash};
+use super::git::{own_dir, shared_by};
+use super::hosts::records::owner;
+use super::{
+    fix_head as head, fix_ignored as ignored, fix_kept as kept, fix_marker as marker, fix_stash as stash,
+};
+use crate::base::text::quoted_word;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What the tree was, what the agent did, and the index: files of a fix's folder.
@@ -38,6 +44,8 @@ pub struct Place {
     pub store: PathBuf,
     /// Our own files, which may lie in the tree.
     pub state_dir: PathBuf,
+    /// Files that the watchdog reads while the agent is at work: they are never put aside.
+    pub files: Vec<PathBuf>,
 }
 
 /// What is done about uncommitted work.
@@ -82,6 +90,10 @@ pub struct Snapshot {
     pub folders: BTreeSet<String>,
     /// Files that git does not know and that somebody had open for writing: by whom. They are left where they are.
     pub open: BTreeMap<String, String>,
+    /// What git ignored; a folder ends with `/`. Nothing at or below these is ever an edit.
+    pub ignored: BTreeSet<String>,
+    /// A digest of the rules for that which are no file of the tree; None = of an older version.
+    pub rules: Option<String>,
 }
 
 impl Snapshot {
@@ -127,17 +139,23 @@ pub struct Change {
 /// What became of a restore or a merge: what could not be done, in words. Empty = all of it was.
 pub type Left = Vec<String>;
 
-/// Is this folder in a git tree?
+/// Is this folder in a git tree? Whatever git says of it: a tree that git can't answer for is one too.
 pub fn is_tree(dir: &Path) -> bool {
-    open(dir).is_ok()
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    dir.ancestors().any(|above| !is_missing(&above.join(".git")))
 }
 
 /// What a healing would make of a person's work now. Nothing is written.
 pub fn would(dir: &Path, state_dir: &Path, dirty: Dirty) -> Result<Work, String> {
     let git = Git { looks_only: true, ..open(dir)? };
     let store = state_dir.join("fixes").join("look");
-    let place =
-        Place { dir: dir.to_owned(), incident: String::new(), store, state_dir: state_dir.to_owned() };
+    let place = Place {
+        dir: dir.to_owned(),
+        incident: String::new(),
+        store,
+        state_dir: state_dir.to_owned(),
+        files: Vec::new(),
+    };
     look::work(&git, &place, dirty)
 }
 
@@ -170,8 +188,10 @@ fn try_begin(git: &Git, place: &Place, dirty: Dirty) -> Result<Snapshot, String>
     let Found { head, branch, status, before, work, ours, open, stashed } = look::look(git, place, dirty)?;
     let base = before.base(git, place, &head, &ours, &work)?;
     let folders = stash::folders(&git.root, &work);
+    let (ignored, rules) = (ignored::list(git)?, Some(ignored::rules(git)?));
+    let root = git.root.clone();
     let snapshot =
-        Snapshot { v: 1, root: git.root.clone(), head, branch, work, ours, base, stashed, folders, open };
+        Snapshot { v: 1, root, head, branch, work, ours, base, stashed, folders, open, ignored, rules };
     head::keep_index(git, &place.store.join(INDEX))?;
     stash::protect(git, place, &snapshot, &status)?;
     save(&place.store.join(SNAPSHOT), &snapshot)?;
@@ -207,7 +227,11 @@ fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, Str
         true => head::plain_index(git, &snapshot.head)?,
         false => head::put_back_index(git, place)?,
     }
-    let now = tree::status(git, &git.root.clone(), &place.state_dir)?;
+    let mut now = tree::status(git, &git.root.clone(), &place.state_dir)?;
+    // Rules that changed meanwhile make no edits of what they ignored before.
+    let is_ignored =
+        |path: &String| !snapshot.work.contains_key(path) && ignored::covers(&snapshot.ignored, path);
+    now.retain(|path, how| *how == tree::How::Tracked || !is_ignored(path));
     if now.len() > PATHS_MAX {
         return Err(format!("{} paths differ from the commit before the agent", now.len()));
     }
@@ -242,6 +266,7 @@ fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, Str
             }
         }
     }
+    left_out.extend(hidden(git, place, snapshot, &paths)?);
     let (commit, more) = commit(git, place, snapshot, &paths)?;
     left_out.extend(more);
     let name = free_branch(git, &place.incident, commit.as_deref())?;
@@ -253,6 +278,28 @@ fn collected(git: &Git, place: &Place, snapshot: &Snapshot) -> Result<Edits, Str
     }
     save(&place.store.join(EDITS), &edits)?;
     Ok(edits)
+}
+
+/// What git ignores only since somebody changed the rules, in words: nobody can tell whether it is an edit.
+fn hidden(
+    git: &Git,
+    place: &Place,
+    snapshot: &Snapshot,
+    paths: &BTreeMap<String, Change>,
+) -> Result<Left, String> {
+    let Some(rules) = &snapshot.rules else { return Ok(Left::new()) };
+    if !paths.keys().any(|path| ignored::is_rules(path)) && ignored::rules(git)? == *rules {
+        return Ok(Left::new());
+    }
+    let is_new = |path: &String| {
+        !ignored::covers(&snapshot.ignored, path)
+            && !snapshot.work.contains_key(path)
+            && !git.root.join(path).starts_with(&place.state_dir)
+    };
+    let new = ignored::list(git)?.into_iter().filter(is_new);
+    Ok(new
+        .map(|path| format!("`{path}`: git ignores it by rules that changed meanwhile, so it is left alone"))
+        .collect())
 }
 
 /// The edits did not help: every path of them is again what it was. What somebody changed since is left alone, and said; so
@@ -355,12 +402,30 @@ pub fn unfit(place: &Place) -> Result<Left, String> {
     Ok(told)
 }
 
-/// The repository that the fix began in is there no more, or is another one.
-pub fn is_gone(place: &Place) -> bool {
-    begun(place).is_ok_and(|(git, snapshot)| {
-        let is_there = git.ask(&["cat-file", "-e", &format!("{}^{{commit}}", snapshot.head)], Vec::new());
-        is_there.is_ok_and(|ran| !ran.ok())
-    })
+/// The repository that the fix began in is there no more, or is another one. A git that fails proves neither.
+pub fn is_gone(place: &Place) -> Result<bool, String> {
+    let (git, snapshot) = begun(place)?;
+    // It says `missing`, with status 0, of what it does not have.
+    let ran = git.ask(&["cat-file", "--batch-check"], format!("{}\n", snapshot.head).into_bytes())?;
+    if ran.ok() {
+        return Ok(String::from_utf8_lossy(&ran.stdout).trim_end().ends_with(" missing"));
+    }
+    let is_broken = || {
+        let own = own_dir(&git.root).ok()?;
+        let shared = shared_by(own.clone()).ok()?;
+        // Without them a folder is no repository (gitrepository-layout(5)).
+        Some(is_missing(&own.join("HEAD")) || is_missing(&shared.join("objects")))
+    };
+    if is_missing(&git.root.join(".git")) || (ran.status == Some(128) && is_broken() == Some(true)) {
+        return Ok(true);
+    }
+    Err(format!("git can't say whether its repository is still there: {}", ran.why()))
+}
+
+/// Nothing is there; not: it can't be looked at.
+fn is_missing(path: &Path) -> bool {
+    let no = |error: std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    path.symlink_metadata().is_err_and(no)
 }
 
 /// What is left without the repository, in words: work that was put aside comes from the copies.
@@ -387,13 +452,29 @@ pub fn is_collected(place: &Place) -> bool {
     place.store.join(EDITS).exists()
 }
 
+/// It was begun, and its records are gone: what is left to say. None = it was not.
+pub fn lost(place: &Place) -> Option<String> {
+    let git = open(&place.dir).ok()?;
+    if is_begun(place) || !marker::is_held(&git, place) {
+        return None;
+    }
+    let mut said = format!(
+        "the records of the healing (`{}`) are gone: what the agent edited can't be told apart, put on a branch or taken back",
+        place.store.display()
+    );
+    if let Some(name) = stash::last(&git, place) {
+        said.push_str(&format!(
+            "; your uncommitted work is out of the tree: `git -C {} stash apply {name}` puts it back",
+            quoted_word(&git.root.to_string_lossy())
+        ));
+    }
+    Some(said)
+}
+
 /// Lets go of what protected the operator's work; the records may be removed by then.
 pub fn forget(place: &Place) -> Result<(), String> {
     let git = open(&place.dir)?;
-    for name in [guard(place), stash::name(place)] {
-        git.ask(&["update-ref", "-d", &name], Vec::new())?;
-    }
-    Ok(())
+    stash::forget(&git, place)
 }
 
 /// The records of a fix that is over; what is remembered of one that was kept stays.
@@ -438,13 +519,14 @@ fn free_branch(git: &Git, incident: &str, commit: Option<&str>) -> Result<String
 
 /// Keeps the objects of the operator's uncommitted work from being collected.
 pub(super) fn guard(place: &Place) -> String {
-    format!("refs/watchkeeper/{}", place.incident)
+    format!("refs/watchkeeper/guard/{}/{}", owner(&place.state_dir), place.incident)
 }
 
 fn open(dir: &Path) -> Result<Git, String> {
     let here = Git::of(dir);
     let top = here.call(&["rev-parse", "--show-toplevel"]).map_err(|why| {
-        format!("`{}` is in no git tree, so edits could not be taken back: {why}", dir.display())
+        let what = if is_tree(dir) { "in a tree that git can't answer for" } else { "in no git tree" };
+        format!("`{}` is {what}, so edits could not be taken back: {why}", dir.display())
     })?;
     let top = String::from_utf8(top).map_err(|_| "the tree's path is not UTF-8".to_owned())?;
     Ok(Git::of(Path::new(top.strip_suffix('\n').unwrap_or(&top))))

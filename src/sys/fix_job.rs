@@ -31,6 +31,7 @@ pub(super) fn run(
         incident: order.incident.clone(),
         store: state_dir.join("fixes").join(attempt),
         state_dir: state_dir.to_owned(),
+        files: order.files.iter().map(PathBuf::from).collect(),
     };
     match order.step {
         FixStep::Clean => around(&place, Dirty::Refuse, program),
@@ -89,10 +90,13 @@ fn around(place: &Place, dirty: Dirty, program: impl FnOnce() -> Ended) -> (Ende
 /// After the agent: its edits, apart from the operator's work.
 fn collected(place: &Place, ended: Ended) -> (Ended, FixSeen) {
     if !fix::is_begun(place) {
-        return (ended, no_tree(place));
+        return match fix::lost(place) {
+            Some(why) => ((None, Some(why)), FixSeen::default()),
+            None => (ended, no_tree(place)),
+        };
     }
-    if fix::is_gone(place) {
-        return ((None, Some(fix::rescued(place))), FixSeen::default());
+    if let Some(gone) = gone(place) {
+        return gone;
     }
     match fix::collect(place).and_then(|edits| Ok((edits, fix::unfit(place)?))) {
         Ok((edits, told)) => (ended, FixSeen { told: bounded(told), ..seen(edits) }),
@@ -100,6 +104,15 @@ fn collected(place: &Place, ended: Ended) -> (Ended, FixSeen) {
             let why = format!("the agent's edits could not be put on a branch: {why}");
             ((None, Some(why)), FixSeen { open: true, ..FixSeen::default() })
         }
+    }
+}
+
+/// Without its repository nothing more can be done; with one that git can't answer for now, all of it later.
+fn gone(place: &Place) -> Option<(Ended, FixSeen)> {
+    match fix::is_gone(place) {
+        Ok(false) => None,
+        Ok(true) => Some(((None, Some(fix::rescued(place))), FixSeen::default())),
+        Err(why) => Some(((None, Some(why)), FixSeen { open: true, ..FixSeen::default() })),
     }
 }
 
@@ -123,8 +136,8 @@ fn end(place: &Place, step: impl FnOnce(&Place) -> Result<Vec<String>, String>) 
         fix::clear_unbegun(place);
         return ((Some(0), None), FixSeen::default());
     }
-    if fix::is_gone(place) {
-        return ((None, Some(fix::rescued(place))), FixSeen::default());
+    if let Some(gone) = gone(place) {
+        return gone;
     }
     match step(place) {
         Ok(left) if left.is_empty() => {

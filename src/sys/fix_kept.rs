@@ -76,10 +76,10 @@ pub(super) fn before(git: &Git, place: &Place, head: &str) -> Before {
         if kept.root != git.root || waiting.len() >= WAITING_MAX {
             continue;
         }
-        if stands(git, &kept, head) {
-            waiting.push(kept);
-        } else if !git.looks_only {
-            forget(&path);
+        match stands(git, &kept, head) {
+            Some(true) => waiting.push(kept),
+            Some(false) if !git.looks_only => forget(&path),
+            Some(false) | None => {}
         }
     }
     Before { waiting }
@@ -90,13 +90,19 @@ fn forget(path: &Path) {
     let _ = path.parent().map(std::fs::remove_dir);
 }
 
-/// Its branch is there, with its commit, and the commit is not merged yet.
-fn stands(git: &Git, kept: &Kept, head: &str) -> bool {
-    let within = |commit: &str, tip: &str| {
-        let ran = git.ask(&["merge-base", "--is-ancestor", commit, tip], Vec::new());
-        ran.is_ok_and(|ran| ran.ok())
+/// Its branch is there, with its commit, and the commit is not merged yet. None = git fails to say.
+fn stands(git: &Git, kept: &Kept, head: &str) -> Option<bool> {
+    let yes = |args: &[&str]| match git.ask(args, Vec::new()).ok()?.status {
+        Some(0) => Some(true),
+        Some(1) => Some(false),
+        Some(_) | None => None,
     };
-    within(&kept.commit, &format!("refs/heads/{}", kept.branch)) && !within(&kept.commit, head)
+    let branch = format!("refs/heads/{}", kept.branch);
+    let within = |tip: &str| yes(&["merge-base", "--is-ancestor", &kept.commit, tip]);
+    if !yes(&["show-ref", "--verify", "--quiet", &branch])? || !within(&branch)? {
+        return Some(false);
+    }
+    Some(!within(head)?)
 }
 
 impl Before {

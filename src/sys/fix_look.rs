@@ -9,7 +9,7 @@ use super::fix_tree::{self as tree, Entry, How};
 use super::{fix_head as head, fix_kept as kept, fix_stash as stash};
 use crate::base::text::counted;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a repository has while an operation of the operator's is under way.
 const UNDER_WAY: [(&str, &str); 6] = [
@@ -63,6 +63,7 @@ pub(super) fn look(git: &Git, place: &Place, dirty: Dirty) -> Result<Found, Stri
         ));
     }
     may_hide(git, found.stashed)?;
+    can_go(git, place, &found)?;
     Ok(found)
 }
 
@@ -74,6 +75,7 @@ pub(super) fn work(git: &Git, place: &Place, dirty: Dirty) -> Result<Work, Strin
         return Ok(Work::Forbids(forbids));
     }
     may_hide(git, found.stashed)?;
+    can_go(git, place, &found)?;
     let aside = found.work.keys().filter(|path| found.stashed && found.is_work(path)).count();
     Ok(Work::Aside(aside))
 }
@@ -104,6 +106,34 @@ fn find(git: &Git, place: &Place, dirty: Dirty) -> Result<Found, String> {
     }
     let stashed = dirty == Dirty::Stash && work.keys().any(|path| !ours.contains(path));
     Ok(Found { head, branch, status, before, work, ours, open, stashed })
+}
+
+/// Work that git knows and that can't be put aside would be the agent's to overwrite. And what the watchdog reads
+/// meanwhile would be another version, or missing.
+fn can_go(git: &Git, place: &Place, found: &Found) -> Result<(), String> {
+    if !found.stashed {
+        return Ok(());
+    }
+    let read: BTreeSet<PathBuf> = place.files.iter().flat_map(|file| names_of(file)).collect();
+    for path in found.work.keys().filter(|path| found.is_work(path)) {
+        if names_of(&git.root.join(path)).iter().any(|name| read.contains(name)) {
+            return Err(format!(
+                "`{path}` would be put aside, but it is read while the agent is at work: commit it"
+            ));
+        }
+    }
+    for path in found.tracked() {
+        if let Some(Entry::Left { why }) = found.work.get(path) {
+            return Err(format!("`{path}` has uncommitted work that can't be put aside ({why}): commit it"));
+        }
+    }
+    Ok(())
+}
+
+/// A file as it is named, and without the links on the way to it and at it.
+fn names_of(file: &Path) -> Vec<PathBuf> {
+    let in_folder = || Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?));
+    [Some(file.to_owned()), in_folder(), file.canonicalize().ok()].into_iter().flatten().collect()
 }
 
 fn may_begin(git: &Git) -> Result<(), String> {

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 const MARKER: &str = "watchkeeper-healing";
 
 fn path(git: &Git) -> Result<PathBuf, String> {
-    Ok(PathBuf::from(git.line(&["rev-parse", "--absolute-git-dir"])?).join(MARKER))
+    let dir = own_dir(&git.root).map_err(|why| format!("`{}`: {why}", git.root.display()))?;
+    std::path::absolute(dir.join(MARKER)).map_err(|error| error.to_string())
 }
 
 fn own(place: &Place) -> Result<PathBuf, String> {
@@ -53,6 +54,12 @@ pub(super) fn holder(root: &Path) -> Option<(PathBuf, PathBuf)> {
     let marker = own_dir(root).ok()?.join(MARKER);
     let leads_to = std::fs::read_link(&marker).ok()?;
     Some((marker, leads_to))
+}
+
+/// Does it lead to this fix's folder, which may be gone?
+pub(super) fn is_held(git: &Git, place: &Place) -> bool {
+    let leads_to = holder(&git.root).map(|(_, leads_to)| leads_to);
+    leads_to.is_some() && leads_to == own(place).ok()
 }
 
 /// Gives the tree free again, if this fix has it.

@@ -11,6 +11,7 @@ use super::fix_git::Git;
 use super::fix_head as head;
 use super::fix_swap::{self as swap, Placed, Swaps};
 use super::fix_tree::{self as tree, Entry, How};
+use super::hosts::records::owner;
 use super::writers;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 const ASIDE: &str = "aside";
 /// What became of it.
 const BACK: &str = "back.json";
+/// What protects it in the repository.
+const REFS: &str = "refs.json";
 /// Copies of it.
 const WORK: &str = "work";
 /// Copies that are made, and their bytes together.
@@ -37,10 +40,72 @@ pub(super) struct Back {
     pub(super) left: BTreeMap<String, String>,
 }
 
-/// The stash commit's name.
+/// The references that protect the work: their names, and what they were made to lead to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Refs {
+    v: u32,
+    /// Name and tree.
+    guard: (String, String),
+    /// Name and commit; empty = nothing is put aside.
+    stash: (String, String),
+}
+
+fn refs(place: &Place) -> Result<Option<Refs>, String> {
+    load(&place.store.join(REFS))
+}
+
+fn attempt(place: &Place) -> String {
+    place.store.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// How the names of an attempt's stash commits begin. Other trees of the repository may have an attempt of that name.
+fn stem(place: &Place) -> String {
+    format!("refs/watchkeeper/stash/{}/{}", owner(&place.state_dir), attempt(place))
+}
+
+/// The stash commit's name. (Of an older version: the attempt's.)
 pub(super) fn name(place: &Place) -> String {
-    let attempt = place.store.file_name().unwrap_or_default().to_string_lossy();
-    format!("refs/watchkeeper/stash/{attempt}")
+    let written = refs(place).ok().flatten().map(|refs| refs.stash.0).filter(|name| !name.is_empty());
+    written.unwrap_or_else(|| format!("refs/watchkeeper/stash/{}", attempt(place)))
+}
+
+/// A name that nothing has: what stands under another one may be all that is left of somebody's work.
+fn free(git: &Git, stem: &str) -> Result<String, String> {
+    let numbered = (2..100).map(|n| format!("{stem}.{n}"));
+    for name in std::iter::once(stem.to_owned()).chain(numbered) {
+        let ran = git.ask(&["rev-parse", "--verify", "--quiet", &name], Vec::new())?;
+        match (ran.ok(), ran.status) {
+            (true, _) => {}
+            (false, Some(1)) => return Ok(name),
+            (false, _) => return Err(format!("git rev-parse: {}", ran.why())),
+        }
+    }
+    Err(format!("there are a hundred references `{stem}…`: remove some"))
+}
+
+/// The newest stash commit of an attempt of this name, whose records are gone.
+pub(super) fn last(git: &Git, place: &Place) -> Option<String> {
+    let (stem, numbered) = (stem(place), format!("{}.*", stem(place)));
+    let newest = ["for-each-ref", "--sort=-creatordate", "--count=1", "--format=%(refname)"];
+    git.line(&[&newest[..], &[&stem, &numbered]].concat()).ok().filter(|name| !name.is_empty())
+}
+
+/// Lets go of what protected the work, if it is still what was made for it.
+pub(super) fn forget(git: &Git, place: &Place) -> Result<(), String> {
+    let old = || {
+        let guard = (format!("refs/watchkeeper/{}", place.incident), String::new());
+        Refs { guard, stash: (name(place), String::new()), ..Refs::default() }
+    };
+    let refs = refs(place)?.unwrap_or_else(old);
+    for (name, id) in [refs.guard, refs.stash] {
+        match (name.is_empty(), id.is_empty()) {
+            (true, _) => continue,
+            (false, true) => git.ask(&["update-ref", "-d", &name], Vec::new())?,
+            (false, false) => git.ask(&["update-ref", "-d", &name, &id], Vec::new())?,
+        };
+    }
+    Ok(())
 }
 
 /// The folder with copies of the operator's work, if there are any.
@@ -100,11 +165,21 @@ pub(super) fn protect(
     }
     let id = git.fed(&["mktree", "-z"], listing)?;
     let id = String::from_utf8_lossy(&id).trim().to_owned();
-    git.call(&["update-ref", &guard(place), &id])?;
+    // Of a beginning that was killed: nothing is out of the tree yet.
+    if refs(place)?.is_some() {
+        forget(git, place)?;
+    }
+    let mut refs = Refs { v: 1, guard: (free(git, &guard(place))?, id), ..Refs::default() };
+    if snapshot.stashed {
+        refs.stash = (free(git, &stem(place))?, commit(git, place, snapshot, status)?);
+    }
+    // Written down first: what is not can't be removed.
+    save(&place.store.join(REFS), &refs)?;
+    // (An old value of "" = there is none.)
+    git.call(&["update-ref", &refs.guard.0, &refs.guard.1, ""])?;
     copy(git, place, snapshot)?;
     if snapshot.stashed {
-        let commit = commit(git, place, snapshot, status)?;
-        git.call(&["update-ref", &name(place), &commit])?;
+        git.call(&["update-ref", &refs.stash.0, &refs.stash.1, ""])?;
     }
     Ok(())
 }
@@ -342,7 +417,7 @@ pub(super) fn rescue(place: &Place, snapshot: &Snapshot) -> Vec<String> {
 
 /// The records go.
 pub(super) fn clear(place: &Place) {
-    for file in [ASIDE, BACK] {
+    for file in [ASIDE, BACK, REFS] {
         let _ = std::fs::remove_file(place.store.join(file));
     }
     let _ = std::fs::remove_dir_all(place.store.join(WORK));

@@ -36,7 +36,13 @@ impl World {
 
     fn place(&self) -> Place {
         let (dir, store) = (self.root(), self.store.clone());
-        Place { dir, incident: "one".into(), store, state_dir: self.dir.path().join("state") }
+        Place {
+            dir,
+            incident: "one".into(),
+            store,
+            state_dir: self.dir.path().join("state"),
+            files: Vec::new(),
+        }
     }
 
     fn git(&self, args: &[&str]) -> String {
@@ -176,9 +182,13 @@ fn a_save_while_work_is_put_back_stands_and_the_older_work_is_named() {
         while_replaced(&world, path, once(how), || fix::collect(&world.place()).unwrap());
         assert_eq!((world.read(path), world.read("notes.txt")), (stands(how).into(), "work\n".into()));
         let told = fix::unfit(&world.place()).unwrap().join("; ");
-        let named = told.contains("`train.py`") && told.contains("refs/watchkeeper/stash/p-1");
+        let named =
+            told.contains("`train.py`") && told.contains(&crate::sys::fix_stash::name(&world.place()));
         assert!(named, "{how:?}: {told}");
-        assert_eq!(world.git(&["show", "refs/watchkeeper/stash/p-1:train.py"]), "work");
+        assert_eq!(
+            world.git(&["show", &format!("{}:train.py", crate::sys::fix_stash::name(&world.place()))]),
+            "work"
+        );
     }
 }
 

@@ -11,6 +11,7 @@ pub mod files;
 pub mod fix_branch;
 mod fix_git;
 mod fix_head;
+mod fix_ignored;
 mod fix_job;
 mod fix_kept;
 mod fix_look;

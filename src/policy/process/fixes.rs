@@ -22,13 +22,16 @@ const TRIES_MAX: usize = 4;
 const AGAIN_S: f64 = 5.0;
 
 /// What an agent's job edits, and how it is kept apart.
-pub(super) fn around(unit: &ProcessUnit, incident: &str, attempt: &str) -> FixJob {
+pub(super) fn around(context: &UnitContext<'_>, unit: &ProcessUnit, incident: &str, attempt: &str) -> FixJob {
     let step = match unit.healing.dirty {
         DirtyTree::Refuse => FixStep::Clean,
         DirtyTree::Stash => FixStep::Dirty,
     };
     let incident = if incident.is_empty() { attempt } else { incident };
-    FixJob { incident: incident.to_owned(), attempt: attempt.to_owned(), step }
+    let healing = [&unit.healing.program, &unit.healing.prompt].into_iter().flatten();
+    let files = context.config.files.iter().chain(healing);
+    let files = files.map(|file| file.to_string_lossy().into_owned()).collect();
+    FixJob { incident: incident.to_owned(), attempt: attempt.to_owned(), step, files }
 }
 
 /// What an agent's job left in the tree: the branch with it; None = nothing. Of one that was killed nobody knows.
@@ -231,7 +234,12 @@ pub(super) fn propose(context: &UnitContext<'_>, state: &UnitState, out: &mut Pr
         env_remove: Vec::new(),
         stdin: None,
         awaited: true,
-        fix: Some(FixJob { incident: due.incident.clone(), attempt: due.attempt.clone(), step: due.step }),
+        fix: Some(FixJob {
+            incident: due.incident.clone(),
+            attempt: due.attempt.clone(),
+            step: due.step,
+            files: Vec::new(),
+        }),
     };
     let why = Reason::new("process.fix", format!("attempt {} is over", due.attempt), vec![]);
     out.want(Claim::Order, &what, What::Act(Action::RunJob { job }), why);

@@ -468,7 +468,7 @@ fn ask_headless(
         env_remove: NESTED.iter().map(|name| (*name).to_owned()).collect(),
         stdin: Some(prompt::text(context, unit, state, remedy, brief)),
         awaited: true,
-        fix: Some(fixes::around(unit, &remedy.incident, &remedy.attempt)),
+        fix: Some(fixes::around(context, unit, &remedy.incident, &remedy.attempt)),
     };
     let why = Reason::new("process.agent", remedy.remedy.why.clone(), vec![]);
     out.want(Claim::Order, "ask the agent", What::Act(Action::RunJob { job }), why);

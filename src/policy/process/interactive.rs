@@ -160,7 +160,7 @@ fn job(
     id: String,
     step: FixStep,
 ) -> Action {
-    let fix = FixJob { step, ..fixes::around(unit, &remedy.incident, &remedy.attempt) };
+    let fix = FixJob { step, ..fixes::around(context, unit, &remedy.incident, &remedy.attempt) };
     let job = Job {
         id,
         argv: Vec::new(),

@@ -201,12 +201,8 @@ impl Trees {
 }
 
 fn tree(dir: &Path, state_dir: &Path, dirty: DirtyTree) -> Tree {
-    let asked =
-        Program::new("git").args(["rev-parse", "--show-toplevel"]).dir(dir).deadline(VERSION_PATIENCE).run();
-    match asked {
-        Ok(ran) if ran.ok() => {}
-        Ok(_) => return Tree::NoRepository,
-        Err(error) => return Tree::Unknown { why: error.message() },
+    if !fix_branch::is_tree(dir) {
+        return Tree::NoRepository;
     }
     let dirty = match dirty {
         DirtyTree::Refuse => Dirty::Refuse,
