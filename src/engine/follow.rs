@@ -8,7 +8,7 @@ use crate::base::names::UnitName;
 use crate::base::text::digest;
 use crate::base::time::Awake;
 use crate::config::{DetectorConfig, Rule};
-use crate::detect::log::{Position, Scanner, spoke};
+use crate::detect::log::{Position, Scanner, spoke, told};
 use crate::model::finding::Finding;
 use crate::model::process::{LogCursor, LogSeen};
 use crate::sys::follow::{Got, Log, Reader, Start};
@@ -151,6 +151,7 @@ impl Follower {
             true => Position {
                 judged: known.judged.max(reader.at),
                 traced: known.traced.max(reader.at),
+                told: known.told,
                 ..begins
             },
             false => begins,
@@ -177,12 +178,12 @@ impl Follower {
 
 /// A scan that knows of nothing before this place.
 fn fresh(at: u64) -> Position {
-    Position { offset: at, line: 1, judged: at, traced: at, long: None }
+    Position { offset: at, line: 1, judged: at, traced: at, ..Position::default() }
 }
 
 fn position(cursor: &LogCursor) -> Position {
     let LogCursor { offset, line, judged, traced, long, .. } = *cursor;
-    Position { offset, line, judged, traced, long }
+    Position { offset, line, judged, traced, told: told(cursor.told.iter().copied(), traced), long }
 }
 
 impl Following {
@@ -312,6 +313,7 @@ impl Following {
             line: place.line,
             judged: place.judged,
             traced: place.traced,
+            told: place.told.into_iter().flatten().collect(),
             long: place.long,
             read,
             ..cursor

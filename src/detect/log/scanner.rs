@@ -23,6 +23,8 @@ const WINDOW: usize = 64 * 1024;
 const BEHIND_MAX: usize = 16 * 1024;
 /// Findings of patterns that wait for the end of a trace.
 const HELD_MAX: usize = 64;
+/// Traces that were told while an older one is open, and are remembered.
+pub const TOLD_MAX: usize = 16;
 /// A report of tests that began so far back is not read again after a restart.
 const REPORT_BEHIND_MAX: u64 = 256 * 1024;
 
@@ -37,9 +39,14 @@ pub struct Position {
     pub judged: u64,
     /// Traces that were given away by a line before it were judged.
     pub traced: u64,
+    /// So were these behind it, while an older one is open.
+    pub told: Told,
     /// It is within a line that is too long.
     pub long: Option<LongLine>,
 }
+
+/// The lines that gave traces away, in order; the last ones when there are too many.
+pub type Told = [Option<u64>; TOLD_MAX];
 
 /// The detectors of one log.
 #[derive(Debug)]
@@ -59,6 +66,8 @@ pub struct Scanner {
     hushed: u64,
     /// What patterns found in lines of a trace that is still open: told together with it.
     held: Vec<Finding>,
+    /// What gave away the last traces that were told.
+    told: Vec<u64>,
     /// What an earlier scan has judged.
     before: Position,
 }
@@ -104,6 +113,7 @@ impl Scanner {
             partial_found: false,
             hushed: 0,
             held: Vec::new(),
+            told: from.told.into_iter().flatten().collect(),
             before: from,
         }
     }
@@ -129,7 +139,9 @@ impl Scanner {
             // The number at its end may not be all there: metrics wait.
             self.judge(self.buffer.pos..end, Completeness::Partial, out);
             self.finish_traces(out);
-            self.partial_found = out.len() > found;
+            // What ends before it is over, and says nothing of what is still to come of this line.
+            let at = self.buffer.offset(self.buffer.pos);
+            self.partial_found = out[found..].iter().any(|found| found.end > at);
         }
         self.hushed = self.fed();
         self.finish_traces(out);
@@ -190,7 +202,7 @@ impl Scanner {
         let held = self.held.iter().map(|found| found.at);
         let judged = held.fold(here + ahead, u64::min).max(self.before.judged);
         let traced = open.map_or(here, |(_, trigger)| trigger).max(self.before.traced);
-        Position { offset, line, judged, traced, long }
+        Position { offset, line, judged, traced, told: told(self.told.iter().copied(), traced), long }
     }
 
     /// Bytes that were taken in, from the log's beginning.
@@ -273,7 +285,7 @@ impl Scanner {
         long.judge(&self.patterns, &self.filter, &window, out);
     }
 
-    /// Looks at the whole lines up to `end`.
+    /// Looks at the whole lines up to `end`, or to one that is too long.
     fn scan(&mut self, end: usize, out: &mut Vec<Finding>) {
         let mut ahead = Ahead::default();
         while self.buffer.pos < end {
@@ -293,8 +305,10 @@ impl Scanner {
                 self.buffer.advance(start);
             }
             let (stop, next) = self.buffer.next_end(self.buffer.pos, end).unwrap_or((end, end));
+            if stop - self.buffer.pos > LINE_MAX {
+                return;
+            }
             if !std::mem::take(&mut self.partial_found) {
-                let stop = stop.min(self.buffer.pos + LINE_MAX);
                 self.judge(self.buffer.pos..stop, Completeness::Whole, out);
             }
             self.buffer.advance(next);
@@ -343,13 +357,27 @@ impl Scanner {
         out.extend(self.held.extract_if(.., |found| over || open.is_none_or(|open| found.at < open)));
     }
 
-    fn tell(&self, found: Vec<Traced>, out: &mut Vec<Finding>) {
-        for traced in found.into_iter().filter(|traced| traced.trigger >= self.before.traced) {
+    fn tell(&mut self, found: Vec<Traced>, out: &mut Vec<Finding>) {
+        let Position { traced, told, .. } = self.before;
+        for traced in
+            found.into_iter().filter(|one| one.trigger >= traced && !told.contains(&Some(one.trigger)))
+        {
+            self.told.push(traced.trigger);
             for name in &self.tracers {
                 out.push(Finding { detector: name.clone(), ..traced.finding.clone() });
             }
         }
+        self.told.sort_unstable();
+        self.told.dedup();
+        self.told.drain(..self.told.len().saturating_sub(TOLD_MAX));
     }
+}
+
+/// What is to be remembered of told traces when all that were given away before `from` are known anyway.
+pub fn told(triggers: impl Iterator<Item = u64>, from: u64) -> Told {
+    let mut told = Told::default();
+    told.iter_mut().zip(triggers.filter(|at| *at >= from)).for_each(|(place, at)| *place = Some(at));
+    told
 }
 
 /// Whether a line has its end.

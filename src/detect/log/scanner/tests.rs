@@ -136,3 +136,64 @@ fn a_progress_bar_is_many_lines() {
     assert_eq!(said(&found), ["1:10 oom"]);
     assert_eq!(scan.metrics().get("step"), Some(&3.0));
 }
+
+/// Two sources: the trace of the first is whole, and open as long as nobody knows that; that of the second was told.
+const RANKS: &str = "[rank0]: Traceback (most recent call last):\n[rank0]:   File \"/a.py\", line 1, in f\n\
+    [rank0]:     x\n[rank0]: KeyError: zero\n[rank1]: Traceback (most recent call last):\n\
+    [rank1]:   File \"/a.py\", line 1, in g\n[rank1]:     x\n[rank1]: ValueError: one\n[rank1]: step 1\n";
+
+#[test]
+fn a_trace_told_while_an_older_one_is_open_is_not_told_by_any_later_scan() {
+    let mut found = Vec::new();
+    let mut scan = scanner(Position::default());
+    let mut log = format!("{RANKS}{}", "[rank1]: step 1\n".repeat(60));
+    scan.feed(log.as_bytes(), &mut found);
+    assert_eq!(said(&found), ["5:121 traceback"]);
+    let mut position = scan.position();
+    for step in 2..6 {
+        log.push_str(&format!("[rank1]: step {step}\n"));
+        let mut next = scanner(position);
+        next.feed(&log.as_bytes()[position.offset as usize..], &mut found);
+        assert_eq!(said(&found), ["5:121 traceback"], "scan {step}");
+        position = next.position();
+    }
+    let mut last = scanner(position);
+    last.feed(&log.as_bytes()[position.offset as usize..], &mut found);
+    last.finish(&mut found);
+    assert_eq!(said(&found), ["5:121 traceback", "1:0 traceback"]);
+    assert_eq!(last.position().told, Told::default());
+}
+
+#[test]
+fn what_ends_an_unfinished_line_after_silence_is_judged_whatever_the_silence_told() {
+    for (before, line) in [("", "5:84 oom"), ("ok \n", "6:88 oom")] {
+        let mut found = Vec::new();
+        let mut scan = scanner(Position::default());
+        let log = format!("{TRACE}{}Saving... ", before);
+        scan.feed(log.as_bytes(), &mut found);
+        scan.quiet(&mut found);
+        assert_eq!(said(&found).len(), 1, "{:?}", said(&found));
+        let position = scan.position();
+        scan.feed(b"OOM\n", &mut found);
+        assert_eq!(said(&found), ["1:0 traceback", line]);
+        let mut anew = Vec::new();
+        let mut next = scanner(position);
+        next.feed(&format!("{log}OOM\n").as_bytes()[position.offset as usize..], &mut anew);
+        next.finish(&mut anew);
+        assert_eq!(said(&anew), [line], "a new scan");
+    }
+}
+
+#[test]
+fn a_line_of_one_and_a_half_windows_is_looked_at_up_to_its_end() {
+    for hit in [1_000, 65_530, 70_000, 77_428, 100_000, 116_150] {
+        let log = format!("start\n{} OOM {}\nend\nOOM\n", "y".repeat(hit), "z".repeat(40_000));
+        for size in [log.len(), 65_536, 50_000, 997] {
+            let mut found = Vec::new();
+            let mut scan = scanner(Position::default());
+            log.as_bytes().chunks(size).for_each(|piece| scan.feed(piece, &mut found));
+            let lines: Vec<u64> = found.iter().map(|one| one.line).collect();
+            assert_eq!(lines, [2, 4], "hit at {hit}, pieces of {size}");
+        }
+    }
+}
