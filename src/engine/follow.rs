@@ -69,8 +69,10 @@ struct Following {
     sieve: Sieve,
     grew: bool,
     grown_at: Awake,
-    /// Since when something waits for the end of the trace around it.
-    holding_since: Option<Awake>,
+    /// What waits for the end of the trace around it: the first place, and since when.
+    holding: Option<(u64, Awake)>,
+    /// The last line of the open trace that got none for the longest time, and when that was seen.
+    stale: Option<(u64, Awake)>,
     /// Bytes up to here were read before.
     known: u64,
     trouble: Option<String>,
@@ -168,7 +170,8 @@ impl Follower {
             sieve: Sieve::default(),
             grew: false,
             grown_at: now,
-            holding_since: None,
+            holding: None,
+            stale: None,
             trouble,
         };
         self.logs.insert(question.unit.clone(), following);
@@ -197,8 +200,7 @@ impl Following {
                     self.grown_at = now;
                     let mut found = Vec::new();
                     self.scanner.feed(&bytes, &mut found);
-                    let since = self.holding_since.unwrap_or(now);
-                    self.holding_since = self.scanner.is_holding().then_some(since);
+                    self.clock(now);
                     self.grew |= self.scanner.fed() > self.known;
                     self.keep(found);
                 }
@@ -244,7 +246,7 @@ impl Following {
         self.keep(found);
         self.mark();
         self.scanner = Scanner::new(&self.configs, fresh(next.at));
-        self.holding_since = None;
+        (self.holding, self.stale) = (None, None);
         self.known = next.at;
         self.reader = next;
     }
@@ -275,7 +277,8 @@ impl Following {
     /// Seconds until [`Following::hush`] has something to do.
     fn due_s(&self, now: Awake) -> Option<f64> {
         let open = self.scanner.is_open().then_some(self.grown_at);
-        let since = [open, self.holding_since].into_iter().flatten().min()?;
+        let waiting = [self.holding, self.stale].map(|known| known.map(|(_, since)| since));
+        let since = waiting.into_iter().chain([open]).flatten().min()?;
         Some((QUIET_S - now.since_s(since)).max(0.0))
     }
 
@@ -284,20 +287,33 @@ impl Following {
         if self.scanner.is_open() && now.since_s(self.grown_at) >= QUIET_S {
             self.judge();
         }
-        if self.holding_since.is_some_and(|since| now.since_s(since) >= QUIET_S) {
-            let mut found = Vec::new();
-            self.scanner.let_go(&mut found);
-            self.holding_since = None;
-            self.keep(found);
+        let is_due = |known: &(u64, Awake)| now.since_s(known.1) >= QUIET_S;
+        let mut found = Vec::new();
+        if let Some((last, _)) = self.stale.filter(is_due) {
+            self.scanner.settle(last, &mut found);
         }
+        if self.holding.is_some_and(|known| is_due(&known)) {
+            self.scanner.let_go(&mut found);
+        }
+        self.clock(now);
+        self.keep(found);
         self.has_found()
     }
 
     fn judge(&mut self) {
         let mut found = Vec::new();
         self.scanner.quiet(&mut found);
-        self.holding_since = None;
+        (self.holding, self.stale) = (None, None);
         self.keep(found);
+    }
+
+    /// Remembers since when something waits.
+    fn clock(&mut self, now: Awake) {
+        let since = |place: Option<u64>, known: Option<(u64, Awake)>| {
+            Some(known.filter(|known| Some(known.0) == place).unwrap_or((place?, now)))
+        };
+        self.holding = since(self.scanner.holding(), self.holding);
+        self.stale = since(self.scanner.stale(), self.stale);
     }
 
     /// What is told to the tick, and where reading stands.
@@ -506,6 +522,38 @@ mod tests {
             world.follower.wake(world.now);
         }
         assert_eq!(world.taken(), ["9 oom: OOM"], "a trace without an end hides nothing");
+    }
+
+    #[test]
+    fn a_whole_trace_is_told_however_much_others_write() {
+        let mut world = World::new();
+        let zero = "[rank0]: Traceback (most recent call last):\n[rank0]:   File \"/a.py\", line 1, in f\n\
+                    [rank0]:     x\n[rank0]: KeyError: zero\n";
+        world.append(zero);
+        assert!(world.taken().is_empty());
+        for _ in 0..4 {
+            world.now = Awake(world.now.0 + 200);
+            world.append("[rank1]: step\n");
+            world.follower.wake(world.now);
+        }
+        assert_eq!(world.taken(), ["1 traceback: zero"]);
+        world.restart();
+        assert!(world.taken().is_empty());
+    }
+
+    #[test]
+    fn what_the_next_trace_holds_waits_as_long_as_what_the_first_held() {
+        let mut world = World::new();
+        world.append(&format!("{TRACE}    OOM\n"));
+        assert!(world.taken().is_empty());
+        world.now = Awake(world.now.0 + 300);
+        world.append(&format!("ValueError: a\n{TRACE}    OOM\n"));
+        assert_eq!(world.taken(), ["1 traceback: a", "4 oom: OOM"]);
+        world.now = Awake(world.now.0 + 300);
+        world.append("ValueError: b\n");
+        assert!(world.taken().is_empty(), "the second trace has its own half second");
+        world.now = Awake(world.now.0 + 600);
+        assert_eq!(world.taken(), ["6 traceback: b", "9 oom: OOM"]);
     }
 
     #[test]

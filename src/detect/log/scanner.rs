@@ -131,7 +131,8 @@ impl Scanner {
     pub fn quiet(&mut self, out: &mut Vec<Finding>) {
         if self.has_partial() && self.long.is_some() {
             let end = self.buffer.bytes.len();
-            self.piece(end, None, out);
+            // As in a short line: what stands at its end may be all that comes.
+            self.piece(end, Some(end), out);
         } else if self.has_partial() {
             let found = out.len();
             let end = self.buffer.bytes.len().min(self.buffer.pos + LINE_MAX);
@@ -147,9 +148,24 @@ impl Scanner {
         self.finish_traces(out);
     }
 
-    /// Something was found that waits for the end of the trace around it.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
+    /// Where the first finding stands that waits for the end of the trace around it.
+    pub fn holding(&self) -> Option<u64> {
+        self.held.iter().map(|found| found.at).min()
+    }
+
+    /// Where the last line ends of the open trace that got none for the longest time.
+    pub fn stale(&self) -> Option<u64> {
+        self.traces.as_ref().and_then(Traces::stale)
+    }
+
+    /// Open traces that got no line behind this place get no more, whatever else comes.
+    pub fn settle(&mut self, last: u64, out: &mut Vec<Finding>) {
+        let mut found = Vec::new();
+        if let Some(traces) = &mut self.traces {
+            traces.settle(last, &mut found);
+        }
+        self.tell(found, out);
+        self.release(out);
     }
 
     /// What waits for the end of a trace is told without it.
@@ -194,7 +210,7 @@ impl Scanner {
                 // The number of a line that is no longer at hand is not known: it is counted from the last known one.
                 // A long line that has begun since is read again, too.
                 (offset, long) = (at, None);
-                line = line.saturating_sub(self.buffer.lines_before(at)).max(1);
+                line = self.buffer.line.saturating_sub(self.buffer.lines_since(at)).max(1);
             }
         }
         // A piece before the next one was looked at: matches that end there were told.
@@ -244,9 +260,11 @@ impl Scanner {
         let mut long = Long::new(self.patterns.len());
         let at = self.buffer.offset(line.start);
         let told = if at < self.before.judged { u64::MAX } else { hushed };
+        let mut found = Vec::new();
         let piece = Piece { bytes: &self.buffer.bytes[line.clone()], from: 0, then: Then::More };
         let window = Window { piece, base: at, line: self.buffer.line, told };
-        long.judge(&self.patterns, &self.filter, &window, out);
+        long.judge(&self.patterns, &self.filter, &window, &mut found);
+        queue(&mut self.held, found, out);
         if hushed == 0 {
             self.judge(line, Completeness::Beginning, out);
         }
@@ -282,7 +300,9 @@ impl Scanner {
         let piece = Window::cut(bytes, *pos, to, stop);
         let base = base + pos.saturating_sub(CONTEXT) as u64;
         let window = Window { piece, base, line: *line, told: self.before.judged };
-        long.judge(&self.patterns, &self.filter, &window, out);
+        let mut found = Vec::new();
+        long.judge(&self.patterns, &self.filter, &window, &mut found);
+        queue(&mut self.held, found, out);
     }
 
     /// Looks at the whole lines up to `end`, or to one that is too long.
@@ -329,7 +349,8 @@ impl Scanner {
         }
         if whole != Completeness::Partial {
             let ranges = self.metrics.iter_mut().filter_map(|metric| metric.judge(bytes));
-            out.extend(ranges.filter(|_| is_new).map(place));
+            let found = ranges.filter(|_| is_new).map(place).collect();
+            queue(&mut self.held, found, out);
         }
         if let Some(traces) = &mut self.traces {
             let text = clean::line(bytes);
@@ -371,6 +392,12 @@ impl Scanner {
         self.told.dedup();
         self.told.drain(..self.told.len().saturating_sub(TOLD_MAX));
     }
+}
+
+/// Told at once, but never before what waits: a new scan begins there, and would tell it again.
+fn queue(held: &mut Vec<Finding>, found: Vec<Finding>, out: &mut Vec<Finding>) {
+    let to = if held.is_empty() { out } else { held };
+    to.extend(found);
 }
 
 /// What is to be remembered of told traces when all that were given away before `from` are known anyway.
@@ -463,11 +490,10 @@ impl Buffer {
         (self.offset(self.pos - behind.len() + skip), self.line.saturating_sub(lines))
     }
 
-    /// Lines between a place and where a look back could begin, as far as they are at hand.
-    fn lines_before(&self, at: u64) -> u64 {
+    /// Lines between a place and the line at hand, as far as they are at hand.
+    fn lines_since(&self, at: u64) -> u64 {
         let from = usize::try_from(at.saturating_sub(self.base)).unwrap_or_default();
-        let to = self.pos.saturating_sub(BEHIND_MAX);
-        memchr::memchr_iter(b'\n', self.bytes.get(from..to).unwrap_or_default()).count() as u64
+        memchr::memchr_iter(b'\n', self.bytes.get(from..self.pos).unwrap_or_default()).count() as u64
     }
 }
 

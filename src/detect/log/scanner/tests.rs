@@ -117,11 +117,11 @@ fn what_a_pattern_finds_in_a_trace_waits_for_its_end() {
         &mut found,
     );
     assert_eq!(said(&found), ["1:0 oom"]);
-    assert!(scan.is_holding() && scan.position().judged <= 68, "a new scan would find it again");
+    assert!(scan.holding().is_some() && scan.position().judged <= 68, "a new scan would find it again");
     scan.feed(b"ValueError: OOM\n", &mut found);
     scan.quiet(&mut found);
     assert_eq!(said(&found), ["1:0 oom", "2:4 traceback", "4:68 oom", "5:76 oom"]);
-    assert!(!scan.is_holding());
+    assert!(scan.holding().is_none());
     scan.feed(b"Traceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    OOM\n", &mut found);
     found.clear();
     scan.let_go(&mut found);
@@ -195,5 +195,26 @@ fn a_line_of_one_and_a_half_windows_is_looked_at_up_to_its_end() {
             let lines: Vec<u64> = found.iter().map(|one| one.line).collect();
             assert_eq!(lines, [2, 4], "hit at {hit}, pieces of {size}");
         }
+    }
+}
+
+#[test]
+fn what_is_found_behind_something_that_waits_is_told_once() {
+    let text = "detectors = [{ kind = \"traceback\" }, { kind = \"pattern\", name = \"oom\", regex = \"OOM\" }, \
+                { kind = \"metric\", name = \"loss\", regex = \"loss (\\\\d+)\", above = 500 }]";
+    let detectors = parse_detectors("d", text).unwrap();
+    let trace = TRACE.strip_suffix("ValueError: x\n").unwrap();
+    let log = format!("{trace}    OOM\n    loss 900\n{} OOM {}\n", " ".repeat(70_000), " ".repeat(70_000));
+    for cut in [0, 60, 80, 90, 95, 66_000, 72_000, log.len() - 1, log.len()] {
+        let mut found = Vec::new();
+        let mut scan = Scanner::new(&detectors, Position::default());
+        scan.feed(&log.as_bytes()[..cut], &mut found);
+        let position = scan.position();
+        let mut next = Scanner::new(&detectors, position);
+        next.feed(&log.as_bytes()[position.offset as usize..], &mut found);
+        next.finish(&mut found);
+        let mut names: Vec<_> = found.iter().map(|one| one.detector.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["loss", "oom", "oom", "traceback"], "cut at {cut}");
     }
 }
