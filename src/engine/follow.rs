@@ -8,7 +8,7 @@ use crate::base::names::UnitName;
 use crate::base::text::digest;
 use crate::base::time::Awake;
 use crate::config::{DetectorConfig, Rule};
-use crate::detect::log::{Position, Scanner, spoke};
+use crate::detect::log::{Position, Scanner, spoke, told};
 use crate::model::finding::Finding;
 use crate::model::process::{LogCursor, LogSeen};
 use crate::sys::follow::{Got, Log, Reader, Start};
@@ -69,8 +69,10 @@ struct Following {
     sieve: Sieve,
     grew: bool,
     grown_at: Awake,
-    /// Since when something waits for the end of the trace around it.
-    holding_since: Option<Awake>,
+    /// What waits for the end of the trace around it: the first place, and since when.
+    holding: Option<(u64, Awake)>,
+    /// The last line of the open trace that got none for the longest time, and when that was seen.
+    stale: Option<(u64, Awake)>,
     /// Bytes up to here were read before.
     known: u64,
     trouble: Option<String>,
@@ -151,6 +153,7 @@ impl Follower {
             true => Position {
                 judged: known.judged.max(reader.at),
                 traced: known.traced.max(reader.at),
+                told: known.told,
                 ..begins
             },
             false => begins,
@@ -167,7 +170,8 @@ impl Follower {
             sieve: Sieve::default(),
             grew: false,
             grown_at: now,
-            holding_since: None,
+            holding: None,
+            stale: None,
             trouble,
         };
         self.logs.insert(question.unit.clone(), following);
@@ -177,12 +181,12 @@ impl Follower {
 
 /// A scan that knows of nothing before this place.
 fn fresh(at: u64) -> Position {
-    Position { offset: at, line: 1, judged: at, traced: at, long: None }
+    Position { offset: at, line: 1, judged: at, traced: at, ..Position::default() }
 }
 
 fn position(cursor: &LogCursor) -> Position {
     let LogCursor { offset, line, judged, traced, long, .. } = *cursor;
-    Position { offset, line, judged, traced, long }
+    Position { offset, line, judged, traced, told: told(cursor.told.iter().copied(), traced), long }
 }
 
 impl Following {
@@ -196,8 +200,7 @@ impl Following {
                     self.grown_at = now;
                     let mut found = Vec::new();
                     self.scanner.feed(&bytes, &mut found);
-                    let since = self.holding_since.unwrap_or(now);
-                    self.holding_since = self.scanner.is_holding().then_some(since);
+                    self.clock(now);
                     self.grew |= self.scanner.fed() > self.known;
                     self.keep(found);
                 }
@@ -243,7 +246,7 @@ impl Following {
         self.keep(found);
         self.mark();
         self.scanner = Scanner::new(&self.configs, fresh(next.at));
-        self.holding_since = None;
+        (self.holding, self.stale) = (None, None);
         self.known = next.at;
         self.reader = next;
     }
@@ -274,7 +277,8 @@ impl Following {
     /// Seconds until [`Following::hush`] has something to do.
     fn due_s(&self, now: Awake) -> Option<f64> {
         let open = self.scanner.is_open().then_some(self.grown_at);
-        let since = [open, self.holding_since].into_iter().flatten().min()?;
+        let waiting = [self.holding, self.stale].map(|known| known.map(|(_, since)| since));
+        let since = waiting.into_iter().chain([open]).flatten().min()?;
         Some((QUIET_S - now.since_s(since)).max(0.0))
     }
 
@@ -283,20 +287,33 @@ impl Following {
         if self.scanner.is_open() && now.since_s(self.grown_at) >= QUIET_S {
             self.judge();
         }
-        if self.holding_since.is_some_and(|since| now.since_s(since) >= QUIET_S) {
-            let mut found = Vec::new();
-            self.scanner.let_go(&mut found);
-            self.holding_since = None;
-            self.keep(found);
+        let is_due = |known: &(u64, Awake)| now.since_s(known.1) >= QUIET_S;
+        let mut found = Vec::new();
+        if let Some((last, _)) = self.stale.filter(is_due) {
+            self.scanner.settle(last, &mut found);
         }
+        if self.holding.is_some_and(|known| is_due(&known)) {
+            self.scanner.let_go(&mut found);
+        }
+        self.clock(now);
+        self.keep(found);
         self.has_found()
     }
 
     fn judge(&mut self) {
         let mut found = Vec::new();
         self.scanner.quiet(&mut found);
-        self.holding_since = None;
+        (self.holding, self.stale) = (None, None);
         self.keep(found);
+    }
+
+    /// Remembers since when something waits.
+    fn clock(&mut self, now: Awake) {
+        let since = |place: Option<u64>, known: Option<(u64, Awake)>| {
+            Some(known.filter(|known| Some(known.0) == place).unwrap_or((place?, now)))
+        };
+        self.holding = since(self.scanner.holding(), self.holding);
+        self.stale = since(self.scanner.stale(), self.stale);
     }
 
     /// What is told to the tick, and where reading stands.
@@ -312,6 +329,7 @@ impl Following {
             line: place.line,
             judged: place.judged,
             traced: place.traced,
+            told: place.told.into_iter().flatten().collect(),
             long: place.long,
             read,
             ..cursor
@@ -504,6 +522,38 @@ mod tests {
             world.follower.wake(world.now);
         }
         assert_eq!(world.taken(), ["9 oom: OOM"], "a trace without an end hides nothing");
+    }
+
+    #[test]
+    fn a_whole_trace_is_told_however_much_others_write() {
+        let mut world = World::new();
+        let zero = "[rank0]: Traceback (most recent call last):\n[rank0]:   File \"/a.py\", line 1, in f\n\
+                    [rank0]:     x\n[rank0]: KeyError: zero\n";
+        world.append(zero);
+        assert!(world.taken().is_empty());
+        for _ in 0..4 {
+            world.now = Awake(world.now.0 + 200);
+            world.append("[rank1]: step\n");
+            world.follower.wake(world.now);
+        }
+        assert_eq!(world.taken(), ["1 traceback: zero"]);
+        world.restart();
+        assert!(world.taken().is_empty());
+    }
+
+    #[test]
+    fn what_the_next_trace_holds_waits_as_long_as_what_the_first_held() {
+        let mut world = World::new();
+        world.append(&format!("{TRACE}    OOM\n"));
+        assert!(world.taken().is_empty());
+        world.now = Awake(world.now.0 + 300);
+        world.append(&format!("ValueError: a\n{TRACE}    OOM\n"));
+        assert_eq!(world.taken(), ["1 traceback: a", "4 oom: OOM"]);
+        world.now = Awake(world.now.0 + 300);
+        world.append("ValueError: b\n");
+        assert!(world.taken().is_empty(), "the second trace has its own half second");
+        world.now = Awake(world.now.0 + 600);
+        assert_eq!(world.taken(), ["6 traceback: b", "9 oom: OOM"]);
     }
 
     #[test]

@@ -101,6 +101,9 @@ pub struct LogCursor {
     pub judged: u64,
     /// … and traces that were given away by a line before this one.
     pub traced: u64,
+    /// These behind it were judged as well, while an older one is open: where the lines stand that gave them away.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<u64>,
     /// It stands within a line that is too long to be looked at at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub long: Option<LongLine>,

@@ -15,4 +15,4 @@ mod scanner;
 mod traceback;
 
 pub use last::spoke;
-pub use scanner::{Position, Scanner};
+pub use scanner::{Position, Scanner, told};

@@ -3,6 +3,7 @@
 //! Deliberately not here: which lines are looked at (`filter`).
 
 use super::clean::cut;
+use super::long::OVERLAP;
 use crate::base::text::strip_controls;
 use crate::model::finding::{Finding, FindingKind};
 use regex::bytes::Regex;
@@ -79,8 +80,10 @@ impl Pattern {
     pub fn judge(&self, piece: Piece<'_>) -> Option<Found> {
         let bytes = piece.bytes;
         let hit = self.regex.find_at(bytes, piece.from)?;
-        // Where the piece was cut nothing ends; the next piece has these bytes again, and what follows.
-        if piece.then == Then::More && self.looks_on && hit.end() == bytes.len() {
+        // Where the piece was cut nothing ends; the next piece has these bytes again, and what follows, if the match is not
+        // too long.
+        let is_again = hit.start().saturating_add(OVERLAP) >= bytes.len();
+        if piece.then == Then::More && hit.end() == bytes.len() && (self.looks_on || is_again) {
             return None;
         }
         let found = self.regex.captures_at(bytes, hit.start())?;
@@ -160,6 +163,10 @@ mod tests {
         check("OOM$", "..OOM", Then::More, false);
         check(r"OOM\b", "..OOM", Then::More, false);
         check(r"OOM\b", "..OOM ", Then::More, true);
-        check("OOM.*", "..OOM xyz", Then::More, true);
+        check("OOM.*", "..OOM xyz", Then::More, false);
+        check("OOM.*", "..OOM xyz", Then::End, true);
+        check("OOM.*", &format!("..OOM {}", "x".repeat(OVERLAP)), Then::More, true);
+        check(r"code (\d+)", "..code 1", Then::More, false);
+        check(r"code (\d+)", "..code 12 ", Then::More, true);
     }
 }

@@ -23,6 +23,8 @@ const WINDOW: usize = 64 * 1024;
 const BEHIND_MAX: usize = 16 * 1024;
 /// Findings of patterns that wait for the end of a trace.
 const HELD_MAX: usize = 64;
+/// Traces that were told while an older one is open, and are remembered.
+pub const TOLD_MAX: usize = 16;
 /// A report of tests that began so far back is not read again after a restart.
 const REPORT_BEHIND_MAX: u64 = 256 * 1024;
 
@@ -37,9 +39,14 @@ pub struct Position {
     pub judged: u64,
     /// Traces that were given away by a line before it were judged.
     pub traced: u64,
+    /// So were these behind it, while an older one is open.
+    pub told: Told,
     /// It is within a line that is too long.
     pub long: Option<LongLine>,
 }
+
+/// The lines that gave traces away, in order; the last ones when there are too many.
+pub type Told = [Option<u64>; TOLD_MAX];
 
 /// The detectors of one log.
 #[derive(Debug)]
@@ -59,6 +66,8 @@ pub struct Scanner {
     hushed: u64,
     /// What patterns found in lines of a trace that is still open: told together with it.
     held: Vec<Finding>,
+    /// What gave away the last traces that were told.
+    told: Vec<u64>,
     /// What an earlier scan has judged.
     before: Position,
 }
@@ -104,6 +113,7 @@ impl Scanner {
             partial_found: false,
             hushed: 0,
             held: Vec::new(),
+            told: from.told.into_iter().flatten().collect(),
             before: from,
         }
     }
@@ -121,7 +131,8 @@ impl Scanner {
     pub fn quiet(&mut self, out: &mut Vec<Finding>) {
         if self.has_partial() && self.long.is_some() {
             let end = self.buffer.bytes.len();
-            self.piece(end, None, out);
+            // As in a short line: what stands at its end may be all that comes.
+            self.piece(end, Some(end), out);
         } else if self.has_partial() {
             let found = out.len();
             let end = self.buffer.bytes.len().min(self.buffer.pos + LINE_MAX);
@@ -129,15 +140,32 @@ impl Scanner {
             // The number at its end may not be all there: metrics wait.
             self.judge(self.buffer.pos..end, Completeness::Partial, out);
             self.finish_traces(out);
-            self.partial_found = out.len() > found;
+            // What ends before it is over, and says nothing of what is still to come of this line.
+            let at = self.buffer.offset(self.buffer.pos);
+            self.partial_found = out[found..].iter().any(|found| found.end > at);
         }
         self.hushed = self.fed();
         self.finish_traces(out);
     }
 
-    /// Something was found that waits for the end of the trace around it.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
+    /// Where the first finding stands that waits for the end of the trace around it.
+    pub fn holding(&self) -> Option<u64> {
+        self.held.iter().map(|found| found.at).min()
+    }
+
+    /// Where the last line ends of the open trace that got none for the longest time.
+    pub fn stale(&self) -> Option<u64> {
+        self.traces.as_ref().and_then(Traces::stale)
+    }
+
+    /// Open traces that got no line behind this place get no more, whatever else comes.
+    pub fn settle(&mut self, last: u64, out: &mut Vec<Finding>) {
+        let mut found = Vec::new();
+        if let Some(traces) = &mut self.traces {
+            traces.settle(last, &mut found);
+        }
+        self.tell(found, out);
+        self.release(out);
     }
 
     /// What waits for the end of a trace is told without it.
@@ -182,7 +210,7 @@ impl Scanner {
                 // The number of a line that is no longer at hand is not known: it is counted from the last known one.
                 // A long line that has begun since is read again, too.
                 (offset, long) = (at, None);
-                line = line.saturating_sub(self.buffer.lines_before(at)).max(1);
+                line = self.buffer.line.saturating_sub(self.buffer.lines_since(at)).max(1);
             }
         }
         // A piece before the next one was looked at: matches that end there were told.
@@ -190,7 +218,7 @@ impl Scanner {
         let held = self.held.iter().map(|found| found.at);
         let judged = held.fold(here + ahead, u64::min).max(self.before.judged);
         let traced = open.map_or(here, |(_, trigger)| trigger).max(self.before.traced);
-        Position { offset, line, judged, traced, long }
+        Position { offset, line, judged, traced, told: told(self.told.iter().copied(), traced), long }
     }
 
     /// Bytes that were taken in, from the log's beginning.
@@ -232,9 +260,11 @@ impl Scanner {
         let mut long = Long::new(self.patterns.len());
         let at = self.buffer.offset(line.start);
         let told = if at < self.before.judged { u64::MAX } else { hushed };
+        let mut found = Vec::new();
         let piece = Piece { bytes: &self.buffer.bytes[line.clone()], from: 0, then: Then::More };
         let window = Window { piece, base: at, line: self.buffer.line, told };
-        long.judge(&self.patterns, &self.filter, &window, out);
+        long.judge(&self.patterns, &self.filter, &window, &mut found);
+        queue(&mut self.held, found, out);
         if hushed == 0 {
             self.judge(line, Completeness::Beginning, out);
         }
@@ -270,10 +300,12 @@ impl Scanner {
         let piece = Window::cut(bytes, *pos, to, stop);
         let base = base + pos.saturating_sub(CONTEXT) as u64;
         let window = Window { piece, base, line: *line, told: self.before.judged };
-        long.judge(&self.patterns, &self.filter, &window, out);
+        let mut found = Vec::new();
+        long.judge(&self.patterns, &self.filter, &window, &mut found);
+        queue(&mut self.held, found, out);
     }
 
-    /// Looks at the whole lines up to `end`.
+    /// Looks at the whole lines up to `end`, or to one that is too long.
     fn scan(&mut self, end: usize, out: &mut Vec<Finding>) {
         let mut ahead = Ahead::default();
         while self.buffer.pos < end {
@@ -293,8 +325,10 @@ impl Scanner {
                 self.buffer.advance(start);
             }
             let (stop, next) = self.buffer.next_end(self.buffer.pos, end).unwrap_or((end, end));
+            if stop - self.buffer.pos > LINE_MAX {
+                return;
+            }
             if !std::mem::take(&mut self.partial_found) {
-                let stop = stop.min(self.buffer.pos + LINE_MAX);
                 self.judge(self.buffer.pos..stop, Completeness::Whole, out);
             }
             self.buffer.advance(next);
@@ -315,7 +349,8 @@ impl Scanner {
         }
         if whole != Completeness::Partial {
             let ranges = self.metrics.iter_mut().filter_map(|metric| metric.judge(bytes));
-            out.extend(ranges.filter(|_| is_new).map(place));
+            let found = ranges.filter(|_| is_new).map(place).collect();
+            queue(&mut self.held, found, out);
         }
         if let Some(traces) = &mut self.traces {
             let text = clean::line(bytes);
@@ -343,13 +378,33 @@ impl Scanner {
         out.extend(self.held.extract_if(.., |found| over || open.is_none_or(|open| found.at < open)));
     }
 
-    fn tell(&self, found: Vec<Traced>, out: &mut Vec<Finding>) {
-        for traced in found.into_iter().filter(|traced| traced.trigger >= self.before.traced) {
+    fn tell(&mut self, found: Vec<Traced>, out: &mut Vec<Finding>) {
+        let Position { traced, told, .. } = self.before;
+        for traced in
+            found.into_iter().filter(|one| one.trigger >= traced && !told.contains(&Some(one.trigger)))
+        {
+            self.told.push(traced.trigger);
             for name in &self.tracers {
                 out.push(Finding { detector: name.clone(), ..traced.finding.clone() });
             }
         }
+        self.told.sort_unstable();
+        self.told.dedup();
+        self.told.drain(..self.told.len().saturating_sub(TOLD_MAX));
     }
+}
+
+/// Told at once, but never before what waits: a new scan begins there, and would tell it again.
+fn queue(held: &mut Vec<Finding>, found: Vec<Finding>, out: &mut Vec<Finding>) {
+    let to = if held.is_empty() { out } else { held };
+    to.extend(found);
+}
+
+/// What is to be remembered of told traces when all that were given away before `from` are known anyway.
+pub fn told(triggers: impl Iterator<Item = u64>, from: u64) -> Told {
+    let mut told = Told::default();
+    told.iter_mut().zip(triggers.filter(|at| *at >= from)).for_each(|(place, at)| *place = Some(at));
+    told
 }
 
 /// Whether a line has its end.
@@ -435,11 +490,10 @@ impl Buffer {
         (self.offset(self.pos - behind.len() + skip), self.line.saturating_sub(lines))
     }
 
-    /// Lines between a place and where a look back could begin, as far as they are at hand.
-    fn lines_before(&self, at: u64) -> u64 {
+    /// Lines between a place and the line at hand, as far as they are at hand.
+    fn lines_since(&self, at: u64) -> u64 {
         let from = usize::try_from(at.saturating_sub(self.base)).unwrap_or_default();
-        let to = self.pos.saturating_sub(BEHIND_MAX);
-        memchr::memchr_iter(b'\n', self.bytes.get(from..to).unwrap_or_default()).count() as u64
+        memchr::memchr_iter(b'\n', self.bytes.get(from..self.pos).unwrap_or_default()).count() as u64
     }
 }
 

@@ -150,6 +150,18 @@ impl Traces {
         }
     }
 
+    /// Where the last line ends of the open trace that got none for the longest time.
+    pub fn stale(&self) -> Option<u64> {
+        self.open.iter().map(|open| open.last).min()
+    }
+
+    /// The open traces that got no line behind this place are judged as they stand.
+    pub fn settle(&mut self, last: u64, out: &mut Vec<Traced>) {
+        for tracker in self.open.extract_if(.., |open| open.last <= last) {
+            tracker.finish(out);
+        }
+    }
+
     /// Does the line belong to an open trace? Those whose prefix it carries are asked first, those with another number in
     /// the prefix last.
     fn offer(&mut self, line: &Line, out: &mut Vec<Traced>) -> bool {

@@ -38,6 +38,8 @@ pub struct Tracker {
     /// Where it begins, where its last line ends, the number of its first line.
     pub at: u64,
     end: u64,
+    /// Where the last line ends that is its own, or may be.
+    pub last: u64,
     number: u64,
     /// Where the line stands that gave it away.
     pub trigger: u64,
@@ -63,6 +65,7 @@ impl Tracker {
             prefix: Prefix::new(prefix),
             at: line.at,
             end: line.end,
+            last: line.end,
             number: line.number,
             trigger: line.at,
             text: line.text.clone(),
@@ -86,6 +89,7 @@ impl Tracker {
         }
         new.trigger = line.at;
         new.end = line.end;
+        new.last = line.end;
         new.above = lines.iter().map(|one| one.at).collect();
         new.prefix.lock(prefix.len());
         new
@@ -133,6 +137,9 @@ impl Tracker {
                     self.doubt = Some(Box::new(self.machine.clone()));
                 }
                 self.machine.take(text);
+                if !stranger {
+                    self.last = line.end;
+                }
                 self.held_bytes += line.text.len();
                 if self.held_bytes < TEXT_MAX {
                     self.held.push(line.text.clone());
@@ -164,6 +171,7 @@ impl Tracker {
         }
         self.push_text(&line.text);
         self.end = line.end;
+        self.last = line.end;
     }
 
     /// Now that it is known what of the prefix the lines carry: lines without it were none of ours.
