@@ -412,6 +412,9 @@ pub(super) fn rescue(place: &Place, snapshot: &Snapshot) -> Vec<String> {
             left.push(path.clone());
         }
     }
+    // What can be put back is back: nobody is told to ask a repository for it that is gone.
+    let back = left.iter().map(|path| (path.clone(), "the repository is gone".to_owned())).collect();
+    let _ = save(&place.store.join(BACK), &Back { left: back, ..Back::default() });
     left
 }
 

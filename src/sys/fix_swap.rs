@@ -96,9 +96,10 @@ impl<'a> Swaps<'a> {
         // Empty folders that the agent's files left behind.
         let _ = std::fs::remove_dir(&full);
         let room = self.room(path, was, is)?;
+        let owner = tree::owner(&full);
         // The fix's folder may be on another file system: then a name beside it.
         for new in [room, tree::beside(&full)] {
-            tree::write_entry(&new, is, &bytes).map_err(|error| said(error.to_string()))?;
+            tree::write_entry(&new, is, &bytes, owner).map_err(|error| said(error.to_string()))?;
             between(path);
             match exchange(&new, &full, was) {
                 Err(Errno::XDEV) => self.clear(&new),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -137,14 +137,40 @@ pub(super) fn beside(full: &Path) -> PathBuf {
     full.with_file_name(name)
 }
 
-/// Makes a file or link that must not be there yet, with these bytes.
-pub(super) fn write_entry(new: &Path, entry: &Entry, bytes: &[u8]) -> std::io::Result<()> {
+/// Whose a file at this path is to be: of who has the one that stands there, else of who has its folder. A watchdog that runs
+/// as root must not make its own what it puts back.
+pub(super) fn owner(full: &Path) -> Option<(u32, u32)> {
+    let meta =
+        std::fs::symlink_metadata(full).ok().or_else(|| std::fs::symlink_metadata(full.parent()?).ok())?;
+    Some((meta.uid(), meta.gid()))
+}
+
+/// Makes a file or link that must not be there yet, with these bytes, of this owner and group as far as we may.
+pub(super) fn write_entry(
+    new: &Path,
+    entry: &Entry,
+    bytes: &[u8],
+    owner: Option<(u32, u32)>,
+) -> std::io::Result<()> {
+    let give = || {
+        if let Some((user, group)) = owner {
+            let all = std::os::unix::fs::lchown(new, Some(user), Some(group));
+            // Nobody but root gives a file away; a group that we are in may be given.
+            let _ = all.or_else(|_| std::os::unix::fs::lchown(new, None, Some(group)));
+        }
+    };
     match entry {
         Entry::File { mode, .. } => {
             write_new(new, bytes)?;
+            // (Before its mode: to give a file away takes bits of it.)
+            give();
             std::fs::set_permissions(new, std::fs::Permissions::from_mode(*mode))
         }
-        Entry::Link { .. } => std::os::unix::fs::symlink(std::ffi::OsString::from_vec(bytes.to_vec()), new),
+        Entry::Link { .. } => {
+            std::os::unix::fs::symlink(std::ffi::OsString::from_vec(bytes.to_vec()), new)?;
+            give();
+            Ok(())
+        }
         Entry::Absent | Entry::Left { .. } => Ok(()),
     }
 }

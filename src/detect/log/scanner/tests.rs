@@ -169,7 +169,7 @@ fn what_ends_an_unfinished_line_after_silence_is_judged_whatever_the_silence_tol
     for (before, line) in [("", "5:84 oom"), ("ok \n", "6:88 oom")] {
         let mut found = Vec::new();
         let mut scan = scanner(Position::default());
-        let log = format!("{TRACE}{}Saving... ", before);
+        let log = format!("{TRACE}{before}Saving... ");
         scan.feed(log.as_bytes(), &mut found);
         scan.quiet(&mut found);
         assert_eq!(said(&found).len(), 1, "{:?}", said(&found));
