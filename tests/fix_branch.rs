@@ -1014,6 +1014,8 @@ fn no_work_takes_the_name_of_other_work() {
     // Its records are lost, and there is one of that name again.
     std::fs::remove_dir_all(&one.store).unwrap();
     world.write("train.py", "a little more\n");
+    let said = fix::begin(&one, Dirty::Stash).unwrap_err();
+    assert!(said.contains(&format!("git stash apply {first}")), "{said}");
     fix::begin(&one, Dirty::Stash).unwrap();
     assert_eq!((stashes(), work(&first)), (format!("{first}\n{first}.2"), "a week of work".into()));
     assert_eq!(work(&format!("{first}.2")), "a little more");

@@ -12,7 +12,7 @@ use crate::state::State;
 use crate::sys::{Files, Host};
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How the keys of these troubles begin.
 pub(super) const KEY: &str = "fix ";
@@ -42,18 +42,38 @@ pub(super) fn look<H: Host, F: Files>(
 ) -> Vec<Trouble> {
     let mut told = Vec::new();
     let folders = files.list("fixes").unwrap_or_default();
-    if folders.is_empty() {
-        return told;
-    }
     let known = if config.watchdog.observe_only { BTreeSet::new() } else { known(state) };
-    for attempt in folders.into_iter().filter(|name| !known.contains(name)) {
+    for attempt in folders.iter().filter(|name| !known.contains(*name)) {
         if told.len() < TOLD_MAX
-            && let Some(text) = one(host, files, config, &attempt)
+            && let Some(text) = one(host, files, config, attempt)
         {
             told.push(Trouble { key: format!("{KEY}{attempt}"), text });
         }
     }
+    let lost = config.units.values().filter(|unit| unit.process().is_some());
+    for (attempt, text) in lost.filter_map(|unit| lost_records(host, config, &unit.dir)) {
+        let key = format!("{KEY}{attempt}");
+        let is_new = !known.contains(&attempt) && !folders.contains(&attempt);
+        if is_new && told.len() < TOLD_MAX && !told.iter().any(|trouble| trouble.key == key) {
+            told.push(Trouble { key, text });
+        }
+    }
     told
+}
+
+/// The marker in this tree leads to a folder of ours that is gone: who cleans a tree with its ignored files takes the state
+/// directory along.
+fn lost_records<H: Host>(host: &mut H, config: &Config, dir: &Path) -> Option<(String, String)> {
+    let (marker, leads_to) = dir.ancestors().find_map(|dir| host.healing_marker(dir))?;
+    let attempt = leads_to.strip_prefix(config.state_dir.join("fixes")).ok()?.to_str()?.to_owned();
+    let text = format!(
+        "the records of the healing `{attempt}` in {} are gone: what its agent edited can't be taken back; if your uncommitted \
+         work was put aside, `git for-each-ref refs/watchkeeper/stash` names it, and `git stash apply` with that name puts it \
+         back; then `rm {}`",
+        quoted_word(&dir.to_string_lossy()),
+        quoted_word(&marker.to_string_lossy())
+    );
+    Some((attempt, text))
 }
 
 /// The folders of fixes that units still have in mind.

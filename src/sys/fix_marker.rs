@@ -34,15 +34,27 @@ pub(super) fn take(git: &Git, place: &Place) -> Result<(), String> {
             Err(error) => return Err(said(error)),
         }
         let other = std::fs::read_link(&marker).map_err(said)?;
-        if other == own {
+        let recorded = ["refs.json", "snapshot.json"].iter().any(|file| own.join(file).exists());
+        if other == own && recorded {
             return Ok(());
         }
-        if other.is_dir() {
+        if other != own && other.is_dir() {
             return Err(format!(
                 "another healing is at work in this tree (`{}` leads to `{}`)",
                 marker.display(),
                 other.display()
             ));
+        }
+        if let Some(name) = super::fix_stash::last_of(git, &other) {
+            let then = if other == own { String::new() } else { format!(", then `rm {}`", marker.display()) };
+            return Err(format!(
+                "the records of an earlier healing in this tree (`{}`) are gone: work that it put aside is in `{name}`; \
+                 bring it back with `git stash apply {name}`{then}",
+                other.display()
+            ));
+        }
+        if other == own {
+            return Ok(());
         }
         remove(&marker, &other);
     }

@@ -61,7 +61,18 @@ fn attempt(place: &Place) -> String {
 
 /// How the names of an attempt's stash commits begin. Other trees of the repository may have an attempt of that name.
 fn stem(place: &Place) -> String {
-    format!("refs/watchkeeper/stash/{}/{}", owner(&place.state_dir), attempt(place))
+    stem_of(&place.state_dir, &place.store)
+}
+
+fn stem_of(state_dir: &Path, store: &Path) -> String {
+    let attempt = store.file_name().unwrap_or_default().to_string_lossy();
+    format!("refs/watchkeeper/stash/{}/{attempt}", owner(state_dir))
+}
+
+/// The last name under which a fix's work stands, by the folder that it had: it may be gone.
+pub(super) fn last_of(git: &Git, store: &Path) -> Option<String> {
+    let stem = stem_of(store.parent()?.parent()?, store);
+    newest(git, &stem)
 }
 
 /// The stash commit's name. (Of an older version: the attempt's.)
@@ -86,9 +97,13 @@ fn free(git: &Git, stem: &str) -> Result<String, String> {
 
 /// The newest stash commit of an attempt of this name, whose records are gone.
 pub(super) fn last(git: &Git, place: &Place) -> Option<String> {
-    let (stem, numbered) = (stem(place), format!("{}.*", stem(place)));
+    newest(git, &stem(place))
+}
+
+fn newest(git: &Git, stem: &str) -> Option<String> {
+    let numbered = format!("{stem}.*");
     let newest = ["for-each-ref", "--sort=-creatordate", "--count=1", "--format=%(refname)"];
-    git.line(&[&newest[..], &[&stem, &numbered]].concat()).ok().filter(|name| !name.is_empty())
+    git.line(&[&newest[..], &[stem, &numbered]].concat()).ok().filter(|name| !name.is_empty())
 }
 
 /// Lets go of what protected the work, if it is still what was made for it.

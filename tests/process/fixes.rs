@@ -205,3 +205,17 @@ fn the_work_of_a_process_that_left_the_config_is_told_with_the_command_that_brin
     assert_eq!(read(&world, "work.txt"), "mine\n");
     assert!(!world.dir.path().join(".git/watchkeeper-healing").is_symlink());
 }
+
+/// As `git clean -fdx` does, which an agent may run.
+#[test]
+fn who_removes_the_state_directory_does_not_take_the_operators_work_with_it() {
+    let world = interactive_with_work();
+    fs::remove_dir_all(world.dir.path().join(".watchkeeper")).unwrap();
+    world.await_that("alert", |world| {
+        let alerts = world.text("outbox.jsonl");
+        alerts.contains("are gone: ") && alerts.contains("refs/watchkeeper/stash")
+    });
+    let name = git(&world, &["for-each-ref", "--format=%(refname)", "refs/watchkeeper/stash"]);
+    git(&world, &["stash", "apply", &name]);
+    assert_eq!(read(&world, "work.txt"), "mine\n");
+}
