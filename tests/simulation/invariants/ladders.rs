@@ -92,11 +92,6 @@ impl Ladders {
         Some(file)
     }
 
-    /// When they last beat was forgotten: nothing is held against anybody, and what was wrong may look over.
-    pub(super) fn clocks_lost(&mut self) {
-        self.climbs.values_mut().for_each(|climb| climb.reset = true);
-    }
-
     /// The unit's file was destroyed.
     pub(super) fn forgotten(&mut self, unit: &str, born: Option<i64>) {
         self.climbs.insert(unit.to_owned(), Climb { reset: true, strange: born, ..Climb::default() });
@@ -132,10 +127,7 @@ impl Checker {
             // When a beat came in a time in which nobody looked, nobody knows; but one must have come.
             let beaten = paused && service.last_beat.is_some_and(|at| at > self.looked_at);
             let climb = self.ladders.climbs.entry(name.to_string()).or_default();
-            // Its heartbeat could not be looked at: nothing is held against it, and what was wrong may look over.
-            let seen = report.seen.units.get(name).and_then(|seen| seen.cooperation.as_ref());
-            let unseen = seen.is_some_and(|seen| seen.heartbeat.is_none());
-            climb.reset |= asked || beaten || unseen || was_well(&service, climb, unit, usual);
+            climb.reset |= asked || beaten || was_well(&service, climb, unit, usual);
             let acts = file["acts"].as_u64().unwrap_or(0);
             let label = file["last_act"]["what"].as_str().unwrap_or_default();
             let begun = file["ending"]["step"] == "wanted";

@@ -212,7 +212,6 @@ impl Checker {
             }
             if path == "clocks.json" {
                 self.clocks_lost = true;
-                self.ladders.clocks_lost();
             }
             if path == "git.json" {
                 self.pings.forgotten(None);
